@@ -1,0 +1,121 @@
+import type * as grpc from '@grpc/grpc-js';
+import type { EnumTypeDefinition, MessageTypeDefinition } from '@grpc/proto-loader';
+
+import type { AdminClient as _admin_v1_AdminClient, AdminDefinition as _admin_v1_AdminDefinition } from './admin/v1/Admin.ts';
+import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from './admin/v1/Candidate.ts';
+import type { CreateKeyRequest as _admin_v1_CreateKeyRequest, CreateKeyRequest__Output as _admin_v1_CreateKeyRequest__Output } from './admin/v1/CreateKeyRequest.ts';
+import type { CreateKeyResponse as _admin_v1_CreateKeyResponse, CreateKeyResponse__Output as _admin_v1_CreateKeyResponse__Output } from './admin/v1/CreateKeyResponse.ts';
+import type { Engine as _admin_v1_Engine, Engine__Output as _admin_v1_Engine__Output } from './admin/v1/Engine.ts';
+import type { EngineVerdict as _admin_v1_EngineVerdict, EngineVerdict__Output as _admin_v1_EngineVerdict__Output } from './admin/v1/EngineVerdict.ts';
+import type { ExplainDeploymentRequest as _admin_v1_ExplainDeploymentRequest, ExplainDeploymentRequest__Output as _admin_v1_ExplainDeploymentRequest__Output } from './admin/v1/ExplainDeploymentRequest.ts';
+import type { ExplainDeploymentResponse as _admin_v1_ExplainDeploymentResponse, ExplainDeploymentResponse__Output as _admin_v1_ExplainDeploymentResponse__Output } from './admin/v1/ExplainDeploymentResponse.ts';
+import type { ExplainRequestRequest as _admin_v1_ExplainRequestRequest, ExplainRequestRequest__Output as _admin_v1_ExplainRequestRequest__Output } from './admin/v1/ExplainRequestRequest.ts';
+import type { ExplainRequestResponse as _admin_v1_ExplainRequestResponse, ExplainRequestResponse__Output as _admin_v1_ExplainRequestResponse__Output } from './admin/v1/ExplainRequestResponse.ts';
+import type { GetEngineRequest as _admin_v1_GetEngineRequest, GetEngineRequest__Output as _admin_v1_GetEngineRequest__Output } from './admin/v1/GetEngineRequest.ts';
+import type { GetEngineResponse as _admin_v1_GetEngineResponse, GetEngineResponse__Output as _admin_v1_GetEngineResponse__Output } from './admin/v1/GetEngineResponse.ts';
+import type { GetNodeRequest as _admin_v1_GetNodeRequest, GetNodeRequest__Output as _admin_v1_GetNodeRequest__Output } from './admin/v1/GetNodeRequest.ts';
+import type { GetNodeResponse as _admin_v1_GetNodeResponse, GetNodeResponse__Output as _admin_v1_GetNodeResponse__Output } from './admin/v1/GetNodeResponse.ts';
+import type { GetStatusRequest as _admin_v1_GetStatusRequest, GetStatusRequest__Output as _admin_v1_GetStatusRequest__Output } from './admin/v1/GetStatusRequest.ts';
+import type { GetStatusResponse as _admin_v1_GetStatusResponse, GetStatusResponse__Output as _admin_v1_GetStatusResponse__Output } from './admin/v1/GetStatusResponse.ts';
+import type { Key as _admin_v1_Key, Key__Output as _admin_v1_Key__Output } from './admin/v1/Key.ts';
+import type { ListEnginesRequest as _admin_v1_ListEnginesRequest, ListEnginesRequest__Output as _admin_v1_ListEnginesRequest__Output } from './admin/v1/ListEnginesRequest.ts';
+import type { ListEnginesResponse as _admin_v1_ListEnginesResponse, ListEnginesResponse__Output as _admin_v1_ListEnginesResponse__Output } from './admin/v1/ListEnginesResponse.ts';
+import type { ListKeysRequest as _admin_v1_ListKeysRequest, ListKeysRequest__Output as _admin_v1_ListKeysRequest__Output } from './admin/v1/ListKeysRequest.ts';
+import type { ListKeysResponse as _admin_v1_ListKeysResponse, ListKeysResponse__Output as _admin_v1_ListKeysResponse__Output } from './admin/v1/ListKeysResponse.ts';
+import type { ListModelsRequest as _admin_v1_ListModelsRequest, ListModelsRequest__Output as _admin_v1_ListModelsRequest__Output } from './admin/v1/ListModelsRequest.ts';
+import type { ListModelsResponse as _admin_v1_ListModelsResponse, ListModelsResponse__Output as _admin_v1_ListModelsResponse__Output } from './admin/v1/ListModelsResponse.ts';
+import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__Output as _admin_v1_ListNodesRequest__Output } from './admin/v1/ListNodesRequest.ts';
+import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from './admin/v1/ListNodesResponse.ts';
+import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
+import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
+import type { RevokeKeyRequest as _admin_v1_RevokeKeyRequest, RevokeKeyRequest__Output as _admin_v1_RevokeKeyRequest__Output } from './admin/v1/RevokeKeyRequest.ts';
+import type { RevokeKeyResponse as _admin_v1_RevokeKeyResponse, RevokeKeyResponse__Output as _admin_v1_RevokeKeyResponse__Output } from './admin/v1/RevokeKeyResponse.ts';
+import type { AgentMessage as _fleet_v1_AgentMessage, AgentMessage__Output as _fleet_v1_AgentMessage__Output } from './fleet/v1/AgentMessage.ts';
+import type { DesiredState as _fleet_v1_DesiredState, DesiredState__Output as _fleet_v1_DesiredState__Output } from './fleet/v1/DesiredState.ts';
+import type { DesiredStateAck as _fleet_v1_DesiredStateAck, DesiredStateAck__Output as _fleet_v1_DesiredStateAck__Output } from './fleet/v1/DesiredStateAck.ts';
+import type { EngineEvent as _fleet_v1_EngineEvent, EngineEvent__Output as _fleet_v1_EngineEvent__Output } from './fleet/v1/EngineEvent.ts';
+import type { EngineLimits as _fleet_v1_EngineLimits, EngineLimits__Output as _fleet_v1_EngineLimits__Output } from './fleet/v1/EngineLimits.ts';
+import type { EngineReading as _fleet_v1_EngineReading, EngineReading__Output as _fleet_v1_EngineReading__Output } from './fleet/v1/EngineReading.ts';
+import type { EngineSpec as _fleet_v1_EngineSpec, EngineSpec__Output as _fleet_v1_EngineSpec__Output } from './fleet/v1/EngineSpec.ts';
+import type { EventAck as _fleet_v1_EventAck, EventAck__Output as _fleet_v1_EventAck__Output } from './fleet/v1/EventAck.ts';
+import type { FleetClient as _fleet_v1_FleetClient, FleetDefinition as _fleet_v1_FleetDefinition } from './fleet/v1/Fleet.ts';
+import type { Goodbye as _fleet_v1_Goodbye, Goodbye__Output as _fleet_v1_Goodbye__Output } from './fleet/v1/Goodbye.ts';
+import type { GpuFacts as _fleet_v1_GpuFacts, GpuFacts__Output as _fleet_v1_GpuFacts__Output } from './fleet/v1/GpuFacts.ts';
+import type { GpuReading as _fleet_v1_GpuReading, GpuReading__Output as _fleet_v1_GpuReading__Output } from './fleet/v1/GpuReading.ts';
+import type { Hello as _fleet_v1_Hello, Hello__Output as _fleet_v1_Hello__Output } from './fleet/v1/Hello.ts';
+import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_HostFacts__Output } from './fleet/v1/HostFacts.ts';
+import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
+import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
+import type { SchedulerMessage as _fleet_v1_SchedulerMessage, SchedulerMessage__Output as _fleet_v1_SchedulerMessage__Output } from './fleet/v1/SchedulerMessage.ts';
+import type { ServedModel as _fleet_v1_ServedModel, ServedModel__Output as _fleet_v1_ServedModel__Output } from './fleet/v1/ServedModel.ts';
+import type { SpecRejection as _fleet_v1_SpecRejection, SpecRejection__Output as _fleet_v1_SpecRejection__Output } from './fleet/v1/SpecRejection.ts';
+import type { Telemetry as _fleet_v1_Telemetry, Telemetry__Output as _fleet_v1_Telemetry__Output } from './fleet/v1/Telemetry.ts';
+import type { Welcome as _fleet_v1_Welcome, Welcome__Output as _fleet_v1_Welcome__Output } from './fleet/v1/Welcome.ts';
+
+type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
+  new(...args: ConstructorParameters<Constructor>): Subtype;
+};
+
+export interface ProtoGrpcType {
+  admin: {
+    v1: {
+      Admin: SubtypeConstructor<typeof grpc.Client, _admin_v1_AdminClient> & { service: _admin_v1_AdminDefinition }
+      Candidate: MessageTypeDefinition<_admin_v1_Candidate, _admin_v1_Candidate__Output>
+      CreateKeyRequest: MessageTypeDefinition<_admin_v1_CreateKeyRequest, _admin_v1_CreateKeyRequest__Output>
+      CreateKeyResponse: MessageTypeDefinition<_admin_v1_CreateKeyResponse, _admin_v1_CreateKeyResponse__Output>
+      Engine: MessageTypeDefinition<_admin_v1_Engine, _admin_v1_Engine__Output>
+      EngineVerdict: MessageTypeDefinition<_admin_v1_EngineVerdict, _admin_v1_EngineVerdict__Output>
+      ExplainDeploymentRequest: MessageTypeDefinition<_admin_v1_ExplainDeploymentRequest, _admin_v1_ExplainDeploymentRequest__Output>
+      ExplainDeploymentResponse: MessageTypeDefinition<_admin_v1_ExplainDeploymentResponse, _admin_v1_ExplainDeploymentResponse__Output>
+      ExplainRequestRequest: MessageTypeDefinition<_admin_v1_ExplainRequestRequest, _admin_v1_ExplainRequestRequest__Output>
+      ExplainRequestResponse: MessageTypeDefinition<_admin_v1_ExplainRequestResponse, _admin_v1_ExplainRequestResponse__Output>
+      GetEngineRequest: MessageTypeDefinition<_admin_v1_GetEngineRequest, _admin_v1_GetEngineRequest__Output>
+      GetEngineResponse: MessageTypeDefinition<_admin_v1_GetEngineResponse, _admin_v1_GetEngineResponse__Output>
+      GetNodeRequest: MessageTypeDefinition<_admin_v1_GetNodeRequest, _admin_v1_GetNodeRequest__Output>
+      GetNodeResponse: MessageTypeDefinition<_admin_v1_GetNodeResponse, _admin_v1_GetNodeResponse__Output>
+      GetStatusRequest: MessageTypeDefinition<_admin_v1_GetStatusRequest, _admin_v1_GetStatusRequest__Output>
+      GetStatusResponse: MessageTypeDefinition<_admin_v1_GetStatusResponse, _admin_v1_GetStatusResponse__Output>
+      Key: MessageTypeDefinition<_admin_v1_Key, _admin_v1_Key__Output>
+      ListEnginesRequest: MessageTypeDefinition<_admin_v1_ListEnginesRequest, _admin_v1_ListEnginesRequest__Output>
+      ListEnginesResponse: MessageTypeDefinition<_admin_v1_ListEnginesResponse, _admin_v1_ListEnginesResponse__Output>
+      ListKeysRequest: MessageTypeDefinition<_admin_v1_ListKeysRequest, _admin_v1_ListKeysRequest__Output>
+      ListKeysResponse: MessageTypeDefinition<_admin_v1_ListKeysResponse, _admin_v1_ListKeysResponse__Output>
+      ListModelsRequest: MessageTypeDefinition<_admin_v1_ListModelsRequest, _admin_v1_ListModelsRequest__Output>
+      ListModelsResponse: MessageTypeDefinition<_admin_v1_ListModelsResponse, _admin_v1_ListModelsResponse__Output>
+      ListNodesRequest: MessageTypeDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesRequest__Output>
+      ListNodesResponse: MessageTypeDefinition<_admin_v1_ListNodesResponse, _admin_v1_ListNodesResponse__Output>
+      Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
+      Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
+      RevokeKeyRequest: MessageTypeDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyRequest__Output>
+      RevokeKeyResponse: MessageTypeDefinition<_admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyResponse__Output>
+    }
+  }
+  fleet: {
+    v1: {
+      AgentMessage: MessageTypeDefinition<_fleet_v1_AgentMessage, _fleet_v1_AgentMessage__Output>
+      DesiredState: MessageTypeDefinition<_fleet_v1_DesiredState, _fleet_v1_DesiredState__Output>
+      DesiredStateAck: MessageTypeDefinition<_fleet_v1_DesiredStateAck, _fleet_v1_DesiredStateAck__Output>
+      EngineEvent: MessageTypeDefinition<_fleet_v1_EngineEvent, _fleet_v1_EngineEvent__Output>
+      EngineKind: EnumTypeDefinition
+      EngineLimits: MessageTypeDefinition<_fleet_v1_EngineLimits, _fleet_v1_EngineLimits__Output>
+      EngineReading: MessageTypeDefinition<_fleet_v1_EngineReading, _fleet_v1_EngineReading__Output>
+      EngineSpec: MessageTypeDefinition<_fleet_v1_EngineSpec, _fleet_v1_EngineSpec__Output>
+      EngineState: EnumTypeDefinition
+      EventAck: MessageTypeDefinition<_fleet_v1_EventAck, _fleet_v1_EventAck__Output>
+      Fleet: SubtypeConstructor<typeof grpc.Client, _fleet_v1_FleetClient> & { service: _fleet_v1_FleetDefinition }
+      Goodbye: MessageTypeDefinition<_fleet_v1_Goodbye, _fleet_v1_Goodbye__Output>
+      GpuFacts: MessageTypeDefinition<_fleet_v1_GpuFacts, _fleet_v1_GpuFacts__Output>
+      GpuReading: MessageTypeDefinition<_fleet_v1_GpuReading, _fleet_v1_GpuReading__Output>
+      Hello: MessageTypeDefinition<_fleet_v1_Hello, _fleet_v1_Hello__Output>
+      HostFacts: MessageTypeDefinition<_fleet_v1_HostFacts, _fleet_v1_HostFacts__Output>
+      HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
+      LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
+      SchedulerMessage: MessageTypeDefinition<_fleet_v1_SchedulerMessage, _fleet_v1_SchedulerMessage__Output>
+      ServedModel: MessageTypeDefinition<_fleet_v1_ServedModel, _fleet_v1_ServedModel__Output>
+      SpecRejection: MessageTypeDefinition<_fleet_v1_SpecRejection, _fleet_v1_SpecRejection__Output>
+      Telemetry: MessageTypeDefinition<_fleet_v1_Telemetry, _fleet_v1_Telemetry__Output>
+      Welcome: MessageTypeDefinition<_fleet_v1_Welcome, _fleet_v1_Welcome__Output>
+    }
+  }
+}
+

@@ -1,0 +1,38 @@
+// Original file: admin/v1/admin.proto
+
+import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from '../../admin/v1/Candidate.ts';
+import type { Long } from '@grpc/proto-loader';
+
+export interface ExplainRequestResponse {
+  'requestId'?: (string);
+  'model'?: (string);
+  'tenant'?: (string);
+  'outcome'?: (string);
+  'errorCode'?: (string);
+  'receivedAtMs'?: (number | string | Long);
+  'firstTokenAtMs'?: (number | string | Long);
+  'endedAtMs'?: (number | string | Long);
+  'policy'?: (string);
+  'candidates'?: (_admin_v1_Candidate)[];
+  'outputTokens'?: (number);
+  '_firstTokenAtMs'?: "firstTokenAtMs";
+  '_endedAtMs'?: "endedAtMs";
+  '_outputTokens'?: "outputTokens";
+}
+
+export interface ExplainRequestResponse__Output {
+  'requestId': (string);
+  'model': (string);
+  'tenant': (string);
+  'outcome': (string);
+  'errorCode': (string);
+  'receivedAtMs': (number);
+  'firstTokenAtMs'?: (number);
+  'endedAtMs'?: (number);
+  'policy': (string);
+  'candidates': (_admin_v1_Candidate__Output)[];
+  'outputTokens'?: (number);
+  '_firstTokenAtMs'?: "firstTokenAtMs";
+  '_endedAtMs'?: "endedAtMs";
+  '_outputTokens'?: "outputTokens";
+}

@@ -1,0 +1,8 @@
+// Original file: admin/v1/admin.proto
+
+
+export interface ListEnginesRequest {
+}
+
+export interface ListEnginesRequest__Output {
+}

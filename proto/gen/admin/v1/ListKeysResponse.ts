@@ -1,0 +1,11 @@
+// Original file: admin/v1/admin.proto
+
+import type { Key as _admin_v1_Key, Key__Output as _admin_v1_Key__Output } from '../../admin/v1/Key.ts';
+
+export interface ListKeysResponse {
+  'keys'?: (_admin_v1_Key)[];
+}
+
+export interface ListKeysResponse__Output {
+  'keys': (_admin_v1_Key__Output)[];
+}

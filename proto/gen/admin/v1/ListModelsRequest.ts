@@ -1,0 +1,8 @@
+// Original file: admin/v1/admin.proto
+
+
+export interface ListModelsRequest {
+}
+
+export interface ListModelsRequest__Output {
+}

@@ -1,0 +1,8 @@
+// Original file: admin/v1/admin.proto
+
+
+export interface ListNodesRequest {
+}
+
+export interface ListNodesRequest__Output {
+}

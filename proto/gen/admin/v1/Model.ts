@@ -1,0 +1,22 @@
+// Original file: admin/v1/admin.proto
+
+
+export interface Model {
+  'id'?: (string);
+  'readyEngines'?: (number);
+  'engines'?: (number);
+  'runningRequests'?: (number);
+  'simulated'?: (boolean);
+  'contextTokens'?: (number);
+  '_contextTokens'?: "contextTokens";
+}
+
+export interface Model__Output {
+  'id': (string);
+  'readyEngines': (number);
+  'engines': (number);
+  'runningRequests': (number);
+  'simulated': (boolean);
+  'contextTokens'?: (number);
+  '_contextTokens'?: "contextTokens";
+}

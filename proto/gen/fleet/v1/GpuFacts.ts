@@ -1,0 +1,27 @@
+// Original file: fleet/v1/fleet.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface GpuFacts {
+  'index'?: (number);
+  'uuid'?: (string);
+  'name'?: (string);
+  'memoryTotalBytes'?: (number | string | Long);
+  'driverVersion'?: (string);
+  '_uuid'?: "uuid";
+  '_name'?: "name";
+  '_memoryTotalBytes'?: "memoryTotalBytes";
+  '_driverVersion'?: "driverVersion";
+}
+
+export interface GpuFacts__Output {
+  'index': (number);
+  'uuid'?: (string);
+  'name'?: (string);
+  'memoryTotalBytes'?: (number);
+  'driverVersion'?: (string);
+  '_uuid'?: "uuid";
+  '_name'?: "name";
+  '_memoryTotalBytes'?: "memoryTotalBytes";
+  '_driverVersion'?: "driverVersion";
+}

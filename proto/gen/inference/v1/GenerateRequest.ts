@@ -1,0 +1,13 @@
+// Original file: inference/v1/inference.proto
+
+import type { Envelope as _inference_v1_Envelope, Envelope__Output as _inference_v1_Envelope__Output } from '../../inference/v1/Envelope.ts';
+
+export interface GenerateRequest {
+  'envelope'?: (_inference_v1_Envelope | null);
+  'body'?: (Buffer | Uint8Array | string);
+}
+
+export interface GenerateRequest__Output {
+  'envelope': (_inference_v1_Envelope__Output | null);
+  'body': (Buffer);
+}

@@ -1,0 +1,202 @@
+/**
+ * What the parts of a scheduler know of each other. The doors (HTTP, WebSocket, gRPC) know an Authenticator, a Generator
+ * and a FleetView; the agents' door knows a FleetSink; nothing here has code.
+ */
+import type { CodedError } from '../lib/errors.ts';
+import type { EngineId, KeyId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
+import type { LaneUsage, SubmitMeta } from '../proto/codec.ts';
+import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
+import type { EngineEvent__Output } from '../proto/gen/fleet/v1/EngineEvent.ts';
+import type { Hello__Output } from '../proto/gen/fleet/v1/Hello.ts';
+import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
+import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
+
+// ---- Who comes in ----------------------------------------------------------------------------------------------
+
+export type Role = 'user' | 'operator' | 'admin' | 'gateway';
+
+/** Who a caller is, the same on HTTP, WebSocket and gRPC. */
+export interface Identity {
+  readonly tenant: TenantId;
+  /** The JWT's subject or the key's id: for logs and audit, never shown to other tenants. */
+  readonly subject: string;
+  readonly roles: ReadonlySet<Role>;
+  /** Share under contention, 1 = normal. */
+  readonly weight: number;
+  readonly keyId?: KeyId;
+}
+
+/** The one gate behind every door. */
+export interface Authenticator {
+  /**
+   * @param authorization the value of the `authorization` header or metadata entry, or undefined when none was sent
+   * @param peer remote address, for the brake on repeated failures; never logged with the credential
+   * @throws CodedError unauthenticated, too_many_failures
+   */
+  authenticate(authorization: string | undefined, peer: string): Promise<Identity>;
+}
+
+export interface ApiKeyRecord {
+  readonly id: KeyId;
+  readonly name: string;
+  readonly tenant: TenantId;
+  readonly roles: readonly Role[];
+  readonly weight: number;
+  /** SHA-256 of the secret part, hex. */
+  readonly secretSha256: string;
+  readonly createdAtMs: number;
+  readonly expiresAtMs?: number;
+  readonly revokedAtMs?: number;
+}
+
+/** Where API keys live. Writes are durable when the promise resolves; reads never touch the disk. */
+export interface KeyStore {
+  find(id: KeyId): ApiKeyRecord | undefined;
+  list(): readonly ApiKeyRecord[];
+  /** @throws CodedError already_exists */
+  add(record: ApiKeyRecord): Promise<void>;
+  /** @throws CodedError not_found */
+  revoke(id: KeyId, atMs: number): Promise<ApiKeyRecord>;
+}
+
+// ---- The way of a request --------------------------------------------------------------------------------------
+
+export type Endpoint = 'chat' | 'completions' | 'embeddings';
+export type Door = 'http' | 'ws' | 'grpc' | 'grpc_many';
+
+/** A request after the gate and after its body was read once; `body` is what the engine gets. */
+export interface AdmittedRequest {
+  readonly id: RequestId;
+  readonly identity: Identity;
+  /** On whose behalf; differs from identity.tenant only for role `gateway`. */
+  readonly tenant: TenantId;
+  readonly door: Door;
+  readonly endpoint: Endpoint;
+  readonly model: string;
+  readonly stream: boolean;
+  /** The client's bytes with spliced fields (usage and token ids asked for). */
+  readonly body: Uint8Array;
+  readonly wantUsage: boolean;
+  readonly wantTokenIds: boolean;
+  /** Smaller first; 0 unless role `gateway` set it. */
+  readonly priority: number;
+  /** Monotonic milliseconds; absent: no deadline. */
+  readonly deadlineAtMs?: number;
+  readonly traceparent?: string;
+}
+
+/**
+ * Where an answer goes. Calls come in this order: onHead, then onTokens (stream) or onBody (plain) any number of times,
+ * then exactly one of onDone and onError. onError may come first. Nothing comes after cancel(). Byte arguments are
+ * views that are valid only during the call.
+ */
+export interface GenerationSink {
+  /** The engine accepted and has begun: an HTTP door may commit its 200. */
+  onHead(): void;
+  /**
+   * @param sse whole SSE events as the client is to get them (`data: {...}\n\n`, one or more), without [DONE]
+   * @param idBytes the token ids, 4 bytes each little endian; empty where the engine does not tell them
+   * @param index index of the first of these tokens
+   */
+  onTokens(sse: Buffer, idBytes: Buffer, index: number): void;
+  onBody(bytes: Buffer, last: boolean): void;
+  onDone(usage: LaneUsage | undefined): void;
+  onError(error: CodedError): void;
+}
+
+/** A running request. */
+export interface Generation {
+  readonly id: RequestId;
+  /** The client has taken `bytes` more: the agent may send as many again. */
+  grant(bytes: number): void;
+  /** Idempotent; the engine is told at once, in every phase. */
+  cancel(reason: string): void;
+}
+
+/** Picks an engine for a request and relays its answer. */
+export interface Generator {
+  /**
+   * @param creditBytes how much may be on its way to this client before grant() is called
+   * @throws CodedError model_not_found, no_engine, overloaded, draining, already_exists: nothing was started
+   */
+  start(request: AdmittedRequest, sink: GenerationSink, creditBytes: number): Generation;
+  /** Cancels by id what runs for this tenant; false when nothing does. */
+  cancel(id: RequestId, tenant: TenantId): boolean;
+}
+
+// ---- What is known of the fleet --------------------------------------------------------------------------------
+
+export interface ModelView {
+  readonly id: string;
+  readonly createdS: number;
+  readonly ownedBy: string;
+  readonly contextTokens?: number;
+  readonly capabilities: readonly string[];
+  readonly simulated: boolean;
+  readonly readyEngines: number;
+  readonly engines: number;
+  readonly runningRequests: number;
+}
+
+/** Read-only questions that doors ask; `tenant` filters what it may not see. */
+export interface FleetView {
+  models(tenant: TenantId): readonly ModelView[];
+  /** False while draining, or while nothing can be served; the reason is for operators. */
+  ready(): { readonly ok: boolean; readonly reason: string };
+}
+
+// ---- The agents' door ------------------------------------------------------------------------------------------
+
+/** The scheduler's end of one lane. */
+export interface LaneHandle {
+  readonly nodeName: NodeId;
+  readonly worker: number;
+  /** Requests that this lane carries now. */
+  readonly load: number;
+  /**
+   * Sends a request to an engine of the node.
+   * @returns the running request; its sink gets onError(stream_lost) when the lane is cut
+   */
+  submit(order: LaneOrder, sink: GenerationSink): LaneRequest;
+}
+
+export interface LaneOrder {
+  readonly meta: SubmitMeta;
+  readonly body: Uint8Array;
+  readonly attempt: number;
+  readonly incarnation: number;
+  readonly creditBytes: number;
+  /** Resume after these tokens of an earlier attempt; empty for a new request. */
+  readonly resumeIds: Uint32Array;
+}
+
+export interface LaneRequest {
+  grant(bytes: number): void;
+  cancel(): void;
+}
+
+/** What the agents' door tells the run loop, in the order in which it came from one agent. */
+export interface FleetSink {
+  /** @throws CodedError protocol_mismatch, permission_denied, already_exists: the session is refused */
+  onHello(session: SessionHandle, hello: Hello__Output): void;
+  onTelemetry(session: SessionHandle, telemetry: Telemetry__Output): void;
+  onEngineEvent(session: SessionHandle, event: EngineEvent__Output): void;
+  onDesiredStateAck(session: SessionHandle, generation: number, rejections: readonly SpecRejection__Output[]): void;
+  onGoodbye(session: SessionHandle, reason: string): void;
+  /** The stream ended, cleanly or not; called once, after onHello. */
+  onSessionLost(session: SessionHandle): void;
+  onLaneOpen(sessionId: string, lane: LaneHandle): void;
+  onLaneLost(sessionId: string, lane: LaneHandle): void;
+}
+
+/** The scheduler's end of one agent's control session. */
+export interface SessionHandle {
+  readonly nodeName: NodeId;
+  readonly sessionId: string;
+  sendDesiredState(state: DesiredState): void;
+  /** Ends the stream with a coded reason. */
+  close(error: CodedError): void;
+}
+
+/** Name of an engine in the whole fleet. */
+export type { EngineId };
