@@ -53,6 +53,8 @@ export interface BackendLoad {
   readonly prefixCacheQueries?: number;
   readonly prefixCacheHits?: number;
   readonly preemptions?: number;
+  /** Size of the KV cache, told as vLLM's `cache_config_info`. */
+  readonly kvBlocks?: { readonly blockTokens: number; readonly blocks: number };
 }
 
 /** A token's natural log probability and its best alternatives, best first. */
@@ -75,7 +77,10 @@ export interface Backend {
   /** Present where log probabilities can be told: that of `id` at `position` of the answer, with `top` alternatives. */
   logprob?(id: number, position: number, top: number): TokenLogprob;
   /** Applies the model's chat template. `continueFinal` leaves the last assistant message open. */
-  chatPrompt(messages: readonly ChatMessage[], options: { addGenerationPrompt: boolean; continueFinal: boolean; tools?: readonly unknown[] }): string;
+  chatPrompt(
+    messages: readonly ChatMessage[],
+    options: { addGenerationPrompt: boolean; continueFinal: boolean; tools?: readonly unknown[] },
+  ): string;
   /** Starts one sequence; the returned function aborts it (idempotent; onEnd('abort') follows). */
   generate(request: GenerateRequest, sink: GenerateSink): () => void;
   /** Present only where the backend can embed. One vector of float32 per input. */
