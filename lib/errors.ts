@@ -214,7 +214,10 @@ export const ERRORS = {
     next: 'Remove the field that `param` names, or use another model.',
   },
   // Engines and agents.
-  engine_rejected: invalid('The engine refused the request as invalid.', 'Correct what the message of the engine names.'),
+  engine_rejected: invalid(
+    'The engine refused the request as invalid.',
+    'Correct what the message of the engine names.',
+  ),
   engine_overloaded: {
     http: 503,
     grpc: 'UNAVAILABLE',
@@ -223,9 +226,18 @@ export const ERRORS = {
     when: 'The engine answered that it cannot take more work.',
     next: 'Retry after a moment.',
   },
-  engine_unreachable: engineFault('The connection to the engine was refused or timed out.', 'Retry; the engine is being restarted.'),
-  engine_failed: engineFault('The engine answered 5xx or an error inside its stream.', 'Retry; see `sophia engine show NAME`.'),
-  engine_garbage: engineFault('The engine sent bytes that are not the protocol.', 'Retry; see `sophia engine logs NAME`.'),
+  engine_unreachable: engineFault(
+    'The connection to the engine was refused or timed out.',
+    'Retry; the engine is being restarted.',
+  ),
+  engine_failed: engineFault(
+    'The engine answered 5xx or an error inside its stream.',
+    'Retry; see `sophia engine show NAME`.',
+  ),
+  engine_garbage: engineFault(
+    'The engine sent bytes that are not the protocol.',
+    'Retry; see `sophia engine logs NAME`.',
+  ),
   engine_died: engineFault('The engine or its agent went away in the middle of the request.', 'Retry the request.'),
   engine_aborted: engineFault('The engine ended the request without being asked to.', 'Retry the request.'),
   stream_lost: engineFault('The lane to the agent was cut in the middle of the request.', 'Retry the request.'),

@@ -2,6 +2,8 @@
  * A small certificate authority of the fleet's own, so that agents and schedulers prove themselves by mTLS from the
  * first start. `sophia up` makes one in its data folder; a larger site brings its own certificates and never runs this.
  */
+// The library behind x509 looks for decorator metadata at import; this gives it.
+import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { webcrypto } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
@@ -19,7 +21,7 @@ export interface PemPair {
 }
 
 async function newKeys(): Promise<CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair;
+  return await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
 }
 
 type CryptoKeyPair = { publicKey: webcrypto.CryptoKey; privateKey: webcrypto.CryptoKey };
@@ -28,7 +30,10 @@ async function keyToPem(key: webcrypto.CryptoKey): Promise<string> {
   return x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
 }
 
-const serial = (): string => Buffer.from(webcrypto.getRandomValues(new Uint8Array(16))).toString('hex').replace(/^./, '4');
+const serial = (): string =>
+  Buffer.from(webcrypto.getRandomValues(new Uint8Array(16)))
+    .toString('hex')
+    .replace(/^./, '4');
 
 /** A new self-signed authority, valid for ten years. */
 export async function createCa(commonName: string, nowMs: number): Promise<PemPair> {
@@ -47,12 +52,10 @@ export async function createCa(commonName: string, nowMs: number): Promise<PemPa
         await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ],
     },
-    webcrypto as unknown as Crypto,
+    webcrypto,
   );
   return { certPem: certificate.toString('pem'), keyPem: await keyToPem(keys.privateKey) };
 }
-
-type Crypto = Parameters<typeof x509.cryptoProvider.set>[0];
 
 export interface LeafOptions {
   /** For an agent: its node name, which the scheduler compares with the name that the agent claims. */
@@ -66,8 +69,17 @@ export interface LeafOptions {
 export async function issueCertificate(ca: PemPair, options: LeafOptions): Promise<PemPair> {
   const keys = await newKeys();
   const issuer = new x509.X509Certificate(ca.certPem);
-  const signingKey = await webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(ca.keyPem), ALGORITHM, false, ['sign']);
-  const names = options.hosts.map((host) => ({ type: /^[\d.]+$|:/.test(host) ? ('ip' as const) : ('dns' as const), value: host }));
+  const signingKey = await webcrypto.subtle.importKey(
+    'pkcs8',
+    x509.PemConverter.decodeFirst(ca.keyPem),
+    ALGORITHM,
+    false,
+    ['sign'],
+  );
+  const names = options.hosts.map((host) => ({
+    type: /^[\d.]+$|:/.test(host) ? ('ip' as const) : ('dns' as const),
+    value: host,
+  }));
   const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: serial(),
@@ -85,7 +97,7 @@ export async function issueCertificate(ca: PemPair, options: LeafOptions): Promi
         ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
       ],
     },
-    webcrypto as unknown as Crypto,
+    webcrypto,
   );
   return { certPem: certificate.toString('pem'), keyPem: await keyToPem(keys.privateKey) };
 }
@@ -97,7 +109,11 @@ async function writePrivate(file: string, text: string): Promise<void> {
 }
 
 /** Writes NAME.crt and NAME.key (0600) into a folder and gives their paths. */
-export async function writePair(folder: string, name: string, pair: PemPair): Promise<{ certFile: string; keyFile: string }> {
+export async function writePair(
+  folder: string,
+  name: string,
+  pair: PemPair,
+): Promise<{ certFile: string; keyFile: string }> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const certFile = path.join(folder, `${name}.crt`);
   const keyFile = path.join(folder, `${name}.key`);

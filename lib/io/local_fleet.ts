@@ -1,0 +1,106 @@
+/**
+ * A fleet on this machine: one scheduler and one agent as processes of their own, with certificates of a local
+ * authority in one folder. `sophia up`, the benchmarks and the end-to-end tests start it, so what they run is the same.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Child, startChild } from './child.ts';
+import { createCa, issueCertificate, readPair, writePair } from './local_ca.ts';
+
+export const LOOPBACK = '127.0.0.1';
+
+export interface LocalFleetPlan {
+  /** Folder for certificates, configuration, logs, keys and engine state; made when absent. */
+  readonly root: string;
+  readonly nodeName: string;
+  /** Engine specifications for the node, in the spelling of the scheduler's `nodes` setting. */
+  readonly engines: readonly object[];
+  /** Settings over the defaults; ports are 0 (any free one) unless given. */
+  readonly scheduler?: Readonly<Record<string, unknown>>;
+  readonly agent?: Readonly<Record<string, unknown>>;
+  readonly env: NodeJS.ProcessEnv;
+  readonly nowMs: number;
+  /** Called for each process as it is started, so that a signal can stop a fleet that is half up. */
+  readonly onChild?: (child: Child) => void;
+}
+
+export interface LocalFleet {
+  readonly scheduler: Child;
+  readonly agent: Child;
+  readonly httpPort: number;
+  readonly grpcPort: number;
+  readonly fleetPort: number;
+  /** Holds a key with every role, made by the scheduler at its first start. */
+  readonly keyFile: string;
+}
+
+/** The compiled main of a process of the fleet. */
+export function mainOf(name: 'scheduler' | 'agent'): string {
+  return fileURLToPath(new URL(`../../${name}/main.js`, import.meta.url));
+}
+
+/** Writes a configuration that a person may read to see what runs; JSON is YAML. */
+async function writeConfig(root: string, name: string, config: object): Promise<string> {
+  const file = path.join(root, `${name}.yaml`);
+  await writeFile(file, `${JSON.stringify(config, null, 2)}\n`, { mode: 0o600 });
+  return file;
+}
+
+async function certificates(root: string, nodeName: string, nowMs: number) {
+  const tls = path.join(root, 'tls');
+  await mkdir(tls, { recursive: true, mode: 0o700 });
+  const ca = (await readPair(tls, 'ca')) ?? (await createCa('SOPHIA Fleet local authority', nowMs));
+  // Fresh certificates with each start: nobody has to think of their expiry on a developer's machine.
+  const scheduler = await issueCertificate(ca, { commonName: 'scheduler', hosts: ['localhost', LOOPBACK], nowMs });
+  const agent = await issueCertificate(ca, { commonName: nodeName, hosts: [], nowMs });
+  return {
+    ca: await writePair(tls, 'ca', ca),
+    scheduler: await writePair(tls, 'scheduler', scheduler),
+    agent: await writePair(tls, 'agent', agent),
+  };
+}
+
+/**
+ * Starts the scheduler, waits for its ports, then starts the agent that dials it. Engines come up afterwards.
+ * @throws CodedError with the sentence of the process that did not come up
+ */
+export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet> {
+  const { root, nodeName } = plan;
+  await mkdir(path.join(root, 'logs'), { recursive: true, mode: 0o700 });
+  const tls = await certificates(root, nodeName, plan.nowMs);
+  const keyFile = path.join(root, 'admin.key');
+  const start = async (name: 'scheduler' | 'agent', config: object): Promise<Child> => {
+    const file = await writeConfig(root, name, config);
+    const child = startChild(name, mainOf(name), ['--config', file], path.join(root, 'logs', `${name}.log`), plan.env);
+    plan.onChild?.(child);
+    return child;
+  };
+  const scheduler = await start('scheduler', {
+    httpPort: 0,
+    grpcPort: 0,
+    fleetPort: 0,
+    fleetCertFile: tls.scheduler.certFile,
+    fleetKeyFile: tls.scheduler.keyFile,
+    fleetCaFile: tls.ca.certFile,
+    dataDir: path.join(root, 'scheduler'),
+    bootstrapKeyFile: keyFile,
+    stopWithParent: true,
+    nodes: { [nodeName]: plan.engines },
+    ...plan.scheduler,
+  });
+  const ports = (await scheduler.ready) as unknown as { httpPort: number; grpcPort: number; fleetPort: number };
+  const agent = await start('agent', {
+    nodeName,
+    // A name, not an address: TLS has no server name for an address, and Node warns of it.
+    schedulers: [`localhost:${ports.fleetPort}`],
+    certFile: tls.agent.certFile,
+    keyFile: tls.agent.keyFile,
+    caFile: tls.ca.certFile,
+    dataDir: path.join(root, 'agent'),
+    stopWithParent: true,
+    ...plan.agent,
+  });
+  await agent.ready;
+  return { scheduler, agent, keyFile, httpPort: ports.httpPort, grpcPort: ports.grpcPort, fleetPort: ports.fleetPort };
+}

@@ -1,0 +1,143 @@
+/**
+ * The metrics of a process: prom-client's registry behind names and labels that are declared in metric_names.ts. The
+ * types refuse an undeclared label, and each label holds at most a fixed number of distinct values, because a label that
+ * a client can choose would otherwise be a way to fill the memory of this process and of Prometheus.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { METRICS, type MetricName, type MetricSpec } from './metric_names.ts';
+
+type NamesOfType<Type extends MetricSpec['type']> = {
+  [Name in MetricName]: (typeof METRICS)[Name]['type'] extends Type ? Name : never;
+}[MetricName];
+export type CounterName = NamesOfType<'counter'>;
+export type GaugeName = NamesOfType<'gauge'>;
+export type HistogramName = NamesOfType<'histogram'>;
+
+/** The labels of a metric, all of them required: `{ model: string, door: string }`. */
+export type LabelsOf<Name extends MetricName> = Readonly<Record<(typeof METRICS)[Name]['labels'][number], string>>;
+
+export interface CounterHandle<Name extends MetricName> {
+  inc(labels: LabelsOf<Name>, amount?: number): void;
+}
+export interface GaugeHandle<Name extends MetricName> {
+  set(labels: LabelsOf<Name>, value: number): void;
+  inc(labels: LabelsOf<Name>, amount?: number): void;
+  dec(labels: LabelsOf<Name>, amount?: number): void;
+  /** Forgets a series, for a thing that is gone. */
+  remove(labels: LabelsOf<Name>): void;
+}
+export interface HistogramHandle<Name extends MetricName> {
+  observe(labels: LabelsOf<Name>, value: number): void;
+}
+
+export interface Metrics {
+  counter<Name extends CounterName>(name: Name): CounterHandle<Name>;
+  gauge<Name extends GaugeName>(name: Name): GaugeHandle<Name>;
+  histogram<Name extends HistogramName>(name: Name): HistogramHandle<Name>;
+  readonly chatRequestsTotal: CounterHandle<'chat_requests_total'>;
+  readonly chatRequestDurationSeconds: HistogramHandle<'chat_request_duration_seconds'>;
+  /** The text exposition of everything registered. */
+  render(): Promise<string>;
+  /** `content-type` of `render()`. */
+  readonly contentType: string;
+}
+
+export interface MetricsOptions {
+  /** Most distinct values of one label of one metric; later ones count as `other`. 200 when absent. */
+  readonly maxLabelValues?: number;
+  /** CPU, memory, event loop and garbage collection of this process; true when absent. */
+  readonly processMetrics?: boolean;
+}
+
+/** Maps a value to itself when it is one of `values`, else to `other`. */
+export function boundedLabel(values: Iterable<string>, other = 'other'): (value: string) => string {
+  const allowed = new Set(values);
+  return (value) => (allowed.has(value) ? value : other);
+}
+
+const OTHER = 'other';
+const LONGEST_LABEL = 128;
+
+type Labels = Record<string, string>;
+
+/** Lets the first `max` distinct values of each label through. A removed series frees its value when nothing else holds it. */
+function createLabelGuard(labelNames: readonly string[], max: number) {
+  const seen = new Map(labelNames.map((name) => [name, new Set<string>()]));
+  const guard = (labels: Labels): Labels => {
+    const out: Labels = {};
+    for (const name of labelNames) {
+      const value = (labels[name] ?? '').slice(0, LONGEST_LABEL);
+      const values = seen.get(name) as Set<string>;
+      if (!values.has(value) && values.size < max) values.add(value);
+      out[name] = values.has(value) ? value : OTHER;
+    }
+    return out;
+  };
+  const forget = (labels: Labels): void => {
+    // Exact only for metrics with one label; with several, another series may still hold the value.
+    const [only] = labelNames;
+    if (labelNames.length === 1 && only !== undefined) seen.get(only)?.delete(labels[only] as string);
+  };
+  const holds = (labels: Labels): boolean =>
+    labelNames.every((name) => seen.get(name)?.has(labels[name] ?? '') === true);
+  return { guard, holds, forget };
+}
+
+/** Metrics of one process, in a registry of their own, so that tests can make as many as they like. */
+export function createMetrics(options: MetricsOptions = {}): Metrics {
+  const registry = new Registry();
+  const max = options.maxLabelValues ?? 200;
+  if (options.processMetrics !== false) collectDefaultMetrics({ register: registry });
+  const made = new Map<MetricName, unknown>();
+  const once = <Handle>(name: MetricName, make: () => Handle): Handle => {
+    const before = made.get(name) as Handle | undefined;
+    if (before !== undefined) return before;
+    const handle = make();
+    made.set(name, handle);
+    return handle;
+  };
+  const settings = (name: MetricName) => {
+    const spec: MetricSpec = METRICS[name];
+    return { name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
+  };
+
+  const counter = <Name extends CounterName>(name: Name): CounterHandle<Name> =>
+    once(name, () => {
+      const metric = new Counter(settings(name));
+      const { guard } = createLabelGuard(METRICS[name].labels, max);
+      return { inc: (labels, amount = 1) => metric.inc(guard(labels), amount) };
+    });
+  const gauge = <Name extends GaugeName>(name: Name): GaugeHandle<Name> =>
+    once(name, () => {
+      const metric = new Gauge(settings(name));
+      const { guard, holds, forget } = createLabelGuard(METRICS[name].labels, max);
+      return {
+        set: (labels, value) => metric.set(guard(labels), value),
+        inc: (labels, amount = 1) => metric.inc(guard(labels), amount),
+        dec: (labels, amount = 1) => metric.dec(guard(labels), amount),
+        remove: (labels) => {
+          // A value that did not get a place is counted in `other`, together with those of its kind: that stays.
+          if (!holds(labels)) return;
+          metric.remove(labels);
+          forget(labels);
+        },
+      };
+    });
+  const histogram = <Name extends HistogramName>(name: Name): HistogramHandle<Name> =>
+    once(name, () => {
+      const { buckets }: MetricSpec = METRICS[name];
+      const metric = new Histogram({ ...settings(name), ...(buckets === undefined ? {} : { buckets: [...buckets] }) });
+      const { guard } = createLabelGuard(METRICS[name].labels, max);
+      return { observe: (labels, value) => metric.observe(guard(labels), value) };
+    });
+
+  return {
+    counter,
+    gauge,
+    histogram,
+    chatRequestsTotal: counter('chat_requests_total'),
+    chatRequestDurationSeconds: histogram('chat_request_duration_seconds'),
+    render: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+}

@@ -1,0 +1,87 @@
+/** Metrics: names, types and bounded labels, as Prometheus would scrape them. */
+import t from 'tap';
+import { METRICS, type MetricSpec } from '../../../lib/io/metric_names.ts';
+import { boundedLabel, createMetrics } from '../../../lib/io/metrics.ts';
+
+t.test('counters, gauges and histograms come out under their declared names', async (t) => {
+  const metrics = createMetrics();
+  metrics.chatRequestsTotal.inc({ model: 'm', outcome: 'ok', door: 'http' });
+  metrics.chatRequestsTotal.inc({ model: 'm', outcome: 'ok', door: 'http' }, 2);
+  metrics.chatRequestDurationSeconds.observe({ model: 'm', door: 'http' }, 0.3);
+  const active = metrics.gauge('chat_requests_active');
+  active.set({ door: 'http' }, 5);
+  active.inc({ door: 'http' });
+  active.dec({ door: 'http' }, 2);
+  const text = await metrics.render();
+  t.match(text, /# TYPE chat_requests_total counter/);
+  t.match(text, 'chat_requests_total{model="m",outcome="ok",door="http"} 3');
+  t.match(text, 'chat_request_duration_seconds_bucket{le="0.5",model="m",door="http"} 1');
+  t.match(text, 'chat_request_duration_seconds_bucket{le="0.2",model="m",door="http"} 0');
+  t.match(text, 'chat_requests_active{door="http"} 4');
+  t.match(text, /process_cpu_seconds_total/);
+  t.match(metrics.contentType, /text\/plain/);
+  t.notMatch(await createMetrics({ processMetrics: false }).render(), /process_cpu/);
+});
+
+t.test('asking twice for a metric gives the same one, and processes do not share', async (t) => {
+  const metrics = createMetrics({ processMetrics: false });
+  metrics.counter('dropped_total').inc({ where: 'queue' });
+  metrics.counter('dropped_total').inc({ where: 'queue' });
+  metrics.histogram('engine_ready_seconds').observe({ kind: 'sim' }, 1);
+  t.match(await metrics.render(), 'dropped_total{where="queue"} 2');
+  t.notMatch(await createMetrics({ processMetrics: false }).render(), /where="queue"/);
+});
+
+t.test('a label that a client chooses cannot grow without bound', async (t) => {
+  const metrics = createMetrics({ processMetrics: false, maxLabelValues: 3 });
+  for (let i = 0; i < 1_000; i++) metrics.chatRequestsTotal.inc({ model: `m${i}`, outcome: 'ok', door: 'http' });
+  metrics.chatRequestsTotal.inc({ model: 'm1', outcome: 'ok', door: 'http' });
+  const text = await metrics.render();
+  t.equal(text.split('\n').filter((line) => line.startsWith('chat_requests_total{')).length, 4);
+  t.match(text, 'chat_requests_total{model="other",outcome="ok",door="http"} 997');
+  t.match(text, 'chat_requests_total{model="m1",outcome="ok",door="http"} 2');
+  metrics.counter('auth_failures_total').inc({ door: 'x'.repeat(5_000), reason: 'r' });
+  t.notMatch(await metrics.render(), 'x'.repeat(129));
+});
+
+t.test('a removed series frees its place', async (t) => {
+  const metrics = createMetrics({ processMetrics: false, maxLabelValues: 2 });
+  const running = metrics.gauge('engine_requests_running');
+  running.set({ engine: 'a' }, 1);
+  running.set({ engine: 'b' }, 1);
+  running.set({ engine: 'c' }, 9);
+  running.remove({ engine: 'd' });
+  t.match(await metrics.render(), 'engine_requests_running{engine="other"} 9', 'what is not there takes nothing away');
+  running.remove({ engine: 'a' });
+  running.set({ engine: 'e' }, 7);
+  const text = await metrics.render();
+  t.notMatch(text, 'engine="a"');
+  t.match(text, 'engine_requests_running{engine="e"} 7');
+  const engines = metrics.gauge('fleet_engines');
+  engines.set({ model: 'm', kind: 'sim', state: 'ready' }, 1);
+  engines.remove({ model: 'm', kind: 'sim', state: 'ready' });
+  t.notMatch(await metrics.render(), 'fleet_engines{');
+});
+
+t.test('boundedLabel lets known values through', async (t) => {
+  const method = boundedLabel(['GET', 'POST']);
+  t.equal(method('GET'), 'GET');
+  t.equal(method('BREW'), 'other');
+  t.equal(boundedLabel([], '?')('x'), '?');
+});
+
+t.test('declared metrics follow the naming rules of Prometheus', async (t) => {
+  for (const [name, spec] of Object.entries<MetricSpec>(METRICS)) {
+    t.match(name, /^[a-z][a-z0-9_]*$/);
+    t.equal(spec.type === 'counter', name.endsWith('_total'), `${name}: _total is for counters`);
+    t.equal(spec.type === 'histogram', spec.buckets !== undefined, `${name}: buckets are for histograms`);
+    t.match(spec.help, /^[A-Z].*\.$/, `${name}: help is a sentence`);
+    const { buckets = [] } = spec;
+    t.same(
+      buckets,
+      [...buckets].sort((a, b) => a - b),
+    );
+    for (const label of spec.labels)
+      t.notOk(['request_id', 'prompt', 'user', 'key'].includes(label), `${name}: ${label} is unbounded`);
+  }
+});
