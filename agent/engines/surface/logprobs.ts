@@ -12,7 +12,7 @@ export function logprobJson(
   ids: readonly number[],
   position: number,
 ): string | undefined {
-  const { logprob } = backend;
+  const logprob = backend.logprob?.bind(backend);
   if (logprob === undefined || plan.topLogprobs === undefined) return undefined;
   const top = plan.topLogprobs;
   const named = (id: number) => {

@@ -118,7 +118,7 @@ function surfaceOf(server: Server, context: Context): Surface {
   const info: AddressInfo | undefined = typeof bound === 'object' && bound !== null ? bound : undefined;
   const host = info?.family === 'IPv6' ? `[${info.address}]` : info?.address;
   return {
-    address: info === undefined ? String(bound) : `http://${host}:${info.port}`,
+    address: typeof bound === 'string' ? bound : `http://${host}:${info?.port}`,
     port: info?.port,
     inFlight: () => context.generations.inFlight(),
     beginDrain: () => {
