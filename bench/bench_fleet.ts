@@ -1,0 +1,111 @@
+/**
+ * The fleet that a benchmark measures: scheduler and agent as `sophia up` starts them, with simulated engines whose
+ * pace is fixed, so that a run compares routers and not models. The engines' sockets are given out, so that a baseline
+ * in the same run speaks to the very same engines.
+ */
+import * as grpc from '@grpc/grpc-js';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Child } from '../lib/io/child.ts';
+import { LOOPBACK, startLocalFleet } from '../lib/io/local_fleet.ts';
+import type { ListEnginesResponse__Output } from '../proto/gen/admin/v1/ListEnginesResponse.ts';
+import { adminService } from '../proto/load.ts';
+import { benchEnvironment } from './config.ts';
+
+export const BENCH_MODEL = 'bench-model';
+const READY_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 20_000;
+
+export interface BenchFleetOptions {
+  readonly engines: number;
+  /** Flags of the simulated engine. */
+  readonly simFlags: readonly string[];
+  readonly scheduler?: Readonly<Record<string, unknown>>;
+  readonly agent?: Readonly<Record<string, unknown>>;
+}
+
+export interface BenchFleet {
+  readonly scheduler: Child;
+  readonly agent: Child;
+  readonly httpPort: number;
+  readonly grpcAddress: string;
+  readonly key: string;
+  /** Unix sockets of the engines. */
+  readonly engineSockets: readonly string[];
+  stop(): Promise<void>;
+}
+
+function listEngines(address: string, key: string): Promise<ListEnginesResponse__Output> {
+  const Client = grpc.makeClientConstructor(adminService, 'admin.v1.Admin');
+  const client = new Client(address, grpc.credentials.createInsecure());
+  const metadata = new grpc.Metadata();
+  metadata.set('authorization', `Bearer ${key}`);
+  const call = client['ListEngines'] as unknown as (
+    request: object,
+    metadata: grpc.Metadata,
+    callback: (error: Error | null, value?: ListEnginesResponse__Output) => void,
+  ) => void;
+  return new Promise((resolve, reject) => {
+    call.call(client, {}, metadata, (error, value) => {
+      client.close();
+      if (error === null && value !== undefined) resolve(value);
+      else reject(error ?? new Error('ListEngines gave no answer'));
+    });
+  });
+}
+
+export async function startBenchFleet(options: BenchFleetOptions): Promise<BenchFleet> {
+  const root = await mkdtemp(path.join(tmpdir(), 'sophia-bench-'));
+  const engines = Array.from({ length: options.engines }, (_, index) => ({
+    name: `sim-${index}`,
+    kind: 'sim',
+    model: BENCH_MODEL,
+    servedModelName: BENCH_MODEL,
+    extraFlags: [...options.simFlags],
+  }));
+  const children: Child[] = [];
+  const stop = async (): Promise<void> => {
+    for (const child of children) await child.stop(STOP_TIMEOUT_MS);
+    await rm(root, { recursive: true, force: true });
+  };
+  try {
+    const fleet = await startLocalFleet({
+      root,
+      nodeName: 'bench',
+      engines,
+      env: benchEnvironment(),
+      nowMs: Date.now(),
+      onChild: (child) => children.push(child),
+      scheduler: { logLevel: 'warn', ...options.scheduler },
+      agent: { logLevel: 'warn', ...options.agent },
+    });
+    const key = (await readFile(fleet.keyFile, 'utf8')).trim();
+    const grpcAddress = `${LOOPBACK}:${fleet.grpcPort}`;
+    const engineSockets = await waitForSockets(grpcAddress, key, options.engines);
+    return {
+      scheduler: fleet.scheduler,
+      agent: fleet.agent,
+      httpPort: fleet.httpPort,
+      grpcAddress,
+      key,
+      engineSockets,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function waitForSockets(address: string, key: string, count: number): Promise<string[]> {
+  const endMs = Date.now() + READY_TIMEOUT_MS;
+  while (Date.now() < endMs) {
+    const { engines } = await listEngines(address, key);
+    const ready = engines.filter((engine) => engine.routable);
+    if (ready.length >= count) return ready.map((engine) => (engine.event?.address ?? '').replace(/^unix:/, ''));
+    await sleep(100);
+  }
+  throw new Error(`the ${count} simulated engines were not ready in ${READY_TIMEOUT_MS / 1000} s`);
+}

@@ -1,0 +1,147 @@
+/**
+ * A load client for GenerateMany: all requests over one bidirectional stream, entries counted from the columns without
+ * an object per token, as a gateway would do it.
+ */
+import * as grpc from '@grpc/grpc-js';
+import { inferenceService } from '../../proto/load.ts';
+import { ENTRY, type ManyResponse } from '../../proto/many_codec.ts';
+import type { GenerateManyRequest } from '../../proto/gen/inference/v1/GenerateManyRequest.ts';
+
+export interface ManyOutcome {
+  readonly ok: boolean;
+  readonly ttftMs: number;
+  readonly totalMs: number;
+  readonly events: number;
+  readonly why: string;
+}
+
+export interface ManyRequest {
+  readonly body: string;
+  readonly endpoint: 'ENDPOINT_CHAT_COMPLETIONS' | 'ENDPOINT_COMPLETIONS';
+  /** Flow control of the request; absent: only the stream's own. */
+  readonly creditBytes?: number;
+  /** How long to wait before granting what was read: a slow reader; Infinity never grants. */
+  readonly grantDelayMs?: number;
+}
+
+interface Running {
+  readonly startedMs: number;
+  readonly request: ManyRequest;
+  ttftMs: number;
+  events: number;
+  ungranted: number;
+  granting: boolean;
+  resolve(outcome: ManyOutcome): void;
+}
+
+export interface ManyClient {
+  /** Runs one request to its end; never throws. */
+  run(request: ManyRequest): { readonly done: Promise<ManyOutcome>; cancel(): void };
+  /** Chunk entries received so far. */
+  readonly events: number;
+  close(): void;
+}
+
+type ManyCall = grpc.ClientDuplexStream<GenerateManyRequest, ManyResponse>;
+
+/** The requests that run on one stream, and what came for each. */
+class ManyStreams implements ManyClient {
+  readonly #call: ManyCall;
+  readonly #shut: () => void;
+  readonly #running = new Map<number, Running>();
+  #nextStream = 1;
+  #events = 0;
+
+  constructor(call: ManyCall, shut: () => void) {
+    this.#call = call;
+    this.#shut = shut;
+    call.on('data', (batch: ManyResponse) => this.#takeBatch(batch));
+    call.on('error', (error: Error) => this.#breakAll(error.message));
+    call.on('end', () => this.#breakAll('the stream ended'));
+  }
+
+  get events(): number {
+    return this.#events;
+  }
+
+  run(request: ManyRequest): { readonly done: Promise<ManyOutcome>; cancel(): void } {
+    const stream = this.#nextStream++;
+    const { endpoint, creditBytes } = request;
+    const done = new Promise<ManyOutcome>((resolve) => {
+      const startedMs = performance.now();
+      this.#running.set(stream, {
+        startedMs,
+        request,
+        ttftMs: Number.NaN,
+        events: 0,
+        ungranted: 0,
+        granting: false,
+        resolve,
+      });
+    });
+    const credit = creditBytes === undefined ? {} : { creditBytes };
+    this.#call.write({ start: [{ stream, envelope: { endpoint }, body: Buffer.from(request.body), ...credit }] });
+    return {
+      done,
+      cancel: () => {
+        if (!this.#running.has(stream)) return;
+        this.#call.write({ cancel: [stream] });
+        this.#end(stream, 'cancelled');
+      },
+    };
+  }
+
+  close(): void {
+    this.#call.cancel();
+    this.#shut();
+  }
+
+  #takeBatch({ stream, kind, size }: ManyResponse): void {
+    for (let i = 0; i < stream.length; i++) {
+      if (kind[i] === ENTRY.CHUNK) this.#takeChunk(stream[i] as number, size[i] as number);
+      else if (kind[i] === ENTRY.END) this.#end(stream[i] as number, 'done');
+      else if (kind[i] === ENTRY.ERROR) this.#end(stream[i] as number, 'error entry');
+    }
+  }
+
+  #takeChunk(stream: number, size: number): void {
+    const entry = this.#running.get(stream);
+    if (entry === undefined) return;
+    if (entry.events === 0) entry.ttftMs = performance.now() - entry.startedMs;
+    entry.events++;
+    this.#events++;
+    entry.ungranted += size;
+    const { creditBytes, grantDelayMs = 0 } = entry.request;
+    if (creditBytes === undefined || entry.granting || entry.ungranted < creditBytes / 2 || grantDelayMs === Infinity)
+      return;
+    entry.granting = true;
+    setTimeout(() => {
+      entry.granting = false;
+      this.#call.write({ credit: [{ stream, bytes: entry.ungranted }] });
+      entry.ungranted = 0;
+    }, grantDelayMs);
+  }
+
+  #end(stream: number, why: string): void {
+    const entry = this.#running.get(stream);
+    if (entry === undefined) return;
+    this.#running.delete(stream);
+    const { ttftMs, startedMs, events } = entry;
+    entry.resolve({ ok: why === 'done', ttftMs, totalMs: performance.now() - startedMs, events, why });
+  }
+
+  #breakAll(why: string): void {
+    for (const stream of [...this.#running.keys()]) this.#end(stream, why);
+  }
+}
+
+export function openMany(address: string, key: string): ManyClient {
+  const Client = grpc.makeClientConstructor(inferenceService, 'inference.v1.Inference');
+  const client = new Client(address, grpc.credentials.createInsecure(), {
+    'grpc.max_receive_message_length': 64 << 20,
+  });
+  const metadata = new grpc.Metadata();
+  metadata.set('authorization', `Bearer ${key}`);
+  const open = client['GenerateMany'] as unknown as (metadata: grpc.Metadata) => ManyCall;
+  return new ManyStreams(open.call(client, metadata), () => client.close());
+}

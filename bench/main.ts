@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+/**
+ * `npm run bench -- NAME`: the programs behind every performance figure in the docs. Each prints a table for a person
+ * and, with --json, one JSON object as its last line.
+ */
+import { Command, InvalidArgumentError } from 'commander';
+import { runReaders } from './readers/readers.ts';
+import { LOADS, runRelay } from './relay/relay.ts';
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Give a whole number above 0.');
+  return value;
+}
+
+function loadNames(text: string): string[] {
+  const names = text.split(',');
+  const unknown = names.find((name) => !LOADS.some((load) => load.name === name));
+  if (unknown !== undefined)
+    throw new InvalidArgumentError(`"${unknown}" is no load; there are ${LOADS.map((load) => load.name).join(', ')}.`);
+  return names;
+}
+
+const program = new Command('bench').description(
+  'measure this build on this machine; figures are ratios within one run',
+);
+
+program
+  .command('relay')
+  .description('CPU per token and added time to first token, against baselines on the same engines')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'measured time per cell', wholeNumber, 4)
+  .option(
+    '--loads <names>',
+    'which loads',
+    loadNames,
+    LOADS.map((load) => load.name),
+  )
+  .option('--ttft-requests <n>', 'requests per point of the added time to first token', wholeNumber, 200)
+  .action(runRelay);
+
+program
+  .command('readers')
+  .description('slow, stalled and normal readers mixed: memory of the processes, and speed of the normal ones')
+  .option('--json', 'one JSON object as the last line')
+  .option('--requests <n>', 'requests in all, half over HTTP and half over GenerateMany', wholeNumber, 10_000)
+  .option('--concurrency <n>', 'requests at a time', wholeNumber, 200)
+  .option('--tokens <n>', 'tokens of each answer', wholeNumber, 64)
+  .action(runReaders);
+
+await program.parseAsync(process.argv);

@@ -1,0 +1,113 @@
+/**
+ * One cell of the relay benchmark: a number of streams kept busy for a while, and what the processes under measurement
+ * used meanwhile.
+ */
+import type { NetConnectOpts } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type StreamRequest, streamOnce } from '../clients/http_stream.ts';
+import { openMany } from '../clients/many.ts';
+import { cpuUs, quantile, rssBytes } from '../process_stats.ts';
+
+/** How often the clients start: spread over this time, so that streams are not all in the same phase. */
+const RAMP_MS = 1000;
+const SETTLE_MS = 500;
+
+export interface Cell {
+  readonly tokens: number;
+  readonly seconds: number;
+  /** CPU microseconds per token of each measured process, by its name. */
+  readonly cpuUsPerToken: Readonly<Record<string, number>>;
+  readonly rssMb: Readonly<Record<string, number>>;
+  readonly failed: number;
+}
+
+export interface LoadDriver {
+  /** Runs one request to its end. */
+  request(): Promise<{ readonly ok: boolean; readonly why: string }>;
+  /** Tokens received since the driver was made. */
+  tokens(): number;
+  close(): void;
+}
+
+/** Requests over HTTP, each on a connection of its own. */
+export function httpDriver(target: NetConnectOpts, request: StreamRequest): LoadDriver {
+  let tokens = 0;
+  const hooks = {
+    onEvents: (count: number): void => {
+      tokens += count;
+    },
+  };
+  return { request: () => streamOnce(target, request, hooks), tokens: () => tokens, close: () => undefined };
+}
+
+/** Requests over one GenerateMany stream. */
+export function manyDriver(address: string, key: string, body: string): LoadDriver {
+  const client = openMany(address, key);
+  return {
+    request: () => client.run({ body, endpoint: 'ENDPOINT_COMPLETIONS' }).done,
+    tokens: () => client.events,
+    close: () => client.close(),
+  };
+}
+
+/** Keeps `streams` requests running for `seconds` after a ramp, and measures the given processes meanwhile. */
+export async function measureCell(
+  driver: LoadDriver,
+  streams: number,
+  seconds: number,
+  processes: Readonly<Record<string, number>>,
+): Promise<Cell> {
+  let stop = false;
+  let failed = 0;
+  const loop = async (index: number): Promise<void> => {
+    await sleep((index / streams) * RAMP_MS);
+    while (!stop) {
+      const outcome = await driver.request();
+      if (!outcome.ok && !stop) {
+        failed++;
+        await sleep(50);
+      }
+    }
+  };
+  const loops = Array.from({ length: streams }, (_, index) => loop(index));
+  await sleep(RAMP_MS + SETTLE_MS);
+  const names = Object.entries(processes);
+  const cpuBefore = names.map(([, pid]) => cpuUs(pid));
+  const tokensBefore = driver.tokens();
+  const startedMs = performance.now();
+  await sleep(seconds * 1000);
+  const tokens = driver.tokens() - tokensBefore;
+  const elapsedS = (performance.now() - startedMs) / 1000;
+  const cpuUsPerToken = Object.fromEntries(
+    names.map(([name, pid], i) => [name, (cpuUs(pid) - (cpuBefore[i] as number)) / tokens]),
+  );
+  const rssMb = Object.fromEntries(names.map(([name, pid]) => [name, rssBytes(pid) / 1e6]));
+  stop = true;
+  driver.close();
+  await Promise.race([Promise.all(loops), sleep(20_000)]);
+  return { tokens, seconds: elapsedS, cpuUsPerToken, rssMb, failed };
+}
+
+/** Times to first token in milliseconds of `requests` requests, `streams` at a time. */
+export async function measureTtft(
+  target: NetConnectOpts,
+  request: StreamRequest,
+  streams: number,
+  requests: number,
+): Promise<number[]> {
+  const times: number[] = [];
+  let left = requests;
+  const loop = async (): Promise<void> => {
+    while (left > 0) {
+      left--;
+      const outcome = await streamOnce(target, request);
+      if (outcome.ok) times.push(outcome.ttftMs);
+    }
+  };
+  await Promise.all(Array.from({ length: streams }, loop));
+  return times;
+}
+
+export function p50p99(times: readonly number[]): { p50: number; p99: number } {
+  return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
+}

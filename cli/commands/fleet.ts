@@ -1,0 +1,272 @@
+/**
+ * `sophia status`, and `node`, `engine`, `model` with their verbs: what the scheduler knows of the fleet, for the person
+ * on call. A figure that nobody could read shows as "-", never as 0.
+ */
+import type { Command } from 'commander';
+import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
+import type { Node__Output } from '../../proto/gen/admin/v1/Node.ts';
+import { CodedError } from '../../lib/errors.ts';
+import { ageText, bytesText, details, table } from '../output.ts';
+import { withAdmin } from '../session.ts';
+
+const stateWord = (state: string | undefined): string => (state ?? '').replace('ENGINE_STATE_', '').toLowerCase();
+const kindWord = (kind: string | undefined): string => {
+  const word = (kind ?? '').replace('ENGINE_KIND_', '').toLowerCase();
+  return word === 'sim' ? 'sim (simulated)' : word;
+};
+const percent = (ratio: number | undefined): string | undefined =>
+  ratio === undefined ? undefined : `${Math.round(ratio * 100)} %`;
+
+function engineRow(engine: Engine__Output, nowMs: number) {
+  const { event, reading } = engine;
+  return [
+    `${engine.node}/${event?.engine ?? ''}`,
+    kindWord(event?.kind),
+    event?.models.map((model) => model.id).join(','),
+    stateWord(event?.state),
+    engine.routable ? 'yes' : engine.notRoutableReason,
+    engine.runningRequests,
+    reading?.waitingRequests,
+    percent(reading?.kvCacheUsageRatio),
+    event?.restarts,
+    ageText(nowMs, event?.atMs),
+  ] as const;
+}
+
+const ENGINE_HEADER = [
+  'engine',
+  'kind',
+  'models',
+  'state',
+  'routable',
+  'running',
+  'waiting',
+  'kv',
+  'restarts',
+  'since',
+] as const;
+
+function engineTable(engines: readonly Engine__Output[], nowMs: number): string {
+  return table(
+    ENGINE_HEADER,
+    engines.map((engine) => engineRow(engine, nowMs)),
+    'No engine is known. See `sophia node list`.',
+  );
+}
+
+function engineDetails(engine: Engine__Output, nowMs: number): string {
+  const event = engine.event;
+  const history = engine.history.map((entry) => [
+    entry.atMs === undefined ? undefined : new Date(entry.atMs).toISOString(),
+    entry.incarnation,
+    stateWord(entry.state),
+    entry.reason,
+    entry.message,
+    entry.exitCode,
+    entry.signal,
+  ]);
+  return [
+    details([
+      ['engine', `${engine.node}/${event?.engine ?? ''}`],
+      ['kind', kindWord(event?.kind)],
+      ['state', `${stateWord(event?.state)} (${event?.reason ?? ''}) ${event?.message ?? ''}`],
+      ['since', ageText(nowMs, event?.atMs)],
+      ['incarnation', event?.incarnation],
+      ['restarts', event?.restarts],
+      ['progress', event?.state === 'ENGINE_STATE_READY' ? undefined : percent(event?.progressRatio)],
+      ['pid', event?.pid],
+      ['address', event?.address],
+      ['models', event?.models.map((model) => model.id).join(', ')],
+      ['routable', engine.routable ? 'yes' : `no: ${engine.notRoutableReason}`],
+      ['running requests', engine.runningRequests],
+    ]),
+    '',
+    table(['at', 'life', 'state', 'reason', 'message', 'exit', 'signal'], history, 'no history'),
+  ].join('\n');
+}
+
+function nodeRow(node: Node__Output, nowMs: number) {
+  const busy = node.telemetry?.gpus.map((gpu) => percent(gpu.utilizationRatio) ?? '-').join(' ');
+  return [
+    node.name,
+    node.connected ? 'connected' : 'lost',
+    node.agentVersion,
+    node.lanes,
+    node.gpus.length,
+    busy === '' ? undefined : busy,
+    percent(node.telemetry?.host?.cpuUtilizationRatio),
+    ageText(nowMs, node.lastSeenMs),
+  ] as const;
+}
+
+function nodeDetails(node: Node__Output, engines: readonly Engine__Output[], nowMs: number): string {
+  const gpus = node.gpus.map((gpu) => {
+    const reading = node.telemetry?.gpus.find((entry) => entry.index === gpu.index);
+    return [
+      gpu.index,
+      gpu.name,
+      percent(reading?.utilizationRatio),
+      bytesText(reading?.memoryUsedBytes),
+      bytesText(gpu.memoryTotalBytes),
+      reading?.temperatureCelsius,
+      reading?.powerWatts,
+    ];
+  });
+  return [
+    details([
+      ['node', node.name],
+      ['agent', node.connected ? `connected, version ${node.agentVersion}` : 'lost'],
+      ['host', [node.host?.hostname, node.host?.os, node.host?.architecture].filter(Boolean).join(', ')],
+      [
+        'cpu',
+        [node.host?.cpuModel, node.host?.cpuCores === undefined ? '' : `${node.host.cpuCores} cores`]
+          .filter(Boolean)
+          .join(', '),
+      ],
+      ['memory', bytesText(node.host?.memoryBytes)],
+      ['lanes', node.lanes],
+      ['generation', `${node.observedGeneration ?? '-'} observed of ${node.desiredGeneration ?? '-'} desired`],
+      ['gpu source', node.telemetry?.gpuSource],
+      ['last seen', ageText(nowMs, node.lastSeenMs)],
+    ]),
+    '',
+    table(['gpu', 'name', 'busy', 'used', 'memory', 'C', 'W'], gpus, 'no GPU'),
+    '',
+    engineTable(engines, nowMs),
+    ...node.rejections.map((entry) => `refused: ${entry.engine}: ${entry.message} (${entry.code})`),
+  ].join('\n');
+}
+
+export function addFleetCommands(program: Command): void {
+  addStatusCommand(program);
+  addNodeCommands(program);
+  addEngineCommands(program);
+  addModelCommands(program);
+}
+
+function addStatusCommand(program: Command): void {
+  program
+    .command('status')
+    .description('the scheduler and its fleet in a few lines')
+    .action((_flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const status = await admin.call('GetStatus', {});
+        print.result(status, () =>
+          details([
+            ['scheduler', `${status?.schedulerId ?? ''}, version ${status?.version ?? ''}`],
+            ['state', status?.draining === true ? 'draining' : 'serving'],
+            ['up for', ageText(Date.now(), status?.startedAtMs)],
+            ['nodes', status?.nodes],
+            ['ready engines', status?.readyEngines],
+            ['running requests', status?.runningRequests],
+          ]),
+        );
+      }),
+    );
+}
+
+function addNodeCommands(program: Command): void {
+  const node = program.command('node').description('GPU hosts');
+  node
+    .command('list')
+    .description('all nodes')
+    .action((_flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const nodes = (await admin.call('ListNodes', {}))?.nodes ?? [];
+        print.result({ nodes }, () =>
+          table(
+            ['node', 'agent', 'version', 'lanes', 'gpus', 'busy', 'cpu', 'seen'],
+            nodes.map((entry) => nodeRow(entry, Date.now())),
+            'No node is known. Start an agent on a GPU host: sophia agent --help',
+          ),
+        );
+      }),
+    );
+  node
+    .command('show <name>')
+    .description('one node with its GPUs and engines')
+    .action((name: string, _flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const answer = await admin.call('GetNode', { name });
+        if (!answer?.node) throw new CodedError('not_found', `There is no node "${name}".`, { param: 'name' });
+        const shown = answer.node;
+        print.result(answer, () => nodeDetails(shown, answer.engines, Date.now()));
+      }),
+    );
+}
+
+function addEngineCommands(program: Command): void {
+  const engine = program.command('engine').description('serving processes');
+  engine
+    .command('list')
+    .description('all engines')
+    .action((_flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const engines = (await admin.call('ListEngines', {}))?.engines ?? [];
+        print.result({ engines }, () => engineTable(engines, Date.now()));
+      }),
+    );
+  engine
+    .command('show <name>')
+    .description('one engine with its newest transitions; NAME or NODE/NAME')
+    .action((name: string, _flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const answer = await admin.call('GetEngine', { name });
+        if (!answer?.engine) throw new CodedError('not_found', `There is no engine "${name}".`, { param: 'name' });
+        const shown = answer.engine;
+        print.result(answer, () => engineDetails(shown, Date.now()));
+      }),
+    );
+}
+
+function addModelCommands(program: Command): void {
+  const model = program.command('model').description('models that the fleet serves');
+  model
+    .command('list')
+    .description('all models')
+    .action((_flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const models = (await admin.call('ListModels', {}))?.models ?? [];
+        print.result({ models }, () =>
+          table(
+            ['model', 'ready', 'engines', 'running', 'context', 'simulated'],
+            models.map((entry) => [
+              entry.id,
+              entry.readyEngines,
+              entry.engines,
+              entry.runningRequests,
+              entry.contextTokens,
+              entry.simulated,
+            ]),
+            'No model is served. See `sophia engine list`.',
+          ),
+        );
+      }),
+    );
+  model
+    .command('show <id>')
+    .description('one model and the engines that serve it')
+    .action((id: string, _flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const found = (await admin.call('ListModels', {}))?.models.find((entry) => entry.id === id);
+        if (found === undefined)
+          throw new CodedError('model_not_found', `No engine serves the model "${id}".`, { param: 'id' });
+        const engines = ((await admin.call('ListEngines', {}))?.engines ?? []).filter((entry) =>
+          entry.event?.models.some((served) => served.id === id),
+        );
+        print.result({ model: found, engines }, () =>
+          [
+            details([
+              ['model', found.id],
+              ['context tokens', found.contextTokens],
+              ['simulated', found.simulated],
+              ['engines', `${found.readyEngines} ready of ${found.engines}`],
+              ['running requests', found.runningRequests],
+            ]),
+            '',
+            engineTable(engines, Date.now()),
+          ].join('\n'),
+        );
+      }),
+    );
+}

@@ -1,0 +1,105 @@
+/**
+ * `sophia key`: API keys. The secret of a new key is printed once and kept nowhere but with whoever asked for it.
+ */
+import { type Command, InvalidArgumentError } from 'commander';
+import type { Key__Output } from '../../proto/gen/admin/v1/Key.ts';
+import { ageText, details, table } from '../output.ts';
+import { withAdmin } from '../session.ts';
+
+const ROLES = ['user', 'operator', 'admin', 'gateway'];
+
+function parseRoles(text: string): string[] {
+  const roles = text.split(',').map((role) => role.trim());
+  const unknown = roles.find((role) => !ROLES.includes(role));
+  if (unknown !== undefined) throw new InvalidArgumentError(`"${unknown}" is no role; allowed: ${ROLES.join(', ')}.`);
+  return roles;
+}
+
+function parseDays(text: string): number {
+  const days = Number(text);
+  if (!Number.isFinite(days) || days <= 0 || days > 3650)
+    throw new InvalidArgumentError('Give a number of days, above 0 and up to 3650.');
+  return days;
+}
+
+function parseWeight(text: string): number {
+  const weight = Number(text);
+  if (!Number.isInteger(weight) || weight < 1 || weight > 1000)
+    throw new InvalidArgumentError('Give a whole number from 1 to 1000.');
+  return weight;
+}
+
+function keyState(key: Key__Output, nowMs: number): string {
+  if (key.revokedAtMs !== undefined) return 'revoked';
+  if (key.expiresAtMs !== undefined && key.expiresAtMs <= nowMs) return 'expired';
+  return 'valid';
+}
+
+export function addKeyCommands(program: Command): void {
+  const key = program.command('key').description('API keys');
+  key
+    .command('create')
+    .description('make a key; its secret is shown once')
+    .requiredOption('--name <text>', 'what the key is for')
+    .option('--tenant <id>', 'whose requests it makes', 'default')
+    .option('--roles <list>', `of ${ROLES.join(', ')}`, parseRoles, ['user'])
+    .option('--expires-in-days <n>', 'when it stops to work', parseDays)
+    .option('--weight <n>', 'share under contention', parseWeight)
+    .action(
+      (
+        flags: { name: string; tenant: string; roles: string[]; expiresInDays?: number; weight?: number },
+        command: Command,
+      ) =>
+        withAdmin(command, async (admin, print) => {
+          const answer = await admin.call('CreateKey', {
+            name: flags.name,
+            tenant: flags.tenant,
+            roles: flags.roles,
+            ...(flags.expiresInDays === undefined ? {} : { expiresInS: Math.round(flags.expiresInDays * 86_400) }),
+            ...(flags.weight === undefined ? {} : { weight: flags.weight }),
+          });
+          print.result(answer, () =>
+            [
+              details([
+                ['id', answer?.key?.id],
+                ['tenant', answer?.key?.tenant],
+                ['roles', answer?.key?.roles.join(', ')],
+                ['key', answer?.secret],
+              ]),
+              'The key is shown this once. Keep it now.',
+            ].join('\n'),
+          );
+        }),
+    );
+  key
+    .command('list')
+    .description('all keys, without their secrets')
+    .action((_flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const keys = (await admin.call('ListKeys', {}))?.keys ?? [];
+        const nowMs = Date.now();
+        print.result({ keys }, () =>
+          table(
+            ['id', 'name', 'tenant', 'roles', 'state', 'age'],
+            keys.map((entry) => [
+              entry.id,
+              entry.name,
+              entry.tenant,
+              entry.roles.join(','),
+              keyState(entry, nowMs),
+              ageText(nowMs, entry.createdAtMs),
+            ]),
+          ),
+        );
+      }),
+    );
+  key
+    .command('revoke <id>')
+    .description('a revoked key stops to work at once')
+    .action((id: string, _flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const answer = await admin.call('RevokeKey', { id });
+        print.result(answer, () => `Key ${answer?.key?.id ?? id} is revoked.`);
+      }),
+    );
+}

@@ -1,0 +1,90 @@
+/**
+ * What the command line prints: a table for a person, or with --json one JSON object as the last line of stdout.
+ * Cells are plain text; nothing that came from a remote side may move the cursor, so control characters are cut.
+ */
+
+export type Cell = string | number | boolean | undefined;
+
+/** How a command prints. `json` is the global --json flag. */
+export interface Printer {
+  readonly json: boolean;
+  /** Prints `object` as JSON, or calls `human` to get the text for a person. */
+  result(object: unknown, human: () => string): void;
+  /** A line for a person only; silent with --json. */
+  line(text: string): void;
+}
+
+// oxlint-disable-next-line no-control-regex -- control characters are exactly what is to be cut.
+const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+
+/** Text that came from elsewhere, safe to show on a terminal. */
+export function printable(text: string): string {
+  return text.replace(CONTROL, '');
+}
+
+export function createPrinter(json: boolean, write: (text: string) => void): Printer {
+  return {
+    json,
+    result(object, human) {
+      write(`${json ? JSON.stringify(object) : human()}\n`);
+    },
+    line(text) {
+      if (!json) write(`${text}\n`);
+    },
+  };
+}
+
+function show(cell: Cell): string {
+  if (cell === undefined || cell === '') return '-';
+  if (typeof cell === 'boolean') return cell ? 'yes' : 'no';
+  return printable(String(cell)).replaceAll('\n', ' ');
+}
+
+/** Columns aligned by spaces, a header in capitals; numbers to the right. No rows: one line that says so. */
+export function table(header: readonly string[], rows: readonly (readonly Cell[])[], none = 'none'): string {
+  if (rows.length === 0) return none;
+  const texts = [header.map((name) => name.toUpperCase()), ...rows.map((row) => row.map(show))];
+  const widths = header.map((_, column) => Math.max(...texts.map((row) => (row[column] ?? '').length)));
+  const right = header.map((_, column) =>
+    rows.every((row) => typeof row[column] === 'number' || row[column] === undefined),
+  );
+  return texts
+    .map((row) =>
+      row
+        .map((text, column) =>
+          right[column] === true ? text.padStart(widths[column] as number) : text.padEnd(widths[column] as number),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** `name: value` lines, names aligned; absent values show as "-". */
+export function details(pairs: readonly (readonly [string, Cell])[]): string {
+  const width = Math.max(...pairs.map(([name]) => name.length));
+  return pairs.map(([name, value]) => `${`${name}:`.padEnd(width + 2)}${show(value)}`).join('\n');
+}
+
+/** Bytes for a person, such as 98.1 MB (powers of ten). */
+export function bytesText(bytes: number | undefined): string | undefined {
+  if (bytes === undefined) return undefined;
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Age for a person, such as 3 min; `nowMs` and `atMs` are wall clock. */
+export function ageText(nowMs: number, atMs: number | undefined): string | undefined {
+  if (atMs === undefined || atMs === 0) return undefined;
+  const seconds = Math.max(0, Math.round((nowMs - atMs) / 1000));
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} d`;
+}

@@ -1,0 +1,36 @@
+/**
+ * The grammar of `sophia`: noun, then verb. This file only builds the tree; what a verb does is in commands/.
+ */
+import { Command, Option } from 'commander';
+import { packageVersion } from '../lib/io/package_root.ts';
+import { addChatCommand } from './commands/chat.ts';
+import { addCompletionCommand } from './commands/completion.ts';
+import { addContextCommands } from './commands/context.ts';
+import { addDoctorCommand } from './commands/doctor.ts';
+import { addExplainCommands } from './commands/explain.ts';
+import { addFleetCommands } from './commands/fleet.ts';
+import { addKeyCommands } from './commands/key.ts';
+import { addProcessCommands } from './commands/process.ts';
+
+export function buildProgram(): Command {
+  const program = new Command('sophia')
+    .description('A self-hosted inference fleet: one scheduler, an agent on every GPU host, OpenAI and gRPC in front.')
+    .version(packageVersion())
+    .addOption(new Option('--json', 'print one JSON object as the last line'))
+    .addOption(new Option('--context <name>', 'which scheduler to speak to (see: sophia context list)'))
+    .addOption(new Option('--endpoint <host:port>', 'gRPC door of the scheduler, over the context'))
+    .addOption(new Option('--http <url>', 'HTTP door of the scheduler, over the context'))
+    .addOption(new Option('--key-file <file>', 'file that holds the API key, over the context'))
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError('(sophia --help lists the commands)')
+    .exitOverride();
+  addProcessCommands(program);
+  addFleetCommands(program);
+  addKeyCommands(program);
+  addExplainCommands(program);
+  addChatCommand(program);
+  addDoctorCommand(program);
+  addContextCommands(program);
+  addCompletionCommand(program);
+  return program;
+}

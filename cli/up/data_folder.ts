@@ -1,0 +1,64 @@
+/**
+ * The data folder of `sophia up`: private to the user, and one `up` at a time owns it.
+ */
+import { mkdir, open, readFile, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { CodedError } from '../../lib/errors.ts';
+
+export interface DataFolder {
+  readonly root: string;
+  /** Gives the folder free for the next `up`. */
+  release(): Promise<void>;
+}
+
+const unwritable = (root: string, cause: unknown): CodedError =>
+  new CodedError('invalid_config', `The data folder ${root} cannot be written.`, { param: 'dataDir', cause });
+
+/**
+ * Creates the folder when it is absent, and takes it.
+ * @throws CodedError invalid_config when the folder cannot be written or another `up` owns it
+ */
+export async function openDataFolder(root: string): Promise<DataFolder> {
+  try {
+    await mkdir(root, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw unwritable(root, cause);
+  }
+  const file = path.join(root, 'up.pid');
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      const handle = await open(file, 'wx', 0o600);
+      await handle.writeFile(`${process.pid}\n`);
+      await handle.close();
+      return { root, release: () => rm(file, { force: true }) };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw unwritable(root, error);
+      const owner = Number.parseInt(await readFile(file, 'utf8').catch(() => ''), 10);
+      if (await isUp(owner)) {
+        throw new CodedError(
+          'invalid_config',
+          `Another \`sophia up\` (pid ${owner}) uses ${root}; stop it or give --data-dir.`,
+          {
+            param: 'dataDir',
+          },
+        );
+      }
+      await rm(file, { force: true });
+    }
+  }
+  throw new CodedError('invalid_config', `The data folder ${root} is being taken by another \`sophia up\`.`, {
+    param: 'dataDir',
+  });
+}
+
+/** Whether a process of this program still lives under the pid: a reused pid of another program does not count. */
+async function isUp(pid: number): Promise<boolean> {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => undefined);
+  return commandLine === undefined || /\0up(\0|$)/.test(commandLine);
+}
