@@ -12,6 +12,7 @@ import type { ProtoGrpcType as DetailsProto } from './gen/error_details.ts';
 import type { ProtoGrpcType as FleetProto } from './gen/fleet.ts';
 import type { ProtoGrpcType as InferenceProto } from './gen/inference.ts';
 import { decodeManyResponse } from './many_codec.ts';
+import { PROTO_FILES } from './proto_files.ts';
 
 /** With `defaults` a proto3 `optional` field that was not sent stays absent: "unknown" never decodes as 0. */
 export const LOADER_OPTIONS = Object.freeze({
@@ -21,14 +22,6 @@ export const LOADER_OPTIONS = Object.freeze({
   oneofs: true,
   arrays: true,
 });
-
-/** Files of the public interface, relative to the proto folder. */
-export const PROTO_FILES = Object.freeze([
-  'fleet/v1/fleet.proto',
-  'inference/v1/inference.proto',
-  'admin/v1/admin.proto',
-  'google/rpc/error_details.proto',
-]);
 
 type Loaded = FleetProto & InferenceProto & AdminProto & DetailsProto;
 
@@ -49,7 +42,7 @@ function withCodec<Definition extends ServiceDefinition>(
   method: string,
   codec: Partial<MethodDefinition<unknown, unknown>>,
 ): Definition {
-  return { ...definition, [method]: { ...(definition[method] as object), ...codec } } as Definition;
+  return { ...definition, [method]: { ...(definition[method] as object), ...codec } };
 }
 
 /**

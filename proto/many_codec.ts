@@ -4,7 +4,7 @@
  * inference.proto, and any protobuf library reads it.
  */
 
-export const ENTRY = { CHUNK: 1, TOKEN_IDS: 2, USAGE: 3, END: 4, ERROR: 5 } as const;
+export const ENTRY = { CHUNK: 1, TOKEN_IDS: 2, USAGE: 3, END: 4, ERROR: 5, REQUEST_ID: 6 } as const;
 
 const MAX_VARINT_BYTES = 5;
 
@@ -42,7 +42,9 @@ export class EntryBatch {
   /** The collected entries as wire bytes; the batch is empty afterwards. */
   take(): Buffer {
     const count = this.#streams.length;
-    const out = Buffer.allocUnsafe(3 * (1 + MAX_VARINT_BYTES + count * MAX_VARINT_BYTES) + 1 + MAX_VARINT_BYTES + this.#end);
+    const out = Buffer.allocUnsafe(
+      3 * (1 + MAX_VARINT_BYTES + count * MAX_VARINT_BYTES) + 1 + MAX_VARINT_BYTES + this.#end,
+    );
     let at = writeColumn(out, 0, 0x0a, this.#streams);
     at = writeColumn(out, at, 0x12, this.#kinds);
     at = writeColumn(out, at, 0x1a, this.#sizes);
@@ -109,6 +111,7 @@ export function decodeManyResponse(message: Buffer): ManyResponse {
   while (at < message.length) {
     const tag = varint();
     const field = Math.floor(tag / 8);
+    if (field === 0) throw new RangeError('GenerateManyResponse has a field numbered 0');
     if (tag % 8 === 0) {
       const value = varint();
       columns[field - 1]?.push(value);
@@ -119,8 +122,11 @@ export function decodeManyResponse(message: Buffer): ManyResponse {
     if (end > message.length) throw new RangeError('GenerateManyResponse is cut');
     const column = columns[field - 1];
     if (column !== undefined) while (at < end) column.push(varint());
-    else if (field === 4) data = message.subarray(at, end);
-    at = end;
+    else {
+      if (field === 4) data = message.subarray(at, end);
+      at = end;
+    }
+    if (at !== end) throw new RangeError('GenerateManyResponse has a column that ends inside a number');
   }
   const [stream, kind, size] = columns as [number[], number[], number[]];
   if (stream.length !== kind.length || kind.length !== size.length) throw new RangeError('columns differ in length');

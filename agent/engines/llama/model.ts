@@ -13,7 +13,7 @@ import {
 import { CodedError } from '../../../lib/errors.ts';
 import { compileChatTemplate, type ChatTemplate } from './chat_template.ts';
 import { planBatch } from './slots.ts';
-import { createVocabulary, type type Vocabulary } from './vocabulary.ts';
+import { createVocabulary, type Vocabulary } from './vocabulary.ts';
 
 /** How the next tokens of one sequence are chosen. */
 export interface Sampling {

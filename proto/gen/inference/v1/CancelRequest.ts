@@ -3,8 +3,12 @@
 
 export interface CancelRequest {
   'requestId'?: (string);
+  'tenant'?: (string);
+  '_tenant'?: "tenant";
 }
 
 export interface CancelRequest__Output {
   'requestId': (string);
+  'tenant'?: (string);
+  '_tenant'?: "tenant";
 }

@@ -7,6 +7,7 @@ export const EntryKind = {
   ENTRY_KIND_USAGE: 'ENTRY_KIND_USAGE',
   ENTRY_KIND_END: 'ENTRY_KIND_END',
   ENTRY_KIND_ERROR: 'ENTRY_KIND_ERROR',
+  ENTRY_KIND_REQUEST_ID: 'ENTRY_KIND_REQUEST_ID',
 } as const;
 
 export type EntryKind =
@@ -22,5 +23,7 @@ export type EntryKind =
   | 4
   | 'ENTRY_KIND_ERROR'
   | 5
+  | 'ENTRY_KIND_REQUEST_ID'
+  | 6
 
 export type EntryKind__Output = typeof EntryKind[keyof typeof EntryKind]

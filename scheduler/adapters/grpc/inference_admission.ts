@@ -1,0 +1,99 @@
+/**
+ * What both ways of generating over gRPC do before a request may start: read the typed envelope around the OpenAI body,
+ * decide on whose behalf it runs, and give it an id and a deadline.
+ */
+import { CodedError } from '../../../lib/errors.ts';
+import { newRequestId, REQUEST_ID_PATTERN, type RequestId, type TenantId } from '../../../lib/ids.ts';
+import type { Envelope__Output } from '../../../proto/gen/inference/v1/Envelope.ts';
+import { TENANT_PATTERN } from '../../core/access/claims.ts';
+import { prepareRequest } from '../../core/request/prepare.ts';
+import type { AdmittedRequest, Door, Endpoint, Identity } from '../../ports.ts';
+import type { InferenceDeps } from './inference_deps.ts';
+
+/** A W3C traceparent of version 00; any other is ignored, as its specification asks. */
+const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
+  ENDPOINT_UNSPECIFIED: 'chat',
+  ENDPOINT_CHAT_COMPLETIONS: 'chat',
+  ENDPOINT_COMPLETIONS: 'completions',
+  ENDPOINT_EMBEDDINGS: 'embeddings',
+};
+
+/** What is known of a call before its request is read. */
+export interface CallFacts {
+  readonly identity: Identity;
+  readonly door: Door;
+  /** Monotonic milliseconds at which the gRPC deadline passes; Infinity when the client set none. */
+  readonly deadlineAtMs: number;
+}
+
+/**
+ * The id under which a request runs: the caller's, or a new one.
+ * @throws CodedError invalid_value
+ */
+export function requestIdOf(deps: InferenceDeps, envelope: Envelope__Output | null): RequestId {
+  const wanted = envelope?.id ?? '';
+  if (wanted === '') return newRequestId(deps.random);
+  if (REQUEST_ID_PATTERN.test(wanted)) return wanted as RequestId;
+  throw new CodedError('invalid_value', 'The id must be 1-128 characters of [A-Za-z0-9._:-].', {
+    param: 'envelope.id',
+  });
+}
+
+/**
+ * On whose behalf a caller acts. Only role `gateway` may name a tenant other than its own.
+ * @throws CodedError permission_denied, invalid_value
+ */
+export function tenantOf(identity: Identity, named: string | undefined, param: string): TenantId {
+  if (named === undefined || named === identity.tenant) return identity.tenant;
+  if (!identity.roles.has('gateway')) {
+    throw new CodedError('permission_denied', 'Only role gateway may name another tenant.', { param });
+  }
+  if (TENANT_PATTERN.test(named)) return named as TenantId;
+  throw new CodedError('invalid_value', `The tenant must match ${TENANT_PATTERN.source}.`, { param });
+}
+
+function endpointOf(envelope: Envelope__Output | null): Endpoint {
+  const endpoint = ENDPOINTS[envelope?.endpoint ?? 'ENDPOINT_UNSPECIFIED'];
+  if (endpoint !== undefined) return endpoint;
+  throw new CodedError('invalid_value', 'The endpoint is unknown to this scheduler.', { param: 'envelope.endpoint' });
+}
+
+/**
+ * Turns what came over the wire into a request that a Generator takes.
+ * @throws CodedError what prepareRequest throws, and permission_denied, invalid_value, deadline_exceeded
+ */
+export function admit(
+  deps: InferenceDeps,
+  facts: CallFacts,
+  id: RequestId,
+  message: { readonly envelope: Envelope__Output | null; readonly body: Uint8Array },
+): AdmittedRequest {
+  const { envelope, body } = message;
+  const { identity } = facts;
+  const nowMs = deps.clock.monotonicMs();
+  const deadlineAtMs = Math.min(facts.deadlineAtMs, nowMs + (envelope?.deadlineMs ?? Infinity));
+  if (deadlineAtMs <= nowMs) throw new CodedError('deadline_exceeded', 'The deadline passed before the request began.');
+  const tenant = tenantOf(identity, envelope?.tenant, 'envelope.tenant');
+  const endpoint = endpointOf(envelope);
+  const model = envelope?.model ?? '';
+  const prepared = prepareRequest({
+    bytes: body,
+    endpoint,
+    limits: deps.options.limits,
+    envelope: { ...(model === '' ? {} : { model }), wantTokenIds: envelope?.returnTokenIds ?? false },
+  });
+  const traceparent = envelope?.traceparent;
+  return {
+    ...prepared,
+    id,
+    identity,
+    tenant,
+    door: facts.door,
+    endpoint,
+    priority: identity.roles.has('gateway') ? (envelope?.priority ?? 0) : 0,
+    ...(deadlineAtMs === Infinity ? {} : { deadlineAtMs }),
+    ...(traceparent !== undefined && TRACEPARENT.test(traceparent) ? { traceparent } : {}),
+  };
+}
