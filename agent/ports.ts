@@ -49,6 +49,14 @@ export interface LaunchedEngine {
 export interface EngineLauncher {
   /** @throws CodedError engine_unreachable when the program cannot be started at all */
   launch(plan: LaunchPlan): Promise<LaunchedEngine>;
+  /** A number for the next life of the engine: rises, and never repeats on this host. */
+  nextIncarnation(engine: string): Promise<number>;
+  /** What the engine has written since `fromByte`, at most `maxBytes` of it: for progress and causes of failure. */
+  readOutput(
+    file: string,
+    fromByte: number,
+    maxBytes: number,
+  ): Promise<{ readonly text: string; readonly nextByte: number }>;
   /** Engines that an earlier agent left running: what is known of each, by its records on disk. */
   leftovers(): Promise<readonly { engine: string; pid: number; specHash: string; stop(): Promise<void> }[]>;
 }
@@ -114,17 +122,27 @@ export interface RelayTarget {
   readonly engine: string;
   readonly incarnation: number;
   readonly address: EngineAddress;
+  /** Running requests go on, new ones are refused. */
+  readonly draining?: boolean;
+  readonly maxConcurrentRequests?: number;
 }
 
 export interface RelayStats {
   /** Requests held open now, per engine name. */
   readonly openByEngine: Readonly<Record<string, number>>;
+  readonly lanes: number;
+  readonly tokensTotal: number;
+  readonly messagesTotal: number;
+  readonly bytesTotal: number;
+  readonly stallsTotal: number;
 }
 
 /** The relay threads as a whole. */
 export interface Relay {
   start(): Promise<void>;
   setTargets(targets: readonly RelayTarget[]): void;
+  /** Opens lanes to these schedulers; a lane that is lost comes back by itself. */
+  setSchedulers(addresses: readonly string[]): void;
   stats(): RelayStats;
   /** Ends all lanes; requests in flight are aborted after `graceMs`. */
   stop(graceMs: number): Promise<void>;

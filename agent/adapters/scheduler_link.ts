@@ -1,0 +1,217 @@
+/**
+ * The control sessions: one to each scheduler of the list, each with its own channel, each reconnecting by itself with
+ * backoff and jitter. A session begins with a hello that carries the whole picture, so that nothing that was said on a
+ * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full.
+ */
+import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
+import { backoffDelayMs, type BackoffPolicy } from '../../lib/backoff.ts';
+import { type BoundedQueue, createBoundedQueue } from '../../lib/bounded_queue.ts';
+import type { Logger } from '../../lib/io/logger.ts';
+import type { RandomSource } from '../../lib/rng.ts';
+import { LANE_PROTOCOL_VERSION } from '../../proto/codec.ts';
+import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
+import type { Hello } from '../../proto/gen/fleet/v1/Hello.ts';
+import type { SchedulerMessage__Output } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
+import { fleetService } from '../../proto/load.ts';
+import type { SchedulerLinks, SessionEvents } from '../ports.ts';
+import type { TlsMaterial } from '../workers/relay_messages.ts';
+
+export interface SchedulerLinkOptions {
+  readonly schedulers: readonly string[];
+  readonly tls: TlsMaterial;
+  readonly keepaliveMs: number;
+  readonly welcomeTimeoutMs: number;
+  readonly backoff: BackoffPolicy;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+  /** Called with the number of events that a bound made the agent drop. */
+  readonly onDropped: (count: number) => void;
+}
+
+type SessionStream = ClientDuplexStream<AgentMessage, SchedulerMessage__Output>;
+
+const MAX_WAITING_EVENTS = 1024;
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+const STABLE_MS = 10_000;
+/** A scheduler of another release is asked again seldom: it will not change by itself. */
+const MISMATCH_PAUSE_MS = 30_000;
+
+/** One session and its reconnects. */
+class SchedulerLink {
+  readonly address: string;
+  readonly #options: SchedulerLinkOptions;
+  readonly #events: SessionEvents;
+  readonly #hello: () => Hello;
+  #client: Client | undefined;
+  #stream: SessionStream | undefined;
+  #welcomed = false;
+  #seq = 0;
+  #ackedSeq = 0;
+  #failures = 0;
+  #openedAtMs = 0;
+  #blocked = false;
+  #waiting: BoundedQueue<AgentMessage> = newQueue();
+  /** Only the newest telemetry waits: an older one says nothing any more. */
+  #waitingTelemetry: AgentMessage | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  constructor(address: string, options: SchedulerLinkOptions, events: SessionEvents, hello: () => Hello) {
+    this.address = address;
+    this.#options = options;
+    this.#events = events;
+    this.#hello = hello;
+  }
+
+  connect(): void {
+    const { tls, keepaliveMs, welcomeTimeoutMs } = this.#options;
+    this.#client ??= new Client(
+      this.address,
+      credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem)),
+      {
+        'grpc.use_local_subchannel_pool': 1,
+        'grpc.keepalive_time_ms': keepaliveMs,
+        'grpc.keepalive_timeout_ms': keepaliveMs,
+        'grpc.keepalive_permit_without_calls': 1,
+        'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+        'grpc.enable_retries': 0,
+        'grpc.max_reconnect_backoff_ms': this.#options.backoff.capMs,
+      },
+    );
+    const { path, requestSerialize, responseDeserialize } = fleetService.Session;
+    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
+    this.#stream = stream;
+    this.#welcomed = false;
+    this.#blocked = false;
+    this.#seq = 0;
+    this.#openedAtMs = performance.now();
+    // What waited is in the hello: the newest state of each engine is its whole truth.
+    this.#waiting = newQueue();
+    this.#waitingTelemetry = undefined;
+    stream.on('data', (message: SchedulerMessage__Output) => this.#onMessage(stream, message));
+    stream.on('drain', () => this.#onDrain(stream));
+    stream.on('error', (error: Error & { code?: number; details?: string }) => {
+      this.#lost(stream, `${status[error.code ?? 2] ?? 'UNKNOWN'}: ${error.details ?? error.message}`, error.code);
+    });
+    stream.on('status', (end: { code: number; details: string }) =>
+      this.#lost(stream, `${status[end.code]}: ${end.details}`, end.code),
+    );
+    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), welcomeTimeoutMs);
+    this.#write({ hello: this.#hello() });
+  }
+
+  #onMessage(stream: SessionStream, message: SchedulerMessage__Output): void {
+    if (stream !== this.#stream) return;
+    if (message.welcome != null) {
+      clearTimeout(this.#timer);
+      const { protocolVersion, telemetryPeriodMs } = message.welcome;
+      if (protocolVersion !== LANE_PROTOCOL_VERSION) {
+        const reason = `protocol_mismatch: the scheduler speaks version ${protocolVersion}, this agent ${LANE_PROTOCOL_VERSION}`;
+        this.#drop(stream, reason, MISMATCH_PAUSE_MS);
+        return;
+      }
+      this.#welcomed = true;
+      this.#events.onConnected(this.address, message.term, telemetryPeriodMs);
+      return;
+    }
+    if (!this.#welcomed) {
+      this.#drop(stream, 'the scheduler gave an order before its welcome');
+      return;
+    }
+    if (message.desiredState != null) this.#events.onDesiredState(this.address, message.term, message.desiredState);
+    else if (message.eventAck != null) this.#ackedSeq = Math.max(this.#ackedSeq, message.eventAck.seq);
+  }
+
+  #drop(stream: SessionStream, reason: string, pauseMs?: number): void {
+    stream.cancel();
+    this.#lost(stream, reason, undefined, pauseMs);
+  }
+
+  #lost(stream: SessionStream, reason: string, code?: number, pauseMs?: number): void {
+    if (stream !== this.#stream) return;
+    this.#stream = undefined;
+    clearTimeout(this.#timer);
+    this.#events.onDisconnected(this.address, reason);
+    if (this.#stopped) return;
+    const { backoff, random } = this.#options;
+    this.#failures = performance.now() - this.#openedAtMs > STABLE_MS ? 0 : this.#failures + 1;
+    const refused = code === status.FAILED_PRECONDITION || code === status.PERMISSION_DENIED;
+    const delayMs = pauseMs ?? (refused ? backoff.capMs : backoffDelayMs(this.#failures, backoff, random));
+    this.#timer = setTimeout(() => this.connect(), delayMs);
+  }
+
+  send(body: AgentMessage): void {
+    if (this.#stream === undefined || !this.#welcomed) return;
+    if (!this.#blocked) {
+      this.#write(body);
+      return;
+    }
+    if (body.telemetry != null) this.#waitingTelemetry = body;
+    else this.#options.onDropped(this.#waiting.push(body).length);
+  }
+
+  #write(body: AgentMessage): void {
+    this.#seq += 1;
+    if (this.#stream?.write({ ...body, seq: this.#seq }) === false) this.#blocked = true;
+  }
+
+  #onDrain(stream: SessionStream): void {
+    if (stream !== this.#stream) return;
+    this.#blocked = false;
+    while (!this.#blocked) {
+      const next = this.#waiting.shift() ?? this.#waitingTelemetry;
+      if (next === undefined) return;
+      if (next === this.#waitingTelemetry) this.#waitingTelemetry = undefined;
+      this.#write(next);
+    }
+  }
+
+  async stop(reason: string): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    const stream = this.#stream;
+    if (stream !== undefined) {
+      await new Promise<void>((resolve) => {
+        const giveUp = setTimeout(() => {
+          stream.cancel();
+          resolve();
+        }, 1000);
+        stream.once('status', () => {
+          clearTimeout(giveUp);
+          resolve();
+        });
+        this.#write({ goodbye: { reason } });
+        stream.end();
+      });
+    }
+    this.#client?.close();
+  }
+}
+
+function newQueue(): BoundedQueue<AgentMessage> {
+  return createBoundedQueue<AgentMessage>({
+    maxCount: MAX_WAITING_EVENTS,
+    maxWeight: MAX_WAITING_EVENTS,
+    overflow: 'drop_oldest',
+  });
+}
+
+export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLinks {
+  let links: readonly SchedulerLink[] = [];
+  const toAll = (body: AgentMessage): void => {
+    for (const link of links) link.send(body);
+  };
+  return {
+    start(events, hello) {
+      links = options.schedulers.map((address) => new SchedulerLink(address, options, events, hello));
+      for (const link of links) link.connect();
+    },
+    sendEngineEvent: (engineEvent) => toAll({ engineEvent }),
+    sendTelemetry: (telemetry) => toAll({ telemetry }),
+    sendDesiredStateAck: (generation, rejections) =>
+      toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),
+    async stop(reason) {
+      await Promise.all(links.map((link) => link.stop(reason)));
+    },
+  };
+}

@@ -1,0 +1,282 @@
+/**
+ * Turns the specifications of a desired state into accepted ones or coded rejections. Nothing that came over the wire
+ * reaches a launch plan without passing here: names become folder names, flags become arguments, paths become files.
+ */
+import type { ErrorCode } from '../../lib/errors.ts';
+import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
+
+export type EngineKindName = 'vllm' | 'llama' | 'sim';
+
+export interface EngineTimeLimits {
+  readonly startTimeoutMs: number;
+  readonly drainTimeoutMs: number;
+  readonly stopTimeoutMs: number;
+  readonly maxRestarts: number;
+}
+
+/** A specification that may be launched. */
+export interface AcceptedSpec {
+  readonly name: string;
+  readonly kind: EngineKindName;
+  readonly model: string;
+  readonly servedModelName: string;
+  readonly gpuIds: readonly number[];
+  readonly extraFlags: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** Absent with `tcpPort` absent too: the agent chooses a socket of its own. */
+  readonly unixSocket?: string;
+  readonly tcpPort?: number;
+  readonly limits: EngineTimeLimits;
+  readonly maxConcurrentRequests?: number;
+  /** Names everything that the running process depends on: another hash means another process. */
+  readonly hash: string;
+}
+
+export interface Rejection {
+  readonly engine: string;
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly param: string;
+}
+
+/** What the host allows. */
+export interface HostRules {
+  /** Indexes of the GPUs that exist. */
+  readonly gpuIndexes: readonly number[];
+  /** Folders under which a model path must lie; empty: anywhere. */
+  readonly modelRoots: readonly string[];
+  /** Folders under which a chosen Unix socket must lie. */
+  readonly socketRoots: readonly string[];
+  /** Flags that a specification may carry; empty: any that the agent does not set itself. */
+  readonly allowedExtraFlags: readonly string[];
+  readonly maxEngines: number;
+  readonly defaultLimits: EngineTimeLimits;
+}
+
+const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
+const CONTROL_CHARACTER = /[\0\n\r]/;
+const MAX_FLAGS = 128;
+const MAX_VALUE_CHARS = 8192;
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** Flags that the agent sets itself: a second value would move the engine out of the agent's sight. */
+const OWN_FLAGS = new Set([
+  '--uds',
+  '--host',
+  '--port',
+  '--served-model-name',
+  '--shutdown-timeout',
+  '--model',
+  '--api-key',
+]);
+
+/** Variables that make the dynamic loader or an interpreter run other code than the engine's, or that the agent sets. */
+const FORBIDDEN_VARIABLES = new Set([
+  'LD_PRELOAD',
+  'LD_AUDIT',
+  'LD_LIBRARY_PATH',
+  'NODE_OPTIONS',
+  'PYTHONSTARTUP',
+  'PYTHONINSPECT',
+  'BASH_ENV',
+  'ENV',
+  'CUDA_VISIBLE_DEVICES',
+]);
+
+const KINDS: Readonly<Record<string, EngineKindName>> = {
+  ENGINE_KIND_VLLM: 'vllm',
+  ENGINE_KIND_LLAMA: 'llama',
+  ENGINE_KIND_SIM: 'sim',
+};
+
+/** True when `path` is absolute, has no `.` or `..` step, and lies under one of `roots` (any place when there is none). */
+export function isConfined(path: string, roots: readonly string[]): boolean {
+  if (!path.startsWith('/')) return false;
+  if (path.split('/').some((step) => step === '..' || step === '.')) return false;
+  if (roots.length === 0) return true;
+  return roots.some((root) => path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`));
+}
+
+/** 64 bits of FNV-1a as 16 hexadecimal digits: tells one specification from another, no protection against an attacker. */
+export function hashText(text: string): string {
+  let low = 0x811c9dc5;
+  let high = 0x01000193;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    low = Math.imul(low ^ unit, 0x01000193) >>> 0;
+    high = Math.imul(high ^ unit ^ (low >>> 13), 0x85ebca6b) >>> 0;
+  }
+  return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
+}
+
+type Complaint = { readonly param: string; readonly message: string };
+
+const no = (param: string, message: string): Complaint => ({ param, message });
+
+function checkText(param: string, value: string): Complaint | undefined {
+  if (CONTROL_CHARACTER.test(value)) return no(param, `${param} holds a NUL or a line break.`);
+  if (value.length > MAX_VALUE_CHARS) return no(param, `${param} is longer than ${MAX_VALUE_CHARS} characters.`);
+  return undefined;
+}
+
+function checkModel(spec: EngineSpec__Output, rules: HostRules): Complaint | undefined {
+  if (spec.model === '') return no('model', 'model is empty.');
+  if (spec.model.startsWith('-')) return no('model', 'model begins with a dash, so it would be read as a flag.');
+  if (spec.servedModelName.startsWith('-')) return no('served_model_name', 'served_model_name begins with a dash.');
+  const text = checkText('model', spec.model) ?? checkText('served_model_name', spec.servedModelName);
+  if (text !== undefined) return text;
+  const isPath = spec.model.startsWith('/') || spec.model.split('/').some((step) => step === '..' || step === '.');
+  if (isPath && !isConfined(spec.model, rules.modelRoots)) {
+    return no('model', 'model is a path outside the folders that this agent allows (modelRoots).');
+  }
+  return undefined;
+}
+
+function checkFlags(flags: readonly string[], allowed: readonly string[]): Complaint | undefined {
+  if (flags.length > MAX_FLAGS) return no('extra_flags', `There are more than ${MAX_FLAGS} extra flags.`);
+  for (const [index, flag] of flags.entries()) {
+    const param = `extra_flags[${index}]`;
+    const text = checkText(param, flag);
+    if (text !== undefined) return text;
+    const name = flag.split('=', 1)[0] ?? flag;
+    if (!name.startsWith('-')) {
+      if (index === 0) return no(param, `${param} is a value without a flag before it.`);
+      continue;
+    }
+    if (OWN_FLAGS.has(name)) return no(param, `${name} is set by the agent.`);
+    if (allowed.length > 0 && name.startsWith('--') && !allowed.includes(name)) {
+      return no(param, `${name} is not among the flags that this agent allows (allowedExtraFlags).`);
+    }
+  }
+  return undefined;
+}
+
+function checkEnvironment(environment: Readonly<Record<string, string>>): Complaint | undefined {
+  for (const [name, value] of Object.entries(environment)) {
+    if (!ENVIRONMENT_NAME.test(name)) return no('environment', 'A name in environment is not a variable name.');
+    if (FORBIDDEN_VARIABLES.has(name)) return no(`environment.${name}`, `${name} may not be set by a specification.`);
+    const text = checkText(`environment.${name}`, value);
+    if (text !== undefined) return text;
+  }
+  return undefined;
+}
+
+function checkAddress(spec: EngineSpec__Output, rules: HostRules): Complaint | undefined {
+  if (spec.unixSocket !== undefined && spec.tcpPort !== undefined) {
+    return no('tcp_port', 'An engine listens on a Unix socket or on a port, not on both.');
+  }
+  if (spec.tcpPort !== undefined && (spec.tcpPort < 1 || spec.tcpPort > 65535)) {
+    return no('tcp_port', 'tcp_port is not between 1 and 65535.');
+  }
+  if (spec.unixSocket === undefined) return undefined;
+  const text = checkText('unix_socket', spec.unixSocket);
+  if (text !== undefined) return text;
+  if (!isConfined(spec.unixSocket, rules.socketRoots)) {
+    return no('unix_socket', 'unix_socket lies outside the folder of this agent.');
+  }
+  if (utf8Length(spec.unixSocket) > MAX_SOCKET_PATH_BYTES) {
+    return no('unix_socket', `unix_socket is longer than ${MAX_SOCKET_PATH_BYTES} bytes, the limit of the system.`);
+  }
+  return undefined;
+}
+
+/** Bytes of `text` in UTF-8. */
+export function utf8Length(text: string): number {
+  let bytes = 0;
+  for (const character of text) {
+    const point = character.codePointAt(0) as number;
+    bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+  }
+  return bytes;
+}
+
+function checkGpus(
+  spec: EngineSpec__Output,
+  rules: HostRules,
+  takenGpus: ReadonlyMap<number, string>,
+): Complaint | undefined {
+  if (new Set(spec.gpuIds).size !== spec.gpuIds.length) return no('gpu_ids', 'gpu_ids names a GPU twice.');
+  for (const id of spec.gpuIds) {
+    if (!rules.gpuIndexes.includes(id)) return no('gpu_ids', `GPU ${id} does not exist on this host.`);
+    const owner = takenGpus.get(id);
+    if (owner !== undefined) return no('gpu_ids', `GPU ${id} is already given to engine ${owner}.`);
+  }
+  return undefined;
+}
+
+function accept(spec: EngineSpec__Output, kind: EngineKindName, rules: HostRules): AcceptedSpec {
+  const limits: EngineTimeLimits = {
+    startTimeoutMs: spec.limits?.startTimeoutMs ?? rules.defaultLimits.startTimeoutMs,
+    drainTimeoutMs: spec.limits?.drainTimeoutMs ?? rules.defaultLimits.drainTimeoutMs,
+    stopTimeoutMs: spec.limits?.stopTimeoutMs ?? rules.defaultLimits.stopTimeoutMs,
+    maxRestarts: spec.limits?.maxRestarts ?? rules.defaultLimits.maxRestarts,
+  };
+  const environment = Object.fromEntries(Object.entries(spec.environment).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  const process = {
+    kind,
+    model: spec.model,
+    servedModelName: spec.servedModelName === '' ? spec.model : spec.servedModelName,
+    gpuIds: spec.gpuIds,
+    extraFlags: spec.extraFlags,
+    environment,
+    ...(spec.unixSocket === undefined ? {} : { unixSocket: spec.unixSocket }),
+    ...(spec.tcpPort === undefined ? {} : { tcpPort: spec.tcpPort }),
+  };
+  const most = spec.limits?.maxConcurrentRequests;
+  return {
+    name: spec.name,
+    ...process,
+    limits,
+    ...(most === undefined ? {} : { maxConcurrentRequests: most }),
+    // Limits are not part of the hash: the agent applies them without another process.
+    hash: hashText(JSON.stringify(process)),
+  };
+}
+
+/**
+ * Checks all specifications of a desired state together, in order: of two that want the same name, GPU or address the
+ * first gets it. A rejected one does not keep the others from running.
+ */
+export function acceptSpecs(
+  specs: readonly EngineSpec__Output[],
+  rules: HostRules,
+): { readonly accepted: readonly AcceptedSpec[]; readonly rejections: readonly Rejection[] } {
+  const accepted: AcceptedSpec[] = [];
+  const rejections: Rejection[] = [];
+  const names = new Set<string>();
+  const gpus = new Map<number, string>();
+  const addresses = new Map<string, string>();
+  for (const spec of specs) {
+    const kind = KINDS[spec.kind];
+    const address = spec.unixSocket ?? (spec.tcpPort === undefined ? undefined : `tcp:${spec.tcpPort}`);
+    const owner = address === undefined ? undefined : addresses.get(address);
+    const complaint =
+      (accepted.length >= rules.maxEngines
+        ? no('engines', `This host runs ${rules.maxEngines} engines at most.`)
+        : undefined) ??
+      (NAME.test(spec.name)
+        ? undefined
+        : no('name', 'name must be 1 to 63 lower-case letters, digits and dashes, with no dash at either end.')) ??
+      (names.has(spec.name) ? no('name', `The name ${spec.name} is used twice.`) : undefined) ??
+      (kind === undefined ? no('kind', 'kind is not one that this agent can start.') : undefined) ??
+      checkModel(spec, rules) ??
+      checkFlags(spec.extraFlags, rules.allowedExtraFlags) ??
+      checkEnvironment(spec.environment) ??
+      checkAddress(spec, rules) ??
+      (owner === undefined
+        ? undefined
+        : no(spec.unixSocket === undefined ? 'tcp_port' : 'unix_socket', `Engine ${owner} has the same address.`)) ??
+      checkGpus(spec, rules, gpus);
+    if (complaint !== undefined || kind === undefined) {
+      const { param, message } = complaint as Complaint;
+      rejections.push({ engine: spec.name.slice(0, 64), code: 'invalid_spec', message, param });
+      continue;
+    }
+    names.add(spec.name);
+    for (const id of spec.gpuIds) gpus.set(id, spec.name);
+    if (address !== undefined) addresses.set(address, spec.name);
+    accepted.push(accept(spec, kind, rules));
+  }
+  return { accepted, rejections };
+}

@@ -1,0 +1,132 @@
+/**
+ * Builds the argument vector and the environment of an engine from its accepted specification. Nothing of the agent's
+ * own environment reaches an engine but an allow-list, and no value ever passes through a shell.
+ */
+import type { EngineAddress, LaunchPlan } from '../ports.ts';
+import { type AcceptedSpec, hashText, utf8Length } from './engine_spec.ts';
+
+/** What the host gives to every plan. */
+export interface LaunchHost {
+  /** The vLLM program, looked up on PATH when it has no slash. */
+  readonly vllmCommand: string;
+  /** The Node program that runs the engines of our own. */
+  readonly nodeCommand: string;
+  /** Folder with llama/main.js and sim/main.js. */
+  readonly engineProgramFolder: string;
+  /** Folder of the agent's data; each engine gets engines/NAME below it. */
+  readonly dataFolder: string;
+  /** A short private folder for sockets whose path under the data folder would be too long. */
+  readonly shortSocketFolder: string;
+  readonly cpuCores: number;
+  /** The agent's own environment, from which the allow-list takes. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/** Variables that an engine inherits: paths, locale, caches, and what an air-gapped host needs to stay offline. */
+const INHERITED = [
+  'PATH',
+  'HOME',
+  'LANG',
+  'LC_ALL',
+  'TZ',
+  'TMPDIR',
+  'HF_HOME',
+  'HF_HUB_OFFLINE',
+  'TRANSFORMERS_OFFLINE',
+  'HF_ENDPOINT',
+  'VLLM_CACHE_ROOT',
+  'TRITON_CACHE_DIR',
+  'VLLM_CPU_KVCACHE_SPACE',
+  'VLLM_CPU_OMP_THREADS_BIND',
+  'SSL_CERT_FILE',
+] as const;
+
+const QUIET = { VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1' } as const;
+
+/** sockaddr_un holds 108 bytes with the closing NUL. */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** Where an engine listens: what the specification says, or a socket in its own folder, shortened where it must be. */
+export function chooseAddress(spec: AcceptedSpec, host: LaunchHost): EngineAddress {
+  if (spec.tcpPort !== undefined) return { kind: 'tcp', host: '127.0.0.1', port: spec.tcpPort };
+  if (spec.unixSocket !== undefined) return { kind: 'unix', path: spec.unixSocket };
+  const path = `${host.dataFolder}/engines/${spec.name}/api.sock`;
+  if (utf8Length(path) <= MAX_SOCKET_PATH_BYTES) return { kind: 'unix', path };
+  return { kind: 'unix', path: `${host.shortSocketFolder}/${hashText(spec.name)}.sock` };
+}
+
+function addressFlags(address: EngineAddress): string[] {
+  return address.kind === 'unix' ? ['--uds', address.path] : ['--host', address.host, '--port', String(address.port)];
+}
+
+/** Every process of an engine inherits this variable: it proves whose a process is when its parent is dead. */
+export const LIFE_VARIABLE = 'SOPHIA_ENGINE_LIFE';
+
+/** Names one life of one engine of one agent. */
+export const lifeMark = (enginesFolder: string, engine: string, incarnation: number): string =>
+  `${hashText(enginesFolder)}/${engine}/${incarnation}`;
+
+function environmentOf(spec: AcceptedSpec, incarnation: number, host: LaunchHost): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const name of INHERITED) {
+    const value = host.environment[name];
+    if (value !== undefined) environment[name] = value;
+  }
+  if (spec.kind === 'vllm') Object.assign(environment, QUIET);
+  if (spec.gpuIds.length > 0) {
+    environment['CUDA_VISIBLE_DEVICES'] = spec.gpuIds.join(',');
+    // nvidia-smi and NVML count by bus, CUDA by speed unless it is told otherwise.
+    environment['CUDA_DEVICE_ORDER'] = 'PCI_BUS_ID';
+  }
+  const mark = lifeMark(`${host.dataFolder}/engines`, spec.name, incarnation);
+  return { ...environment, ...spec.environment, [LIFE_VARIABLE]: mark };
+}
+
+/** The plan of one life of an engine. `llamaEngines` counts the llama engines of the host, this one included. */
+export function buildLaunchPlan(
+  spec: AcceptedSpec,
+  incarnation: number,
+  llamaEngines: number,
+  host: LaunchHost,
+): LaunchPlan {
+  const address = chooseAddress(spec, host);
+  const drainS = Math.max(0, Math.ceil(spec.limits.stopTimeoutMs / 1000) - 1);
+  const common = ['--served-model-name', spec.servedModelName, '--shutdown-timeout', String(drainS)];
+  const folder = `${host.dataFolder}/engines/${spec.name}`;
+  let command: string;
+  let args: string[];
+  if (spec.kind === 'vllm') {
+    command = host.vllmCommand;
+    args = [
+      'serve',
+      spec.model,
+      ...addressFlags(address),
+      ...common,
+      '--enable-prompt-tokens-details',
+      ...spec.extraFlags,
+    ];
+  } else {
+    command = host.nodeCommand;
+    const threads = ['--threads', String(Math.max(1, Math.floor(host.cpuCores / Math.max(1, llamaEngines))))];
+    args = [
+      `${host.engineProgramFolder}/${spec.kind}/main.js`,
+      '--model',
+      spec.model,
+      ...addressFlags(address),
+      ...common,
+      ...(spec.kind === 'llama' && !spec.extraFlags.some((flag) => flag.startsWith('--threads')) ? threads : []),
+      ...spec.extraFlags,
+    ];
+  }
+  return {
+    engine: spec.name,
+    incarnation,
+    command,
+    args,
+    environment: environmentOf(spec, incarnation, host),
+    workingDirectory: folder,
+    outputFile: `${folder}/output.log`,
+    address,
+    specHash: spec.hash,
+  };
+}

@@ -1,0 +1,188 @@
+/**
+ * One lane: the long-lived gRPC stream between this thread and one scheduler. Frames of all its requests are collected
+ * and leave together, once per turn of the event loop or after a short hold, because a message costs more than the bytes
+ * in it. The lane reconnects by itself; requests of a lost lane are aborted.
+ */
+import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
+import { backoffDelayMs } from '../../lib/backoff.ts';
+import type { RandomSource } from '../../lib/rng.ts';
+import { type Frame, FRAME, FrameBatch, LANE_PROTOCOL_VERSION, encodeJson, visitFrames } from '../../proto/codec.ts';
+import { fleetService } from '../../proto/load.ts';
+import type { FrameFields } from './relayed_request.ts';
+import type { RelaySettings } from './relay_messages.ts';
+
+export interface LaneHooks {
+  /** A frame of the scheduler; valid during the call only. */
+  onFrame(lane: Lane, frame: Frame): void;
+  onOpen(lane: Lane): void;
+  /** The stream ended: nothing that was on it can be answered any more. */
+  onLost(lane: Lane, reason: string): void;
+  /** The lane can take frames again. */
+  onUnblocked(lane: Lane): void;
+  onSent(bytes: number): void;
+}
+
+type LaneStream = ClientDuplexStream<Buffer, Buffer>;
+
+/** A batch of this size leaves at once. */
+const FLUSH_BYTES = 256 * 1024;
+const STABLE_MS = 10_000;
+
+export class Lane {
+  readonly scheduler: string;
+  readonly #settings: RelaySettings;
+  readonly #worker: number;
+  readonly #hooks: LaneHooks;
+  readonly #random: RandomSource;
+  readonly #batch = new FrameBatch();
+  #client: Client | undefined;
+  #stream: LaneStream | undefined;
+  #reconnect: NodeJS.Timeout | undefined;
+  #hold: NodeJS.Timeout | undefined;
+  #immediate: NodeJS.Immediate | undefined;
+  #failures = 0;
+  #openedAtMs = 0;
+  #lastFlushMs = 0;
+  #stopped = false;
+  blocked = false;
+
+  constructor(scheduler: string, worker: number, settings: RelaySettings, random: RandomSource, hooks: LaneHooks) {
+    this.scheduler = scheduler;
+    this.#worker = worker;
+    this.#settings = settings;
+    this.#random = random;
+    this.#hooks = hooks;
+  }
+
+  get open(): boolean {
+    return this.#stream !== undefined;
+  }
+
+  /** Opens the stream; from then on the lane keeps itself open until stop(). */
+  connect(): void {
+    const { tls, keepaliveMs, maxMessageBytes, nodeName, sessionId } = this.#settings;
+    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
+    this.#client ??= new Client(this.scheduler, secure, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': maxMessageBytes,
+      'grpc.max_send_message_length': -1,
+      'grpc.enable_retries': 0,
+      'grpc.max_reconnect_backoff_ms': this.#settings.reconnectCapMs,
+    });
+    const { path, requestSerialize, responseDeserialize } = fleetService.Lane;
+    const stream = this.#client.makeBidiStreamRequest(
+      path,
+      requestSerialize as unknown as (value: Buffer) => Buffer,
+      responseDeserialize as unknown as (bytes: Buffer) => Buffer,
+    ) as LaneStream;
+    this.#stream = stream;
+    this.#openedAtMs = performance.now();
+    this.blocked = false;
+    stream.on('data', (frames: Buffer) => this.#onData(stream, frames));
+    stream.on('drain', () => this.#onDrain(stream));
+    // An error is always followed by the status, which is looked at instead.
+    stream.on('error', (error: Error & { code?: number }) =>
+      this.#lost(stream, `${status[error.code ?? 2] ?? error.code}: ${error.message}`),
+    );
+    stream.on('status', (end: { code: number; details: string }) =>
+      this.#lost(stream, `${status[end.code] ?? end.code}: ${end.details}`),
+    );
+    const hello = { protocolVersion: LANE_PROTOCOL_VERSION, sessionId, nodeName, worker: this.#worker };
+    const first = new FrameBatch();
+    first.append({ kind: FRAME.HELLO, stream: 0 }, encodeJson(hello));
+    stream.write(first.take());
+    this.#hooks.onOpen(this);
+  }
+
+  /** Adds a frame to what leaves next; nothing when the stream is gone. `fields` is not kept. */
+  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: readonly number[], urgent: boolean): void {
+    if (this.#stream === undefined) return;
+    fields.kind = kind;
+    this.#batch.append(fields, payload, ids);
+    if (this.#batch.bytes >= FLUSH_BYTES) this.flush();
+    else this.#schedule(urgent);
+  }
+
+  #schedule(urgent: boolean): void {
+    if (this.#immediate !== undefined) return;
+    const { laneHoldMs } = this.#settings;
+    if (urgent || laneHoldMs === 0) {
+      this.#immediate = setImmediate(() => this.flush());
+      return;
+    }
+    if (this.#hold !== undefined) return;
+    const waited = performance.now() - this.#lastFlushMs;
+    if (waited >= laneHoldMs) this.#immediate = setImmediate(() => this.flush());
+    else this.#hold = setTimeout(() => this.flush(), laneHoldMs - waited);
+  }
+
+  /** Sends what was collected. */
+  flush(): void {
+    clearImmediate(this.#immediate);
+    clearTimeout(this.#hold);
+    this.#immediate = undefined;
+    this.#hold = undefined;
+    if (this.#stream === undefined || this.#batch.bytes === 0) return;
+    const message = this.#batch.take();
+    this.#lastFlushMs = performance.now();
+    this.#hooks.onSent(message.length);
+    if (!this.#stream.write(message) && !this.blocked) this.blocked = true;
+  }
+
+  #onDrain(stream: LaneStream): void {
+    if (stream !== this.#stream || !this.blocked) return;
+    this.blocked = false;
+    this.#hooks.onUnblocked(this);
+  }
+
+  #onData(stream: LaneStream, frames: Buffer): void {
+    if (stream !== this.#stream) return;
+    try {
+      visitFrames(frames, (frame) => this.#hooks.onFrame(this, frame));
+    } catch (error) {
+      stream.cancel();
+      this.#lost(stream, `the scheduler broke the protocol: ${(error as Error).message}`);
+    }
+  }
+
+  #lost(stream: LaneStream, reason: string): void {
+    if (stream !== this.#stream) return;
+    this.#stream = undefined;
+    this.blocked = false;
+    clearImmediate(this.#immediate);
+    clearTimeout(this.#hold);
+    this.#immediate = undefined;
+    this.#hold = undefined;
+    if (this.#batch.bytes > 0) this.#batch.take();
+    this.#hooks.onLost(this, reason);
+    if (this.#stopped) return;
+    const { reconnectBaseMs, reconnectCapMs } = this.#settings;
+    this.#failures = performance.now() - this.#openedAtMs > STABLE_MS ? 0 : this.#failures + 1;
+    const policy = { baseMs: reconnectBaseMs, capMs: reconnectCapMs, minMs: Math.min(50, reconnectBaseMs) };
+    const delayMs = backoffDelayMs(this.#failures, policy, this.#random);
+    this.#reconnect = setTimeout(() => this.connect(), delayMs);
+  }
+
+  /** Sends what is left and ends the stream; the lane does not come back. */
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#reconnect);
+    this.flush();
+    const stream = this.#stream;
+    const client = this.#client;
+    if (stream === undefined) {
+      client?.close();
+      return;
+    }
+    // A scheduler that does not end its side is not waited for.
+    const giveUp = setTimeout(() => stream.cancel(), 1000);
+    stream.once('status', () => {
+      clearTimeout(giveUp);
+      client?.close();
+    });
+    stream.end();
+  }
+}
