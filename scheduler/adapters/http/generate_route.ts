@@ -1,0 +1,91 @@
+/**
+ * The three routes that make an engine work: chat, completions and embeddings. What is common to them is here; the
+ * answer's way to the client is in event_stream.ts and plain_answer.ts.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { CodedError, toCodedError } from '../../../lib/errors.ts';
+import type { RequestId } from '../../../lib/ids.ts';
+import { standingOf } from '../../core/access/claims.ts';
+import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../core/request/prepare.ts';
+import type { AdmittedRequest, Door, Endpoint, Generator, Identity } from '../../ports.ts';
+import type { ActiveAnswers } from './active.ts';
+import { EventStream } from './event_stream.ts';
+import { PlainAnswer } from './plain_answer.ts';
+
+export interface GenerateContext {
+  readonly generator: Generator;
+  readonly active: ActiveAnswers;
+  readonly limits: RequestLimits;
+  readonly windowBytes: number;
+  nowMs(): number;
+  isDraining(): boolean;
+}
+
+/** W3C trace context, version 00. */
+const TRACEPARENT = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** The trace context of a caller when it is sound, to be passed on. */
+export function soundTraceparent(header: unknown): string | undefined {
+  return typeof header === 'string' && TRACEPARENT.test(header) ? header : undefined;
+}
+
+export interface Admission {
+  readonly id: RequestId;
+  readonly identity: Identity;
+  readonly door: Door;
+  readonly endpoint: Endpoint;
+  readonly traceparent: string | undefined;
+}
+
+/** Joins who asks with what is asked. */
+export function admit(admission: Admission, prepared: PreparedRequest): AdmittedRequest {
+  const { traceparent, ...who } = admission;
+  return {
+    ...who,
+    ...standingOf(admission.identity, {}),
+    ...prepared,
+    ...(traceparent === undefined ? {} : { traceparent }),
+  };
+}
+
+function start(context: GenerateContext, admitted: AdmittedRequest, reply: FastifyReply): void {
+  const response = reply.raw;
+  const headers = reply.getHeaders();
+  const answer = admitted.stream
+    ? new EventStream(context.active, response, headers)
+    : new PlainAnswer(context.active, response, headers);
+  context.active.add(answer, response, admitted.model, context.nowMs());
+  try {
+    answer.attach(context.generator.start(admitted, answer, context.windowBytes));
+  } catch (thrown) {
+    answer.onError(toCodedError(thrown));
+  }
+}
+
+/** The handler of one endpoint; the body is a Buffer by then and the identity is known. */
+export function generateHandler(context: GenerateContext, endpoint: Endpoint) {
+  return (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const { identity } = request;
+    if (identity === undefined) throw new CodedError('unauthenticated', 'A credential is required here.');
+    if (context.isDraining()) {
+      reply.header('connection', 'close');
+      throw new CodedError('draining', 'This scheduler is stopping and takes no new requests.', { retryAfterMs: 1000 });
+    }
+    if (!Buffer.isBuffer(request.body))
+      throw new CodedError('malformed_json', 'The body is empty; send one JSON object.');
+    const prepared = prepareRequest({ bytes: request.body, endpoint, limits: context.limits });
+    const admission: Admission = {
+      id: request.id as RequestId,
+      identity,
+      door: 'http',
+      endpoint,
+      traceparent: soundTraceparent(request.headers['traceparent']),
+    };
+    const admitted = admit(admission, prepared);
+    reply.hijack();
+    // The client went away while its body was read: there is nobody to work for.
+    if (reply.raw.destroyed || request.raw.socket.destroyed) return reply;
+    start(context, admitted, reply);
+    return reply;
+  };
+}

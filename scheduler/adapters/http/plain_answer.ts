@@ -1,0 +1,145 @@
+/**
+ * Collects an answer that is not a stream and sends it whole, so that a failure half-way can still become a proper
+ * error. An answer too large to be held (many embeddings) is begun when the bound is reached and passed on in pieces,
+ * at the pace of the client.
+ */
+import type { ServerResponse } from 'node:http';
+import type { CodedError } from '../../../lib/errors.ts';
+import type { LaneUsage } from '../../../proto/codec.ts';
+import type { Generation, GenerationSink } from '../../ports.ts';
+import { sendError } from './answers.ts';
+import type { StreamEnd } from './event_stream.ts';
+
+/** Held before the head is committed. */
+const MAX_HELD_BYTES = 4 * 1024 * 1024;
+
+export interface PlainAnswerHost {
+  ended(answer: GenerationSink, end: StreamEnd): void;
+}
+
+export class PlainAnswer implements GenerationSink {
+  startedAtMs = 0;
+  stalledSweeps = 0;
+  readonly #host: PlainAnswerHost;
+  readonly #response: ServerResponse;
+  readonly #headers: Record<string, unknown>;
+  #generation: Generation | undefined;
+  #parts: Buffer[] = [];
+  #heldBytes = 0;
+  #ungranted = 0;
+  #begun = false;
+  #ended = false;
+  #stalled = false;
+  #cancelled: string | undefined;
+
+  constructor(host: PlainAnswerHost, response: ServerResponse, headers: Record<string, unknown>) {
+    this.#host = host;
+    this.#response = response;
+    this.#headers = { ...headers, 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' };
+    response.on('close', this.#onClose);
+    response.on('drain', this.#onDrain);
+  }
+
+  attach(generation: Generation): void {
+    this.#generation = generation;
+    if (this.#cancelled !== undefined) generation.cancel(this.#cancelled);
+    else this.#grant(this.#ungranted);
+  }
+
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  /** The head waits for the body: until then an error can have its own status. */
+  onHead(): void {}
+
+  onTokens(sse: Buffer): void {
+    this.onBody(sse);
+  }
+
+  onBody(bytes: Buffer): void {
+    if (this.#ended || bytes.length === 0) return;
+    const copy = Buffer.from(bytes);
+    if (this.#begun) {
+      this.#write(copy);
+      return;
+    }
+    this.#parts.push(copy);
+    this.#heldBytes += copy.length;
+    if (this.#heldBytes <= MAX_HELD_BYTES) {
+      this.#grant(copy.length);
+      return;
+    }
+    this.#begun = true;
+    this.#response.writeHead(200, this.#headers as Record<string, string>);
+    const held = Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#write(held, copy.length);
+  }
+
+  onDone(usage: LaneUsage | undefined): void {
+    if (this.#ended) return;
+    if (this.#begun) {
+      this.#response.end();
+    } else {
+      const body = this.#parts.length === 1 ? (this.#parts[0] as Buffer) : Buffer.concat(this.#parts);
+      const headers = { ...(this.#headers as Record<string, string>), 'content-length': body.length };
+      this.#response.writeHead(200, headers);
+      this.#response.end(body);
+    }
+    this.#end(usage === undefined ? { outcome: 'ok' } : { outcome: 'ok', usage });
+  }
+
+  onError(error: CodedError): void {
+    if (this.#ended) return;
+    // A begun answer cannot be taken back; a cut connection tells the client that it is not whole.
+    if (this.#begun) this.#response.destroy();
+    else sendError(this.#response, this.#headers, error);
+    this.#end({ outcome: error.code });
+  }
+
+  abort(reason: string): void {
+    if (this.#ended) return;
+    this.#cancel(reason);
+    this.#response.destroy();
+  }
+
+  #cancel(reason: string): void {
+    this.#cancelled = reason;
+    this.#end({ outcome: reason });
+    this.#generation?.cancel(reason);
+  }
+
+  #write(bytes: Buffer, counted = bytes.length): void {
+    if (!this.#response.write(bytes)) this.#stalled = true;
+    if (this.#stalled) this.#ungranted += counted;
+    else this.#grant(counted);
+  }
+
+  #grant(bytes: number): void {
+    if (this.#generation === undefined) {
+      this.#ungranted += bytes;
+      return;
+    }
+    this.#ungranted = 0;
+    if (bytes > 0) this.#generation.grant(bytes);
+  }
+
+  #end(end: StreamEnd): void {
+    this.#ended = true;
+    this.#parts = [];
+    this.#response.off('close', this.#onClose);
+    this.#response.off('drain', this.#onDrain);
+    this.#host.ended(this, end);
+  }
+
+  readonly #onDrain = (): void => {
+    this.#stalled = false;
+    this.stalledSweeps = 0;
+    this.#grant(this.#ungranted);
+  };
+
+  readonly #onClose = (): void => {
+    if (!this.#ended) this.#cancel('client_gone');
+  };
+}
