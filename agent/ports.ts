@@ -57,6 +57,8 @@ export interface EngineLauncher {
     fromByte: number,
     maxBytes: number,
   ): Promise<{ readonly text: string; readonly nextByte: number }>;
+  /** Kills every engine that it launched, synchronously: for an agent that is made to exit without a clean stop. */
+  killAll(): void;
   /** Engines that an earlier agent left running: what is known of each, by its records on disk. */
   leftovers(): Promise<readonly { engine: string; pid: number; specHash: string; stop(): Promise<void> }[]>;
 }

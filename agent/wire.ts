@@ -235,7 +235,8 @@ export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger)
   const nothing = (): void => undefined;
   const connect = (): void =>
     links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
-  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs })
+  // Whoever asks a second time wants an end at once, and still no engine left behind.
+  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => launcher.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
     .add(
       'gpus',
@@ -260,6 +261,8 @@ export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger)
       () => telemetry.start(),
       () => telemetry.stop(),
     )
+    // A parent that waits for this process is told; without one there is nobody to tell.
+    .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
     .listen();
   return config.stopWithParent ? lifecycle.stopWithParent() : lifecycle;
 }

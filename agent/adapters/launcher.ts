@@ -83,6 +83,8 @@ async function rotateOutput(file: string): Promise<void> {
 class FileLauncher implements EngineLauncher {
   readonly #enginesFolder: string;
   readonly #logger: Logger;
+  /** Groups of the engines that were launched and have not been swept. */
+  readonly #groups = new Set<number>();
 
   constructor(enginesFolder: string, logger: Logger) {
     this.#enginesFolder = enginesFolder;
@@ -98,8 +100,8 @@ class FileLauncher implements EngineLauncher {
   }
 
   async #afterExit(plan: LaunchPlan, pid: number): Promise<void> {
-    if (!(await sweepGroup(pid)))
-      this.#logger.error({ engine: plan.engine, pid }, 'processes of the engine cannot be killed');
+    if (await sweepGroup(pid)) this.#groups.delete(pid);
+    else this.#logger.error({ engine: plan.engine, pid }, 'processes of the engine cannot be killed');
     await rm(this.#recordOf(plan.engine), { force: true });
     if (plan.address.kind === 'unix') await rm(plan.address.path, { force: true });
   }
@@ -156,6 +158,7 @@ class FileLauncher implements EngineLauncher {
     }
     await rotateOutput(plan.outputFile);
     const { pid, exited } = await this.#spawn(plan);
+    this.#groups.add(pid);
     const startTicks = await processStartTicks(pid);
     if (startTicks !== undefined) {
       const record: ProcessRecord = { pid, startTicks, specHash: plan.specHash, incarnation: plan.incarnation };
@@ -189,6 +192,10 @@ class FileLauncher implements EngineLauncher {
     } finally {
       await handle.close();
     }
+  }
+
+  killAll(): void {
+    for (const pid of this.#groups) signalGroup(pid, 'SIGKILL');
   }
 
   async leftovers(): ReturnType<EngineLauncher['leftovers']> {

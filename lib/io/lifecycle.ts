@@ -23,6 +23,8 @@ export interface LifecycleOptions {
   readonly logger: Logger;
   /** Most time for all stops together, in milliseconds; then the process exits with code 1. */
   readonly graceMs: number;
+  /** Called right before an exit that leaves parts unstopped: at a second signal, or when the grace is over. */
+  readonly onForced?: () => void;
   readonly process?: ProcessPort;
 }
 
@@ -104,12 +106,16 @@ export function reportFatal(thrown: unknown, logger: Logger | undefined, complai
 }
 
 /** Calls `stop` at the first signal and exits at once, with the code of a killed process, at the second. */
-function handleSignals(host: ProcessPort, stop: (reason: string) => void): void {
+function handleSignals(host: ProcessPort, stop: (reason: string) => void, onForced: () => void): void {
   let signals = 0;
   const onSignal = (signal: 'SIGTERM' | 'SIGINT', exitCode: number): void => {
     signals += 1;
-    if (signals === 1) stop(signal);
-    else host.exit(exitCode);
+    if (signals === 1) {
+      stop(signal);
+      return;
+    }
+    onForced();
+    host.exit(exitCode);
   };
   host.on('SIGTERM', () => onSignal('SIGTERM', 143));
   host.on('SIGINT', () => onSignal('SIGINT', 130));
@@ -162,7 +168,7 @@ function createRunningParts(logger: Logger): RunningParts {
 
 /** Creates the lifecycle of a process, with nothing in it. */
 export function createLifecycle(options: LifecycleOptions): Lifecycle {
-  const { logger, graceMs } = options;
+  const { logger, graceMs, onForced = () => undefined } = options;
   const host = options.process ?? nodeProcess;
   const parts: Part[] = [];
   const running = createRunningParts(logger);
@@ -180,7 +186,10 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
     return stopping;
   };
   const stopAndExit = (reason: string): void => {
-    void stop(reason).then(() => host.exit(inGrace ? EXIT_OK : EXIT_FAILURE));
+    void stop(reason).then(() => {
+      if (!inGrace) onForced();
+      host.exit(inGrace ? EXIT_OK : EXIT_FAILURE);
+    });
   };
   const start = async (): Promise<void> => {
     if (hasBegun) throw new Error('A lifecycle starts once.');
@@ -201,7 +210,7 @@ export function createLifecycle(options: LifecycleOptions): Lifecycle {
       return lifecycle;
     },
     listen() {
-      handleSignals(host, stopAndExit);
+      handleSignals(host, stopAndExit, onForced);
       return lifecycle;
     },
     stopWithParent() {

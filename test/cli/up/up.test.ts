@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import t from 'tap';
 import { type Child, eventually } from '../../support/child.ts';
-import { type Home, makeHome, sophia, startSophia } from '../sophia.ts';
+import { type Home, makeHome, SOPHIA_MAIN, sophia, startSophia } from '../sophia.ts';
 
 const READY_MS = 60_000;
 const PORTS = ['--http-port', '0', '--grpc-port', '0', '--fleet-port', '0'];
@@ -43,6 +43,8 @@ function left(home: Home): string[] {
   const { stdout } = spawnSync('ps', ['-eo', 'pid,args'], { encoding: 'utf8' });
   return stdout.split('\n').filter((line) => line.includes(home.root));
 }
+
+t.setTimeout(120_000);
 
 t.test('the printed curl line streams an answer, the commands see the fleet, and Ctrl-C leaves nothing', async (t) => {
   const home = makeHome(t);
@@ -162,7 +164,11 @@ t.test('what cannot work ends with one clear sentence and exit code 2', async (t
     ['vLLM that is not there', ['--engine', 'vllm', '--model', home.root, ...PORTS], /not on PATH/],
     ['an unknown setting', ['--http-prot', '1'], /http-prot.*http-port/s],
     ['a value that is not allowed', ['--engine', 'gpt'], /--engine/],
-    ['a data folder that cannot be made', ['--engine', 'sim', '--data-dir', '/proc/nope', ...PORTS], /\/proc\/nope/],
+    [
+      'a data folder that cannot be made',
+      ['--engine', 'sim', '--data-dir', `${SOPHIA_MAIN}/x`, ...PORTS],
+      /main\.js\/x/,
+    ],
   ];
   for (const [name, args, says] of cases) {
     const env = name.startsWith('vLLM') ? { PATH: path.dirname(process.execPath) } : {};

@@ -139,7 +139,8 @@ const quiet = createLogger({ name: 't', level: 'silent', destination: { write: (
 t.test('the second signal exits at once, while a stop hangs', async (t) => {
   const fake = fakeProcess();
   const never = new Promise<void>(() => undefined);
-  const lifecycle = createLifecycle({ logger: quiet, graceMs: 200, process: fake.port });
+  let forced = 0;
+  const lifecycle = createLifecycle({ logger: quiet, graceMs: 200, process: fake.port, onForced: () => forced++ });
   lifecycle
     .add(
       'stuck',
@@ -152,6 +153,7 @@ t.test('the second signal exits at once, while a stop hangs', async (t) => {
   t.same(fake.exits, []);
   fake.emit('SIGINT');
   t.same(fake.exits, [130]);
+  t.equal(forced, 1, 'what must not outlive the process is ended before it exits');
   fake.emit('SIGTERM');
   t.same(fake.exits, [130, 143]);
   await lifecycle.stop('test');
