@@ -2,7 +2,7 @@
  * What the parts of a scheduler know of each other. The doors (HTTP, WebSocket, gRPC) know an Authenticator, a Generator
  * and a FleetView; the agents' door knows a FleetSink; nothing here has code.
  */
-import type { CodedError } from '../lib/errors.ts';
+import type { CodedError, ErrorCode } from '../lib/errors.ts';
 import type { EngineId, KeyId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
 import type { LaneUsage, SubmitMeta } from '../proto/codec.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
@@ -156,8 +156,11 @@ export interface LaneHandle {
   /**
    * Sends a request to an engine of the node.
    * @returns the running request; its sink gets onError(stream_lost) when the lane is cut
+   * @throws CodedError stream_lost when the lane is closed, overloaded when too much waits on it; nothing was sent
    */
   submit(order: LaneOrder, sink: GenerationSink): LaneRequest;
+  /** Ends the lane; each of its requests gets onError(error) first. Idempotent. */
+  close(error: CodedError): void;
 }
 
 export interface LaneOrder {
@@ -196,6 +199,30 @@ export interface SessionHandle {
   sendDesiredState(state: DesiredState): void;
   /** Ends the stream with a coded reason. */
   close(error: CodedError): void;
+}
+
+/** A request that was started and has ended; times are monotonic milliseconds. */
+export interface EndedRequest {
+  readonly model: string;
+  readonly door: Door;
+  readonly outcome: 'ok' | ErrorCode;
+  readonly startedAtMs: number;
+  readonly firstTokenAtMs: number | undefined;
+  readonly endedAtMs: number;
+  readonly usage: LaneUsage | undefined;
+  /** As the engine's usage says, else as counted. */
+  readonly outputTokens: number;
+}
+
+/** What the run loop counts. */
+export interface Figures {
+  started(door: Door): void;
+  /** The request was not started. */
+  refused(model: string, door: Door, code: ErrorCode): void;
+  ended(end: EndedRequest): void;
+  /** Something went past the rules and was passed over; `where` is one of a few words of the program. */
+  dropped(where: string): void;
+  nodes(connected: number, lost: number): void;
 }
 
 /** Name of an engine in the whole fleet. */

@@ -1,0 +1,139 @@
+/**
+ * `admin.v1.Admin` for the command line and the console. Who may call which method is decided before these handlers, by
+ * the gate of the gRPC door and the table of doors; what is shown here never holds a prompt, an answer or a secret.
+ */
+import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+import { z } from 'zod';
+import type { Clock } from '../../../lib/clock.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import type { KeyId, TenantId } from '../../../lib/ids.ts';
+import type { Logger } from '../../../lib/io/logger.ts';
+import type { RandomSource } from '../../../lib/rng.ts';
+import type { AdminHandlers } from '../../../proto/gen/admin/v1/Admin.ts';
+import type { CreateKeyRequest__Output } from '../../../proto/gen/admin/v1/CreateKeyRequest.ts';
+import { ROLES, TENANT_PATTERN } from '../../core/access/claims.ts';
+import { createKey, type Sha256 } from '../../core/access/keys.ts';
+import type { ApiKeyRecord, KeyStore, Role } from '../../ports.ts';
+import {
+  type AdminFleet,
+  deploymentOf,
+  engineNamed,
+  engineOf,
+  modelsOf,
+  nodeNamed,
+  nodeOf,
+  requestOf,
+  statusOf,
+} from './admin_views.ts';
+import { statusFor } from './grpc_errors.ts';
+
+export interface AdminDeps {
+  readonly fleet: AdminFleet;
+  readonly keys: KeyStore;
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly sha256: Sha256;
+  readonly logger: Logger;
+}
+
+const MAX_KEY_DAYS = 3650;
+
+const createKeySchema = z.object({
+  name: z.string().min(1).max(128),
+  tenant: z.string().regex(TENANT_PATTERN),
+  roles: z.array(z.enum(ROLES as readonly [Role, ...Role[]])).max(ROLES.length),
+  expiresInS: z
+    .number()
+    .int()
+    .min(1)
+    .max(MAX_KEY_DAYS * 86_400)
+    .optional(),
+  weight: z.number().int().min(1).max(1000).optional(),
+});
+
+function keyView(record: ApiKeyRecord) {
+  return {
+    id: record.id,
+    name: record.name,
+    tenant: record.tenant,
+    roles: [...record.roles],
+    createdAtMs: record.createdAtMs,
+    weight: record.weight,
+    ...(record.expiresAtMs === undefined ? {} : { expiresAtMs: record.expiresAtMs }),
+    ...(record.revokedAtMs === undefined ? {} : { revokedAtMs: record.revokedAtMs }),
+  };
+}
+
+async function makeKey(deps: AdminDeps, request: CreateKeyRequest__Output) {
+  const parsed = createKeySchema.safeParse(request);
+  if (!parsed.success) {
+    const param = parsed.error.issues[0]?.path.map(String).join('.') ?? '';
+    throw new CodedError('invalid_value', `${param} is not acceptable.`, { param });
+  }
+  const { name, tenant, roles, expiresInS, weight } = parsed.data;
+  const nowMs = deps.clock.wallMs();
+  const made = createKey(
+    deps.random,
+    deps.sha256,
+    {
+      name,
+      tenant: tenant as TenantId,
+      roles: roles.length > 0 ? [...new Set(roles)] : ['user'],
+      ...(weight === undefined ? {} : { weight }),
+      ...(expiresInS === undefined ? {} : { expiresAtMs: nowMs + expiresInS * 1000 }),
+    },
+    nowMs,
+  );
+  await deps.keys.add(made.record);
+  deps.logger.info({ keyId: made.record.id, tenant, roles: made.record.roles }, 'key created');
+  return { key: keyView(made.record), secret: made.key };
+}
+
+async function revokeKey(deps: AdminDeps, id: string) {
+  const record = await deps.keys.revoke(id as KeyId, deps.clock.wallMs());
+  deps.logger.info({ keyId: record.id, tenant: record.tenant }, 'key revoked');
+  return { key: keyView(record) };
+}
+
+export function createAdminHandlers(deps: AdminDeps): AdminHandlers {
+  const { fleet, logger } = deps;
+  /** A handler that answers with what `work` gives, or with the status of what it throws. */
+  const unary =
+    <Request, Response>(work: (request: Request) => Response | Promise<Response>) =>
+    (call: ServerUnaryCall<Request, Response>, callback: sendUnaryData<Response>): void => {
+      Promise.resolve(call.request)
+        .then(work)
+        .then(
+          (response) => callback(null, response),
+          (thrown: unknown) => callback(statusFor(logger, thrown)),
+        );
+    };
+  return {
+    GetStatus: unary(() => statusOf(fleet)),
+    ListNodes: unary(() => ({
+      nodes: [...fleet.inspector.directory.state.nodes.values()].map((node) => nodeOf(fleet, node)),
+    })),
+    GetNode: unary(({ name }) => {
+      const node = nodeNamed(fleet, name);
+      return {
+        node: nodeOf(fleet, node),
+        engines: [...node.engines.values()].map((engine) => engineOf(fleet, node, engine)),
+      };
+    }),
+    ListEngines: unary(() => ({
+      engines: [...fleet.inspector.directory.state.nodes.values()].flatMap((node) =>
+        [...node.engines.values()].map((engine) => engineOf(fleet, node, engine)),
+      ),
+    })),
+    GetEngine: unary(({ name }) => {
+      const { node, engine } = engineNamed(fleet, name);
+      return { engine: engineOf(fleet, node, engine) };
+    }),
+    ListModels: unary(() => ({ models: modelsOf(fleet) })),
+    CreateKey: unary((request) => makeKey(deps, request)),
+    ListKeys: unary(() => ({ keys: deps.keys.list().map(keyView) })),
+    RevokeKey: unary(({ id }) => revokeKey(deps, id)),
+    ExplainRequest: unary(({ requestId }) => requestOf(fleet, requestId)),
+    ExplainDeployment: unary(({ model }) => deploymentOf(fleet, model)),
+  };
+}

@@ -1,0 +1,175 @@
+/** The scheduler's picture of the fleet as messages of admin.v1; a figure that nobody has read stays absent. */
+import { CodedError } from '../../../lib/errors.ts';
+import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { Candidate } from '../../../proto/gen/admin/v1/Candidate.ts';
+import type { Engine } from '../../../proto/gen/admin/v1/Engine.ts';
+import type { ExplainDeploymentResponse } from '../../../proto/gen/admin/v1/ExplainDeploymentResponse.ts';
+import type { ExplainRequestResponse } from '../../../proto/gen/admin/v1/ExplainRequestResponse.ts';
+import type { GetStatusResponse } from '../../../proto/gen/admin/v1/GetStatusResponse.ts';
+import type { Model } from '../../../proto/gen/admin/v1/Model.ts';
+import type { Node } from '../../../proto/gen/admin/v1/Node.ts';
+import type { FleetDirectory } from '../../core/fleet/directory.ts';
+import { modelsOf as modelsOfEngine } from '../../core/fleet/models.ts';
+import { type EngineRecord, type FleetState, findEngine, type NodeState, stateWord } from '../../core/fleet/state.ts';
+import type { RequestLog } from '../../core/routing/request_log.ts';
+import type { Reservations } from '../../core/routing/reservations.ts';
+import type { Verdict } from '../../core/routing/route.ts';
+
+/** What operators may look at; the run loop gives it. */
+export interface Inspector {
+  readonly directory: FleetDirectory;
+  readonly log: RequestLog;
+  readonly reservations: Reservations;
+  readonly draining: boolean;
+  readonly runningRequests: number;
+  /** Monotonic milliseconds. */
+  nowMs(): number;
+}
+
+export interface AdminFleet {
+  readonly inspector: Inspector;
+  readonly schedulerId: string;
+  readonly version: string;
+  readonly term: number;
+  /** Milliseconds since the epoch. */
+  readonly startedAtMs: number;
+}
+
+export function statusOf(fleet: AdminFleet): GetStatusResponse {
+  const { inspector, schedulerId, version, term, startedAtMs } = fleet;
+  const { directory } = inspector;
+  const nowMs = inspector.nowMs();
+  let nodes = 0;
+  let readyEngines = 0;
+  for (const node of inspector.directory.state.nodes.values()) {
+    if (node.connected) nodes += 1;
+    for (const engine of node.engines.values())
+      if (directory.whyNotRoutable(node, engine, nowMs) === undefined) readyEngines += 1;
+  }
+  const { draining, runningRequests } = inspector;
+  return { schedulerId, version, term, startedAtMs, draining, nodes, readyEngines, runningRequests };
+}
+
+export function nodeOf(fleet: AdminFleet, node: NodeState): Node {
+  const { hello, telemetry, desired, observedGeneration } = node;
+  return {
+    name: node.name,
+    connected: node.connected,
+    agentVersion: hello.agentVersion,
+    connectedAtMs: node.connectedAtWallMs,
+    lastSeenMs: node.lastSeenWallMs,
+    host: hello.host,
+    gpus: hello.gpus,
+    telemetry: telemetry ?? null,
+    lanes: fleet.inspector.directory.lanesOf(node.name),
+    ...(desired?.generation === undefined ? {} : { desiredGeneration: desired.generation }),
+    ...(observedGeneration === undefined ? {} : { observedGeneration }),
+    rejections: [...node.rejections],
+  };
+}
+
+export function engineOf(fleet: AdminFleet, node: NodeState, engine: EngineRecord): Engine {
+  const { inspector } = fleet;
+  const refusal = inspector.directory.whyNotRoutable(node, engine, inspector.nowMs());
+  return {
+    node: node.name,
+    event: { ...engine.event, models: [...engine.models] },
+    reading: engine.reading ?? null,
+    runningRequests: inspector.reservations.count(engine.id, engine.event.incarnation),
+    routable: refusal === undefined,
+    notRoutableReason: refusal?.by ?? '',
+    history: [...engine.history],
+  };
+}
+
+/** @throws CodedError not_found */
+export function nodeNamed(fleet: AdminFleet, name: string): NodeState {
+  const node = fleet.inspector.directory.state.nodes.get(name as NodeId);
+  if (node === undefined) throw new CodedError('not_found', 'There is no node of this name.', { param: 'name' });
+  return node;
+}
+
+/**
+ * Finds an engine by `node/engine`, or by its own name where only one engine has it.
+ * @throws CodedError not_found, invalid_value when the name is not unique
+ */
+export function engineNamed(fleet: AdminFleet, name: string): { node: NodeState; engine: EngineRecord } {
+  const { state } = fleet.inspector.directory;
+  const exact = findEngine(state, name as EngineId);
+  const found = exact === undefined ? withName(state, name) : [exact];
+  if (found.length > 1) {
+    const names = found.map((engine) => engine.id).slice(0, 5);
+    throw new CodedError('invalid_value', `Several engines have this name: ${names.join(', ')}.`, { param: 'name' });
+  }
+  const [engine] = found;
+  const node = engine === undefined ? undefined : state.nodes.get(engine.node);
+  if (engine === undefined || node === undefined)
+    throw new CodedError('not_found', 'There is no engine of this name.', { param: 'name' });
+  return { node, engine };
+}
+
+function withName(state: FleetState, name: string): EngineRecord[] {
+  return [...state.nodes.values()].flatMap((node) => node.engines.get(name) ?? []);
+}
+
+export function modelsOf(fleet: AdminFleet): Model[] {
+  return fleet.inspector.directory.models(fleet.inspector.nowMs()).map((model) => ({
+    id: model.id,
+    readyEngines: model.readyEngines,
+    engines: model.engines,
+    runningRequests: model.runningRequests,
+    simulated: model.simulated,
+    ...(model.contextTokens === undefined ? {} : { contextTokens: model.contextTokens }),
+  }));
+}
+
+function candidateOf(verdict: Verdict): Candidate {
+  const { engine } = verdict;
+  if (verdict.kind === 'refused') return { engine, picked: false, refusedBy: verdict.by, detail: verdict.detail };
+  return { engine, picked: verdict.kind === 'picked', cost: verdict.cost };
+}
+
+/** @throws CodedError not_found when the request is unknown or forgotten */
+export function requestOf(fleet: AdminFleet, id: string): ExplainRequestResponse {
+  const record = fleet.inspector.log.find(id);
+  if (record === undefined)
+    throw new CodedError('not_found', 'This request is not among the newest ones.', { param: 'request_id' });
+  const { firstTokenAtMs, endedAtMs, outputTokens } = record;
+  return {
+    requestId: record.id,
+    model: record.model,
+    tenant: record.tenant,
+    outcome: record.outcome,
+    errorCode: record.errorCode,
+    receivedAtMs: record.receivedAtMs,
+    policy: record.policy,
+    candidates: record.verdicts.map(candidateOf),
+    ...(firstTokenAtMs === undefined ? {} : { firstTokenAtMs }),
+    ...(endedAtMs === undefined ? {} : { endedAtMs }),
+    ...(outputTokens === undefined ? {} : { outputTokens }),
+  };
+}
+
+/** Each engine and what it is for a model. @throws CodedError model_not_found */
+export function deploymentOf(fleet: AdminFleet, model: string): ExplainDeploymentResponse {
+  const { inspector } = fleet;
+  if (!inspector.directory.models(inspector.nowMs()).some((known) => known.id === model)) {
+    throw new CodedError('model_not_found', 'There is no model of this name.', { param: 'model' });
+  }
+  const { directory } = inspector;
+  const nowMs = inspector.nowMs();
+  const engines = [...inspector.directory.state.nodes.values()].flatMap((node) =>
+    [...node.engines.values()].map((engine) => {
+      const serves = modelsOfEngine(node, engine);
+      const { state } = engine.event;
+      if (!serves.includes(model))
+        return { engine: engine.id, state, verdict: `serves ${serves.join(', ') || 'nothing yet'}` };
+      const refusal = directory.whyNotRoutable(node, engine, nowMs);
+      const running = inspector.reservations.count(engine.id, engine.event.incarnation);
+      const verdict =
+        refusal === undefined ? `serves it, ${running} running` : `cannot serve it: ${refusal.by}. ${refusal.detail}`;
+      return { engine: engine.id, state, verdict: verdict.trim() || stateWord(state) };
+    }),
+  );
+  return { model, engines };
+}

@@ -1,0 +1,166 @@
+/** The settings of a scheduler. */
+import { hostname } from 'node:os';
+import { z } from 'zod';
+import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
+import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
+import { POLICY_NAMES } from './core/routing/policies.ts';
+
+const file = () => text({ maxLength: 4096, allowed: 'a path of 1 to 4096 characters' });
+
+/** What the process inherits is taken from here, so that no other file reads the environment. */
+export const processEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
+
+const limitsSchema = z.strictObject({
+  startTimeoutMs: z.int().min(1).optional(),
+  drainTimeoutMs: z.int().min(0).optional(),
+  stopTimeoutMs: z.int().min(1).optional(),
+  maxConcurrentRequests: z.int().min(1).optional(),
+  maxRestarts: z.int().min(0).optional(),
+});
+
+/** One engine in the spelling of a configuration file; the agent checks it again, more strictly. */
+const engineSchema = z.strictObject({
+  name: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
+  kind: z.enum(['vllm', 'llama', 'sim']),
+  model: z.string().min(1).max(4096),
+  servedModelName: z.string().min(1).max(512),
+  gpuIds: z.array(z.int().min(0).max(255)).max(256).default([]),
+  extraFlags: z.array(z.string().max(8192)).max(128).default([]),
+  environment: z.record(z.string().max(128), z.string().max(8192)).default({}),
+  unixSocket: z.string().min(1).max(107).optional(),
+  tcpPort: z.int().min(1).max(65_535).optional(),
+  limits: limitsSchema.default({}),
+});
+
+const nodesSchema = z
+  .record(z.string().min(1).max(253), z.array(engineSchema).max(64))
+  .refine((nodes) =>
+    Object.values(nodes).every((engines) => new Set(engines.map((engine) => engine.name)).size === engines.length),
+  )
+  .describe('for each node name, or * for all others, a list of up to 64 engine specifications with unique names');
+
+export const settings = defineSettings('scheduler', {
+  schedulerId: {
+    schema: text({ maxLength: 128 }),
+    default: hostname().slice(0, 128) || 'scheduler',
+    doc: 'Name of this scheduler for agents and operators.',
+  },
+  httpHost: { schema: text({ maxLength: 253 }), default: '127.0.0.1', doc: 'Address of the HTTP door.' },
+  httpPort: { schema: port(), default: 8080, doc: 'Port of the HTTP door.' },
+  grpcHost: {
+    schema: text({ maxLength: 253 }),
+    default: '127.0.0.1',
+    doc: 'Address of the gRPC door for gateways and operators.',
+  },
+  grpcPort: { schema: port(), default: 8081, doc: 'Port of the gRPC door.' },
+  grpcCertFile: {
+    schema: file().optional(),
+    default: undefined,
+    doc: 'Certificate of the gRPC door (PEM); absent: plain text, for loopback or behind something that ends TLS.',
+  },
+  grpcKeyFile: { schema: file().optional(), default: undefined, doc: 'Private key of the gRPC door (PEM).' },
+  fleetHost: { schema: text({ maxLength: 253 }), default: '127.0.0.1', doc: 'Address of the agents’ door.' },
+  fleetPort: { schema: port(), default: 8443, doc: 'Port of the agents’ door; mutual TLS always.' },
+  fleetCertFile: { schema: file(), doc: 'Certificate of the agents’ door (PEM).' },
+  fleetKeyFile: { schema: file(), doc: 'Private key of the agents’ door (PEM).' },
+  fleetCaFile: { schema: file(), doc: 'Certificate of the authority that signs agents (PEM).' },
+  dataDir: {
+    schema: file(),
+    default: './sophia-scheduler',
+    doc: 'Folder for API keys; private to the user of the process.',
+  },
+  bootstrapKeyFile: {
+    schema: file().optional(),
+    default: undefined,
+    doc: 'Where a key with every role is written at the first start, when there is no key yet.',
+  },
+  jwtIssuer: {
+    schema: text().optional(),
+    default: undefined,
+    doc: 'Issuer of accepted JWTs; absent: only API keys are taken.',
+  },
+  jwtAudience: { schema: list(text(), { max: 16 }), default: [], doc: 'A JWT must name one of these audiences.' },
+  jwtJwksFile: { schema: file().optional(), default: undefined, doc: 'File with the key set of the issuer.' },
+  jwtJwksUrl: { schema: url().optional(), default: undefined, doc: 'Address of the key set of the issuer.' },
+  jwtClockSkewS: { schema: integer({ max: 300 }), default: 30, doc: 'Difference of clocks that is borne, in seconds.' },
+  jwtTenantClaim: { schema: text({ maxLength: 128 }), default: 'tenant', doc: 'Claim that names the tenant.' },
+  jwtRolesClaim: { schema: text({ maxLength: 128 }), default: 'roles', doc: 'Claim that names the roles.' },
+  corsOrigins: { schema: list(text()), default: [], doc: 'Origins whose pages may call from a browser; empty: none.' },
+  trustedProxies: { schema: list(text()), default: [], doc: 'Addresses of proxies whose X-Forwarded-For is believed.' },
+  maxBodyBytes: {
+    schema: byteSize({ min: 1024, max: 256 * 1024 * 1024 }),
+    default: 8 * 1024 * 1024,
+    doc: 'Largest request body.',
+  },
+  maxBodyDepth: { schema: integer({ min: 4, max: 512 }), default: 64, doc: 'Deepest nesting of a request body.' },
+  allowedEngineFields: {
+    schema: list(text({ maxLength: 128 })),
+    default: [],
+    doc: 'Engine-internal request fields that callers may set.',
+  },
+  allowRemoteMedia: {
+    schema: flag(),
+    default: false,
+    doc: 'Lets engines fetch media from addresses that callers name.',
+  },
+  maxConnections: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 10_000,
+    doc: 'Most HTTP connections at a time.',
+  },
+  maxRunningRequests: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 10_000,
+    doc: 'Most requests at a time; more are answered 429.',
+  },
+  requestTimeoutMs: { schema: durationMs({ min: 100 }), default: 600_000, doc: 'Longest life of a request.' },
+  stallTimeoutMs: {
+    schema: durationMs({ min: 100 }),
+    default: 60_000,
+    doc: 'A client that takes nothing for this long is given up.',
+  },
+  pingPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 15_000,
+    doc: 'An open HTTP stream that is silent this long gets a comment.',
+  },
+  coalesceMs: {
+    schema: durationMs({ max: 1000 }),
+    default: 0,
+    doc: 'Longest time for which a token after the first waits to leave with the next; 0: none.',
+  },
+  clientWindowBytes: {
+    schema: byteSize({ min: 1024, max: 64 * 1024 * 1024 }),
+    default: 64 * 1024,
+    doc: 'Bytes that may be on their way to a client that does not read.',
+  },
+  wsMaxMessageBytes: {
+    schema: byteSize({ min: 1024, max: 256 * 1024 * 1024 }),
+    default: 8 * 1024 * 1024,
+    doc: 'Largest WebSocket message.',
+  },
+  routingPolicy: { schema: oneOf(POLICY_NAMES), default: 'least_requests', doc: 'How an engine is picked.' },
+  telemetryPeriodMs: {
+    schema: durationMs({ min: 100, max: 60_000 }),
+    default: 1000,
+    doc: 'How often agents send their readings.',
+  },
+  keepaliveMs: {
+    schema: durationMs({ min: 1000, max: 600_000 }),
+    default: 10_000,
+    doc: 'Period of the pings to agents and gateways.',
+  },
+  keepaliveTimeoutMs: {
+    schema: durationMs({ min: 100, max: 600_000 }),
+    default: 5000,
+    doc: 'Time for the answer to a ping.',
+  },
+  drainTimeoutMs: { schema: durationMs(), default: 30_000, doc: 'Time that running requests have after SIGTERM.' },
+  nodes: { schema: nodesSchema, default: {}, doc: 'The engines that each node is to run.', fileOnly: true },
+  logLevel: { schema: oneOf(LOG_LEVELS), default: 'info', doc: 'Least level that is logged.' },
+  logFormat: { schema: oneOf(LOG_FORMATS), default: 'json', doc: 'Form of the log.' },
+  stopWithParent: { schema: flag(), default: false, doc: 'Stops when the process that started this one goes away.' },
+});
+
+export type SchedulerConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;

@@ -1,0 +1,144 @@
+/**
+ * The scheduler's own copy of the fleet with the questions that the request path and operators ask of it: which engines
+ * come into question for a model, which lane leads there, what is known of each model. One per process; the run loop
+ * feeds it. Time is an argument.
+ */
+import type { NodeId } from '../../../lib/ids.ts';
+import type { Endpoint, LaneHandle, ModelView } from '../../ports.ts';
+import type { Reservations } from '../routing/reservations.ts';
+import { type Candidate, candidateOf, type CandidateContext, type Refusal, whyNotRoutable } from './candidates.ts';
+import { indexModels, type ModelIndex, modelView } from './models.ts';
+import { type EngineRecord, emptyFleet, type FleetState, type NodeState } from './state.ts';
+import { type FleetEffect, type FleetEvent, step } from './step.ts';
+
+export interface DirectoryOptions {
+  readonly reservations: Reservations;
+  /** Models of the configuration: known before any agent has come. */
+  readonly configuredModels: readonly string[];
+  /** A node that said nothing for this long may hang: it is taken only when there is no other. */
+  readonly staleAfterMs: number;
+}
+
+/** Monotonic milliseconds and milliseconds since the epoch, of one moment. */
+export interface Moment {
+  readonly nowMs: number;
+  readonly wallMs: number;
+}
+
+interface OpenLane {
+  readonly sessionId: string;
+  readonly lane: LaneHandle;
+}
+
+export class FleetDirectory {
+  readonly state: FleetState = emptyFleet();
+  readonly #options: DirectoryOptions;
+  readonly #lanes = new Map<NodeId, Set<OpenLane>>();
+  #models: ModelIndex | undefined;
+
+  constructor(options: DirectoryOptions) {
+    this.#options = options;
+  }
+
+  /** Takes an event in; what it gives is for the caller to carry out. */
+  apply(event: FleetEvent, moment: Moment): readonly FleetEffect[] {
+    if (event.kind !== 'telemetry') this.#models = undefined;
+    return step(this.state, event, { ...moment, reserved: this.#options.reservations.count });
+  }
+
+  /** False when the lane belongs to another life of the agent than the one that is connected: it is of no use. */
+  addLane(sessionId: string, lane: LaneHandle): boolean {
+    const node = this.state.nodes.get(lane.nodeName);
+    if (node?.connected === true && node.sessionId !== sessionId) return false;
+    const lanes = this.#lanes.get(lane.nodeName) ?? new Set<OpenLane>();
+    lanes.add({ sessionId, lane });
+    this.#lanes.set(lane.nodeName, lanes);
+    return true;
+  }
+
+  removeLane(lane: LaneHandle): void {
+    const lanes = this.#lanes.get(lane.nodeName);
+    if (lanes === undefined) return;
+    for (const open of lanes) if (open.lane === lane) lanes.delete(open);
+    if (lanes.size === 0) this.#lanes.delete(lane.nodeName);
+  }
+
+  /** Takes out the lanes of earlier lives of the node's agent. */
+  takeOldLanes(node: NodeId): LaneHandle[] {
+    const sessionId = this.state.nodes.get(node)?.sessionId;
+    const old = [...(this.#lanes.get(node) ?? [])]
+      .filter((open) => open.sessionId !== sessionId)
+      .map((open) => open.lane);
+    for (const lane of old) this.removeLane(lane);
+    return old;
+  }
+
+  lanesOf(node: NodeId): number {
+    return this.#lanes.get(node)?.size ?? 0;
+  }
+
+  /** The least loaded lane of the node's present agent. */
+  laneOf(node: NodeId): LaneHandle | undefined {
+    const sessionId = this.state.nodes.get(node)?.sessionId;
+    let best: LaneHandle | undefined;
+    for (const open of this.#lanes.get(node) ?? []) {
+      if (open.sessionId === sessionId && (best === undefined || open.lane.load < best.load)) best = open.lane;
+    }
+    return best;
+  }
+
+  knowsModel(model: string): boolean {
+    return this.#index().has(model);
+  }
+
+  /** Every engine of the model, those that may not be picked included. */
+  candidates(model: string, endpoint: Endpoint, nowMs: number): Candidate[] {
+    const context = this.#context(nowMs);
+    return this.#enginesOf(model).map(({ node, engine }) => candidateOf(node, engine, { model, endpoint }, context));
+  }
+
+  whyNotRoutable(node: NodeState, engine: EngineRecord, nowMs: number): Refusal | undefined {
+    return whyNotRoutable(node, engine, this.#context(nowMs));
+  }
+
+  /** All models, those without a ready engine included. */
+  models(nowMs: number): ModelView[] {
+    const context = this.#context(nowMs);
+    return [...this.#index()].map(([id, entry]) => {
+      const loads = this.#enginesOf(id).map(({ node, engine }) => ({
+        engine: engine.id,
+        routable: whyNotRoutable(node, engine, context) === undefined,
+        runningRequests: this.#options.reservations.count(engine.id, engine.event.incarnation),
+      }));
+      return modelView(id, entry, loads);
+    });
+  }
+
+  hasRoutableEngine(nowMs: number): boolean {
+    const context = this.#context(nowMs);
+    for (const node of this.state.nodes.values()) {
+      for (const engine of node.engines.values()) if (whyNotRoutable(node, engine, context) === undefined) return true;
+    }
+    return false;
+  }
+
+  #context(nowMs: number): CandidateContext {
+    const { staleAfterMs, reservations } = this.#options;
+    return { nowMs, staleAfterMs, hasLane: (node) => this.laneOf(node) !== undefined, reserved: reservations.count };
+  }
+
+  #index(): ModelIndex {
+    this.#models ??= indexModels(this.state, this.#options.configuredModels);
+    return this.#models;
+  }
+
+  #enginesOf(model: string): { node: NodeState; engine: EngineRecord }[] {
+    const found: { node: NodeState; engine: EngineRecord }[] = [];
+    for (const place of this.#index().get(model)?.engines ?? []) {
+      const node = this.state.nodes.get(place.node);
+      const engine = node?.engines.get(place.name);
+      if (node !== undefined && engine !== undefined) found.push({ node, engine });
+    }
+    return found;
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * What the scheduler's picture of the fleet becomes when an agent says something, and what has to be done about it.
+ * Rules: only the newest stream of a node counts; a hello is the full truth of a node; an event of an older incarnation
+ * than the known one is late and changes nothing.
+ */
+import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
+import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
+import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
+import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
+import {
+  engineId,
+  type EngineRecord,
+  type FleetState,
+  MAX_ENGINES_PER_NODE,
+  MAX_HISTORY,
+  MAX_NODES,
+  type NodeState,
+} from './state.ts';
+
+export type FleetEvent =
+  | {
+      readonly kind: 'hello';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly hello: Hello__Output;
+      readonly desired: DesiredState | undefined;
+    }
+  | {
+      readonly kind: 'telemetry';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly telemetry: Telemetry__Output;
+    }
+  | {
+      readonly kind: 'engine_event';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly event: EngineEvent__Output;
+    }
+  | {
+      readonly kind: 'desired_ack';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly generation: number;
+      readonly rejections: readonly SpecRejection__Output[];
+    }
+  | { readonly kind: 'goodbye'; readonly node: NodeId; readonly connection: number; readonly reason: string }
+  | { readonly kind: 'session_lost'; readonly node: NodeId; readonly connection: number };
+
+export type FleetEffect =
+  /** An older stream spoke for the node until now. `restarted`: it was another life of the agent, whose requests are lost. */
+  | {
+      readonly kind: 'session_replaced';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly restarted: boolean;
+    }
+  /** A life of an engine is over: what still runs on it can get no answer. */
+  | { readonly kind: 'engine_ended'; readonly engine: EngineId; readonly incarnation: number }
+  /** The message came too late or did not fit and was passed over. */
+  | { readonly kind: 'passed_over'; readonly what: 'old_stream' | 'old_incarnation' | 'too_many_engines' };
+
+export interface StepContext {
+  /** Monotonic milliseconds. */
+  readonly nowMs: number;
+  /** Milliseconds since the epoch. */
+  readonly wallMs: number;
+  /** Requests that this scheduler has on an engine now. */
+  readonly reserved: (engine: EngineId, incarnation: number) => number;
+}
+
+const NOTHING: readonly FleetEffect[] = Object.freeze([]);
+
+/** States of a process that may still be answering. */
+const LIVE: ReadonlySet<string> = new Set([
+  'ENGINE_STATE_READY',
+  'ENGINE_STATE_DRAINING',
+  'ENGINE_STATE_STOPPING',
+  'ENGINE_STATE_WARMING',
+  'ENGINE_STATE_STARTING',
+  'ENGINE_STATE_ADOPTED',
+]);
+
+/** Takes one event into the state; the effects are for the caller to carry out, in order. */
+export function step(state: FleetState, event: FleetEvent, context: StepContext): readonly FleetEffect[] {
+  if (event.kind === 'hello') return stepHello(state, event, context);
+  const node = state.nodes.get(event.node);
+  if (node === undefined || node.connection !== event.connection) return [{ kind: 'passed_over', what: 'old_stream' }];
+  const seen = { ...node, lastSeenAtMs: context.nowMs, lastSeenWallMs: context.wallMs };
+  switch (event.kind) {
+    case 'telemetry':
+      state.nodes.set(event.node, withTelemetry(seen, event.telemetry, context));
+      return NOTHING;
+    case 'engine_event':
+      return stepEngine(state, seen, event.event);
+    case 'desired_ack':
+      state.nodes.set(event.node, { ...seen, observedGeneration: event.generation, rejections: event.rejections });
+      return NOTHING;
+    case 'goodbye':
+      state.nodes.set(event.node, { ...seen, goodbye: event.reason });
+      return NOTHING;
+    case 'session_lost':
+      state.nodes.set(event.node, { ...node, connected: false });
+      return NOTHING;
+  }
+}
+
+function stepHello(
+  state: FleetState,
+  event: FleetEvent & { kind: 'hello' },
+  context: StepContext,
+): readonly FleetEffect[] {
+  const { hello } = event;
+  const before = state.nodes.get(event.node);
+  const effects: FleetEffect[] = [];
+  const restarted = before !== undefined && before.sessionId !== hello.sessionId;
+  if (before !== undefined && (before.connected || restarted)) {
+    effects.push({ kind: 'session_replaced', node: event.node, connection: before.connection, restarted });
+  }
+  const engines = new Map<string, EngineRecord>();
+  for (const told of hello.engines)
+    engines.set(told.engine, recordOf(event.node, told, before?.engines.get(told.engine)));
+  for (const old of before?.engines.values() ?? []) {
+    const now = engines.get(old.name);
+    if (now === undefined || now.event.incarnation !== old.event.incarnation || !LIVE.has(now.event.state)) {
+      if (LIVE.has(old.event.state)) effects.push(ended(old));
+    }
+  }
+  makeRoom(state, event.node);
+  state.nodes.set(event.node, {
+    name: event.node,
+    connected: true,
+    sessionId: hello.sessionId,
+    connection: event.connection,
+    hello,
+    connectedAtWallMs: context.wallMs,
+    lastSeenWallMs: context.wallMs,
+    lastSeenAtMs: context.nowMs,
+    telemetry: restarted ? undefined : before?.telemetry,
+    desired: event.desired,
+    observedGeneration: hello.observedGeneration,
+    rejections: [],
+    goodbye: undefined,
+    engines,
+  });
+  return effects;
+}
+
+function stepEngine(state: FleetState, node: NodeState, event: EngineEvent__Output): readonly FleetEffect[] {
+  const before = node.engines.get(event.engine);
+  if (before === undefined && node.engines.size >= MAX_ENGINES_PER_NODE)
+    return [{ kind: 'passed_over', what: 'too_many_engines' }];
+  if (before !== undefined && event.incarnation < before.event.incarnation) {
+    return [{ kind: 'passed_over', what: 'old_incarnation' }];
+  }
+  const record = recordOf(node.name, event, before);
+  state.nodes.set(node.name, { ...node, engines: new Map(node.engines).set(event.engine, record) });
+  if (before === undefined || !LIVE.has(before.event.state)) return NOTHING;
+  const sameLife = event.incarnation === before.event.incarnation;
+  return sameLife && LIVE.has(event.state) ? NOTHING : [ended(before)];
+}
+
+function ended(record: EngineRecord): FleetEffect {
+  return { kind: 'engine_ended', engine: record.id, incarnation: record.event.incarnation };
+}
+
+function recordOf(node: NodeId, event: EngineEvent__Output, before: EngineRecord | undefined): EngineRecord {
+  const sameLife = before?.event.incarnation === event.incarnation;
+  return {
+    id: engineId(node, event.engine),
+    node,
+    name: event.engine,
+    event,
+    history: withEvent(before?.history ?? [], event),
+    models: event.models.length > 0 ? event.models : (before?.models ?? []),
+    reading: sameLife ? before?.reading : undefined,
+    readingAtMs: sameLife ? (before?.readingAtMs ?? 0) : 0,
+    reservedAtReading: sameLife ? (before?.reservedAtReading ?? 0) : 0,
+  };
+}
+
+/** Progress of one state replaces the entry before it, so that a slow start does not push the past out. */
+function withEvent(
+  history: readonly EngineEvent__Output[],
+  event: EngineEvent__Output,
+): readonly EngineEvent__Output[] {
+  const last = history.at(-1);
+  const same = last?.state === event.state && last.incarnation === event.incarnation && last.reason === event.reason;
+  return [...(same ? history.slice(0, -1) : history.slice(-(MAX_HISTORY - 1))), event];
+}
+
+function withTelemetry(node: NodeState, telemetry: Telemetry__Output, context: StepContext): NodeState {
+  const engines = new Map(node.engines);
+  for (const reading of telemetry.engines) {
+    const record = engines.get(reading.engine);
+    // A reading of another life says nothing about this one.
+    if (record === undefined || record.event.incarnation !== reading.incarnation) continue;
+    const reservedAtReading = context.reserved(record.id, reading.incarnation);
+    engines.set(reading.engine, { ...record, reading, readingAtMs: context.nowMs, reservedAtReading });
+  }
+  return { ...node, telemetry, engines };
+}
+
+function makeRoom(state: FleetState, node: NodeId): void {
+  if (state.nodes.has(node) || state.nodes.size < MAX_NODES) return;
+  let oldest: NodeState | undefined;
+  for (const each of state.nodes.values()) {
+    if (!each.connected && (oldest === undefined || each.lastSeenAtMs < oldest.lastSeenAtMs)) oldest = each;
+  }
+  if (oldest !== undefined) state.nodes.delete(oldest.name);
+}

@@ -1,0 +1,141 @@
+/**
+ * Listens to the agents: takes what they say into the directory and carries out what follows from it. A new session
+ * closes the one before it; a new life of an agent takes the requests of the old one with it.
+ */
+import type { Clock } from '../../../lib/clock.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
+import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
+import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
+import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
+import type { Figures, FleetSink, LaneHandle, SessionHandle } from '../../ports.ts';
+import type { FleetDirectory } from './directory.ts';
+import type { FleetEffect, FleetEvent } from './step.ts';
+
+/** The part of a logger that is used. */
+export interface FleetLog {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+export interface FleetWatchDeps {
+  readonly directory: FleetDirectory;
+  readonly clock: Clock;
+  readonly log: FleetLog;
+  readonly figures: Pick<Figures, 'dropped' | 'nodes'>;
+  /** What a node is to run; undefined: this scheduler orders nothing there. */
+  readonly desiredFor: (node: NodeId) => DesiredState | undefined;
+  /** A life of an engine is over; called once its last frames had time to arrive. */
+  readonly onEngineEnded: (engine: EngineId, incarnation: number) => void;
+  /** How long the last frames of a dead engine may be on their way. */
+  readonly deathGraceMs: number;
+}
+
+export class FleetWatch implements FleetSink {
+  readonly #deps: FleetWatchDeps;
+  readonly #connections = new WeakMap<SessionHandle, number>();
+  readonly #sessions = new Map<number, SessionHandle>();
+  #lastConnection = 0;
+
+  constructor(deps: FleetWatchDeps) {
+    this.#deps = deps;
+  }
+
+  onHello(session: SessionHandle, hello: Hello__Output): void {
+    const node = session.nodeName;
+    this.#lastConnection += 1;
+    const connection = this.#lastConnection;
+    this.#connections.set(session, connection);
+    this.#sessions.set(connection, session);
+    const desired = this.#deps.desiredFor(node);
+    this.#deps.log.info({ node, version: hello.agentVersion, engines: hello.engines.length }, 'agent connected');
+    this.#take({ kind: 'hello', node, connection, hello, desired });
+    if (desired !== undefined) session.sendDesiredState(desired);
+  }
+
+  onTelemetry(session: SessionHandle, telemetry: Telemetry__Output): void {
+    this.#take({ kind: 'telemetry', ...this.#named(session), telemetry });
+  }
+
+  onEngineEvent(session: SessionHandle, event: EngineEvent__Output): void {
+    const { engine, incarnation, state, reason, message } = event;
+    this.#deps.log.info({ node: session.nodeName, engine, incarnation, state, reason }, message);
+    this.#take({ kind: 'engine_event', ...this.#named(session), event });
+  }
+
+  onDesiredStateAck(session: SessionHandle, generation: number, rejections: readonly SpecRejection__Output[]): void {
+    for (const rejection of rejections) {
+      const { engine, code, message, param } = rejection;
+      this.#deps.log.warn(
+        { node: session.nodeName, engine, code, param, detail: message },
+        'agent refuses a specification',
+      );
+    }
+    this.#take({ kind: 'desired_ack', ...this.#named(session), generation, rejections });
+  }
+
+  onGoodbye(session: SessionHandle, reason: string): void {
+    this.#take({ kind: 'goodbye', ...this.#named(session), reason });
+  }
+
+  onSessionLost(session: SessionHandle): void {
+    const { node, connection } = this.#named(session);
+    // A session that was replaced is closed by us and lost to nobody.
+    if (!this.#sessions.delete(connection)) return;
+    this.#deps.log.warn({ node }, 'agent lost');
+    this.#take({ kind: 'session_lost', node, connection });
+  }
+
+  /** @throws CodedError not_found when the session is not the present one of the node */
+  onLaneOpen(sessionId: string, lane: LaneHandle): void {
+    if (this.#deps.directory.addLane(sessionId, lane)) return;
+    throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
+  }
+
+  onLaneLost(_sessionId: string, lane: LaneHandle): void {
+    this.#deps.directory.removeLane(lane);
+  }
+
+  #named(session: SessionHandle): { node: NodeId; connection: number } {
+    return { node: session.nodeName, connection: this.#connections.get(session) ?? 0 };
+  }
+
+  #take(event: FleetEvent): void {
+    const { clock, directory } = this.#deps;
+    const effects = directory.apply(event, { nowMs: clock.monotonicMs(), wallMs: clock.wallMs() });
+    for (const effect of effects) this.#carryOut(effect);
+    if (event.kind === 'hello' || event.kind === 'session_lost') this.#countNodes();
+  }
+
+  #carryOut(effect: FleetEffect): void {
+    const { clock, figures, deathGraceMs, onEngineEnded } = this.#deps;
+    switch (effect.kind) {
+      case 'session_replaced':
+        this.#replace(effect.node, effect.connection, effect.restarted);
+        return;
+      case 'engine_ended':
+        clock.after(deathGraceMs, () => onEngineEnded(effect.engine, effect.incarnation));
+        return;
+      case 'passed_over':
+        figures.dropped(`fleet_${effect.what}`);
+    }
+  }
+
+  #replace(node: NodeId, connection: number, restarted: boolean): void {
+    const session = this.#sessions.get(connection);
+    this.#sessions.delete(connection);
+    session?.close(new CodedError('already_exists', `A newer session of ${node} has taken over.`));
+    if (!restarted) return;
+    const error = new CodedError('engine_died', 'The agent of the engine was started anew.');
+    for (const lane of this.#deps.directory.takeOldLanes(node)) lane.close(error);
+  }
+
+  #countNodes(): void {
+    const { nodes } = this.#deps.directory.state;
+    let connected = 0;
+    for (const node of nodes.values()) if (node.connected) connected += 1;
+    this.#deps.figures.nodes(connected, nodes.size - connected);
+  }
+}

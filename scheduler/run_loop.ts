@@ -1,0 +1,329 @@
+/**
+ * The scheduler's heart: events of agents and requests of clients come in, one at a time, and are carried out with the
+ * pure rules of core/. It holds the only mutable picture of the fleet, of the reserved places and of what runs; there
+ * are no locks because nothing here waits.
+ */
+import type { Clock } from '../lib/clock.ts';
+import { CodedError, type ErrorCode } from '../lib/errors.ts';
+import type { EngineId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
+import type { Logger } from '../lib/io/logger.ts';
+import type { RandomSource } from '../lib/rng.ts';
+import type { LaneUsage } from '../proto/codec.ts';
+import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
+import { FleetDirectory } from './core/fleet/directory.ts';
+import { FleetWatch } from './core/fleet/watch.ts';
+import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
+import type { PolicyName } from './core/routing/policies.ts';
+import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
+import { createReservations, type Reservations } from './core/routing/reservations.ts';
+import { refusalOf, route } from './core/routing/route.ts';
+import type {
+  AdmittedRequest,
+  Endpoint,
+  Figures,
+  FleetSink,
+  FleetView,
+  Generation,
+  GenerationSink,
+  Generator,
+} from './ports.ts';
+
+export interface RunLoopOptions {
+  readonly policy: PolicyName;
+  readonly maxRunningRequests: number;
+  /** Longest life of a request, whatever its own deadline. */
+  readonly requestTimeoutMs: number;
+  /** An agent that said nothing for this long is taken only when there is no other. */
+  readonly staleAfterMs: number;
+  /** How long requests of a dead engine may wait for the last frames that are on their way. */
+  readonly deathGraceMs: number;
+  readonly maxLoggedRequests: number;
+  readonly maxLoggedVerdicts: number;
+}
+
+export interface RunLoopDeps {
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly logger: Logger;
+  readonly figures: Figures;
+  /** What a node is to run; undefined: this scheduler orders nothing there. */
+  readonly desiredFor: (node: NodeId) => DesiredState | undefined;
+  /** Models of the configuration: known before any agent has come. */
+  readonly configuredModels: readonly string[];
+  readonly options: RunLoopOptions;
+}
+
+/** What operators ask; read-only. */
+export interface FleetInspector {
+  readonly directory: FleetDirectory;
+  readonly log: RequestLog;
+  readonly reservations: Reservations;
+  readonly draining: boolean;
+  readonly runningRequests: number;
+  nowMs(): number;
+}
+
+export interface RunLoop {
+  readonly generator: Generator;
+  readonly fleetSink: FleetSink;
+  readonly fleetView: FleetView;
+  readonly inspector: FleetInspector;
+  /** From now on new requests are refused; running ones go on. */
+  drain(): void;
+  /** Resolves when nothing runs any more. */
+  idle(): Promise<void>;
+  /** Ends whatever still runs. */
+  abortAll(error: CodedError): void;
+}
+
+const PATHS: Readonly<Record<Endpoint, string>> = {
+  chat: '/v1/chat/completions',
+  completions: '/v1/completions',
+  embeddings: '/v1/embeddings',
+};
+const RETRY_WHEN_FULL_MS = 1000;
+
+export function createRunLoop(deps: RunLoopDeps): RunLoop {
+  return new SchedulerLoop(deps);
+}
+
+/** One per process; its parts are given out as ports. */
+class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
+  readonly clock: Clock;
+  readonly generator: Generator;
+  readonly fleetSink: FleetSink;
+  readonly fleetView: FleetView;
+  readonly directory: FleetDirectory;
+  readonly reservations = createReservations();
+  readonly log: RequestLog;
+  readonly #deps: RunLoopDeps;
+  readonly #running = new Map<string, RunningRequest>();
+  #draining = false;
+  #idleWaiters: (() => void)[] = [];
+
+  constructor(deps: RunLoopDeps) {
+    const { options, clock } = deps;
+    this.#deps = deps;
+    this.clock = clock;
+    this.log = createRequestLog({ maxRequests: options.maxLoggedRequests, maxVerdicts: options.maxLoggedVerdicts });
+    this.directory = new FleetDirectory({
+      reservations: this.reservations,
+      configuredModels: deps.configuredModels,
+      staleAfterMs: options.staleAfterMs,
+    });
+    this.generator = {
+      start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
+      cancel: (id, tenant) => this.#cancel(id, tenant),
+    };
+    this.fleetSink = new FleetWatch({
+      directory: this.directory,
+      clock,
+      log: deps.logger,
+      figures: deps.figures,
+      desiredFor: deps.desiredFor,
+      deathGraceMs: options.deathGraceMs,
+      onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
+    });
+    this.fleetView = {
+      models: () => this.directory.models(clock.monotonicMs()).filter((model) => model.engines > 0),
+      ready: () => this.#ready(),
+    };
+  }
+
+  get inspector(): FleetInspector {
+    return this;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  get runningRequests(): number {
+    return this.#running.size;
+  }
+
+  nowMs(): number {
+    return this.clock.monotonicMs();
+  }
+
+  drain(): void {
+    this.#draining = true;
+    this.#settleIdle();
+  }
+
+  idle(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#idleWaiters.push(resolve);
+      this.#settleIdle();
+    });
+  }
+
+  abortAll(error: CodedError): void {
+    for (const request of [...this.#running.values()]) request.abort(error);
+  }
+
+  #start(request: AdmittedRequest, door: GenerationSink, creditBytes: number): Generation {
+    const key = keyOf(request.tenant, request.id);
+    try {
+      this.#refuseEarly(request, key);
+    } catch (error) {
+      this.#refused(request, error);
+      throw error;
+    }
+    const record = this.#recordOf(request);
+    const { requestTimeoutMs } = this.#deps.options;
+    const deadlineAtMs = Math.min(request.deadlineAtMs ?? Infinity, this.clock.monotonicMs() + requestTimeoutMs);
+    const running = new RunningRequest(this, { request, record, door, creditBytes, deadlineAtMs });
+    this.log.add(record);
+    try {
+      running.start();
+    } catch (error) {
+      record.outcome = 'failed';
+      record.errorCode = error instanceof CodedError ? error.code : 'internal';
+      record.endedAtMs = this.clock.wallMs();
+      this.#refused(request, error);
+      throw error;
+    }
+    this.#running.set(key, running);
+    this.#deps.figures.started(request.door);
+    return running;
+  }
+
+  #refuseEarly(request: AdmittedRequest, key: string): void {
+    if (this.#draining)
+      throw new CodedError('draining', 'This scheduler is stopping.', { retryAfterMs: RETRY_WHEN_FULL_MS });
+    if (!this.directory.knowsModel(request.model)) {
+      throw new CodedError('model_not_found', 'There is no model of this name.', { param: 'model' });
+    }
+    if (this.#running.has(key))
+      throw new CodedError('already_exists', 'A request with this id is running.', { param: 'id' });
+    if (this.#running.size >= this.#deps.options.maxRunningRequests) {
+      throw new CodedError('overloaded', 'The scheduler runs as many requests as it may.', {
+        retryAfterMs: RETRY_WHEN_FULL_MS,
+      });
+    }
+  }
+
+  #refused(request: AdmittedRequest, error: unknown): void {
+    this.#deps.figures.refused(request.model, request.door, error instanceof CodedError ? error.code : 'internal');
+  }
+
+  #recordOf(request: AdmittedRequest): RequestRecord {
+    return {
+      id: request.id,
+      tenant: request.tenant,
+      model: request.model,
+      receivedAtMs: this.clock.wallMs(),
+      firstTokenAtMs: undefined,
+      endedAtMs: undefined,
+      outcome: 'running',
+      errorCode: '',
+      policy: this.#deps.options.policy,
+      verdicts: [],
+      outputTokens: undefined,
+    };
+  }
+
+  place(running: RunningRequest): Placement {
+    const { request, record } = running;
+    const { options, random } = this.#deps;
+    const nowMs = this.clock.monotonicMs();
+    const candidates = this.directory.candidates(request.model, request.endpoint, nowMs);
+    const decision = route({
+      policy: options.policy,
+      candidates,
+      tried: running.tried,
+      reservations: this.reservations,
+      random,
+    });
+    this.log.decided(record, decision);
+    if (decision.picked === undefined) throw refusalOf(request.model, candidates);
+    const { candidate, lease } = decision.picked;
+    try {
+      const lane = this.directory.laneOf(candidate.node);
+      if (lane === undefined) throw new CodedError('stream_lost', `${candidate.node} has no lane.`);
+      const { engine } = candidate;
+      const leftMs = Math.max(0, running.deadlineAtMs - nowMs);
+      const meta = {
+        requestId: request.id,
+        engine: candidate.name,
+        path: PATHS[request.endpoint],
+        stream: request.stream,
+        wantUsage: request.wantUsage,
+        wantTokenIds: request.wantTokenIds,
+        deadlineMs: Math.ceil(leftMs),
+        ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
+      };
+      const { body } = request;
+      const { attempt, creditBytes } = running;
+      const order = { meta, body, attempt, incarnation: candidate.incarnation, creditBytes, resumeIds: NO_IDS };
+      this.#deps.logger.debug({ requestId: request.id, engine, attempt }, 'placed');
+      return { lease, lane: lane.submit(order, running) };
+    } catch (error) {
+      lease.release();
+      throw error;
+    }
+  }
+
+  ended(running: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
+    const { request, record } = running;
+    if (!this.#running.delete(keyOf(request.tenant, request.id))) return;
+    const wallMs = this.clock.wallMs();
+    const nowMs = this.clock.monotonicMs();
+    record.endedAtMs = wallMs;
+    record.outcome = outcome === 'ok' ? 'finished' : outcome === 'cancelled' ? 'cancelled' : 'failed';
+    record.errorCode = outcome === 'ok' ? '' : outcome;
+    if (running.firstTokenAtMs > 0) record.firstTokenAtMs = Math.round(wallMs - (nowMs - running.firstTokenAtMs));
+    const outputTokens = usage?.completionTokens ?? running.outputTokens;
+    record.outputTokens = outputTokens;
+    this.#deps.figures.ended({
+      model: request.model,
+      door: request.door,
+      outcome,
+      startedAtMs: running.startedAtMs,
+      firstTokenAtMs: running.firstTokenAtMs || undefined,
+      endedAtMs: nowMs,
+      usage,
+      outputTokens,
+    });
+    this.#settleIdle();
+  }
+
+  dropped(what: Dropped): void {
+    this.#deps.figures.dropped(`relay_${what}`);
+  }
+
+  #cancel(id: RequestId, tenant: TenantId): boolean {
+    const running = this.#running.get(keyOf(tenant, id));
+    running?.abort(new CodedError('cancelled', 'The request was cancelled.'));
+    return running !== undefined;
+  }
+
+  #settleIdle(): void {
+    if (this.#running.size > 0) return;
+    const waiters = this.#idleWaiters;
+    this.#idleWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+
+  #failRequestsOf(engine: EngineId, incarnation: number): void {
+    const error = new CodedError('engine_died', 'The engine went away.');
+    for (const request of [...this.#running.values()]) {
+      const { lease } = request;
+      if (lease?.engine === engine && lease.incarnation === incarnation) request.fail(error);
+    }
+  }
+
+  #ready(): { ok: boolean; reason: string } {
+    if (this.#draining) return { ok: false, reason: 'draining' };
+    const ok = this.directory.hasRoutableEngine(this.clock.monotonicMs());
+    return { ok, reason: ok ? 'an engine is ready' : 'no engine is ready' };
+  }
+}
+
+const NO_IDS = new Uint32Array(0);
+
+/** One request id per tenant; NUL is in neither. */
+function keyOf(tenant: TenantId, id: RequestId): string {
+  return `${tenant}\0${id}`;
+}

@@ -1,0 +1,315 @@
+/**
+ * Puts the parts of a scheduler together. Start: keys, the agents' door, then the doors of clients. Stop, on SIGTERM:
+ * readiness turns false and new requests are refused, streams finish, then the doors close and the agents are let go.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { CodedError } from '../lib/errors.ts';
+import type { NodeId, TenantId } from '../lib/ids.ts';
+import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
+import type { Logger } from '../lib/io/logger.ts';
+import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
+import { packageVersion } from '../lib/io/package_root.ts';
+import { systemClock, systemRandom } from '../lib/io/system.ts';
+import { seededRandom } from '../lib/rng.ts';
+import { createAuthenticator } from './adapters/auth/authenticator.ts';
+import { type JwtVerifier, openJwtVerifier } from './adapters/auth/jwt.ts';
+import { openKeyStore } from './adapters/auth/key_store.ts';
+import { sha256 } from './adapters/auth/sha256.ts';
+import { createFigures } from './adapters/figures/figures.ts';
+import { createAdminHandlers } from './adapters/grpc/admin.ts';
+import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
+import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
+import { createHttpDoor } from './adapters/http/door.ts';
+import type { HttpDoor } from './adapters/http/options.ts';
+import type { SchedulerConfig } from './config.ts';
+import { createKey } from './core/access/keys.ts';
+import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
+import type { Authenticator, KeyStore } from './ports.ts';
+import { createRunLoop, type RunLoop } from './run_loop.ts';
+
+/** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
+export interface ReadyMessage {
+  readonly type: 'ready';
+  readonly httpPort: number;
+  readonly grpcPort: number;
+  readonly fleetPort: number;
+}
+
+const LOCAL_TENANT = 'local' as TenantId;
+const STALE_PERIODS = 10;
+const LEAST_STALE_MS = 10_000;
+const DEATH_GRACE_MS = 1000;
+const HELLO_TIMEOUT_MS = 10_000;
+/** Room around a body: the envelope, the meta of a lane frame. */
+const MESSAGE_ROOM_BYTES = 1024 * 1024;
+/** An agent's batch holds at most a quarter of a MiB and one frame, and no frame is larger than an event may be. */
+const FLEET_MESSAGE_BYTES = 32 * 1024 * 1024;
+const MAX_LANES_PER_NODE = 128;
+const MAX_STREAMS_PER_CONNECTION = 4096;
+const MAX_RUNNING_PER_STREAM = 4096;
+const MAX_BATCH_BYTES = 256 * 1024;
+/** After the streams had their time: closing sockets and agents. */
+const CLOSE_GRACE_MS = 10_000;
+
+interface Parts {
+  readonly config: SchedulerConfig;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly loop: RunLoop;
+  readonly keys: KeyStore;
+  readonly authenticator: Authenticator;
+  readonly startedAtMs: number;
+}
+
+async function readPem(key: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new CodedError('invalid_config', `Setting ${key}: the file ${file} cannot be read.`, { param: key, cause });
+  }
+}
+
+/** The first key of a new installation, for whoever may read the file. */
+async function bootstrapKey(file: string, keys: KeyStore, logger: Logger): Promise<void> {
+  if (keys.list().length > 0) return;
+  const request = { name: 'bootstrap', tenant: LOCAL_TENANT, roles: ['user', 'operator', 'admin', 'gateway'] as const };
+  const { key, record } = createKey(systemRandom, sha256, request, systemClock.wallMs());
+  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await writeFile(file, `${key}\n`, { mode: 0o600 });
+  await keys.add(record);
+  logger.info({ keyId: record.id, file }, 'a first key with every role was made');
+}
+
+async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined> {
+  const { jwtIssuer, jwtAudience, jwtJwksFile, jwtJwksUrl } = config;
+  if (jwtIssuer === undefined) return undefined;
+  const jwks = jwtJwksFile ?? jwtJwksUrl;
+  if (jwks === undefined || (jwtJwksFile !== undefined && jwtJwksUrl !== undefined)) {
+    throw new CodedError('invalid_config', 'With jwtIssuer give exactly one of jwtJwksFile and jwtJwksUrl.', {
+      param: 'jwtIssuer',
+    });
+  }
+  if (jwtAudience.length === 0) {
+    throw new CodedError(
+      'invalid_config',
+      'With jwtIssuer give jwtAudience: a token for another service must not open this one.',
+      {
+        param: 'jwtAudience',
+      },
+    );
+  }
+  const issuer = {
+    issuer: jwtIssuer,
+    audiences: jwtAudience,
+    jwks,
+    claims: { tenant: config.jwtTenantClaim, roles: config.jwtRolesClaim },
+    clockToleranceS: config.jwtClockSkewS,
+  };
+  return openJwtVerifier([issuer], systemClock);
+}
+
+function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, generation: number): RunLoop {
+  return createRunLoop({
+    clock: systemClock,
+    random: seededRandom(systemRandom.next() * 2 ** 32),
+    logger,
+    figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
+    desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
+    configuredModels: configuredModels(config.nodes),
+    options: {
+      policy: config.routingPolicy,
+      maxRunningRequests: config.maxRunningRequests,
+      requestTimeoutMs: config.requestTimeoutMs,
+      staleAfterMs: Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs),
+      deathGraceMs: DEATH_GRACE_MS,
+      maxLoggedRequests: 2048,
+      maxLoggedVerdicts: 20_000,
+    },
+  });
+}
+
+function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): HttpDoor {
+  return createHttpDoor({
+    generator: loop.generator,
+    fleet: loop.fleetView,
+    authenticator,
+    metrics,
+    logger,
+    clock: systemClock,
+    random: systemRandom,
+    options: {
+      host: config.httpHost,
+      port: config.httpPort,
+      maxBodyBytes: config.maxBodyBytes,
+      maxJsonDepth: config.maxBodyDepth,
+      maxConnections: config.maxConnections,
+      allowedEngineFields: config.allowedEngineFields,
+      allowRemoteMedia: config.allowRemoteMedia,
+      clientWindowBytes: config.clientWindowBytes,
+      coalesceMs: config.coalesceMs,
+      pingIntervalMs: config.pingPeriodMs,
+      stallTimeoutMs: config.stallTimeoutMs,
+      corsOrigins: config.corsOrigins,
+      trustedProxies: config.trustedProxies,
+      wsMaxMessageBytes: config.wsMaxMessageBytes,
+    },
+  });
+}
+
+async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
+  const { config, logger, metrics, loop, authenticator, keys, startedAtMs } = parts;
+  const { grpcCertFile, grpcKeyFile } = config;
+  if ((grpcCertFile === undefined) !== (grpcKeyFile === undefined)) {
+    throw new CodedError('invalid_config', 'Give both grpcCertFile and grpcKeyFile, or neither.', {
+      param: 'grpcCertFile',
+    });
+  }
+  const tls =
+    grpcCertFile === undefined || grpcKeyFile === undefined
+      ? undefined
+      : { certPem: await readPem('grpcCertFile', grpcCertFile), keyPem: await readPem('grpcKeyFile', grpcKeyFile) };
+  const fleet = {
+    inspector: loop.inspector,
+    schedulerId: config.schedulerId,
+    version: packageVersion(),
+    term: startedAtMs,
+    startedAtMs,
+  };
+  return createGrpcDoor({
+    generator: loop.generator,
+    fleet: loop.fleetView,
+    authenticator,
+    admin: createAdminHandlers({ fleet, keys, clock: systemClock, random: systemRandom, sha256, logger }),
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    metrics,
+    options: {
+      host: config.grpcHost,
+      port: config.grpcPort,
+      ...(tls === undefined ? {} : { tls }),
+      keepaliveTimeMs: config.keepaliveMs,
+      keepaliveTimeoutMs: config.keepaliveTimeoutMs,
+      maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION,
+      drainTimeoutMs: config.drainTimeoutMs,
+      limits: {
+        maxBodyBytes: config.maxBodyBytes,
+        maxDepth: config.maxBodyDepth,
+        allowedEngineFields: new Set(config.allowedEngineFields),
+        allowRemoteMedia: config.allowRemoteMedia,
+      },
+      clientWindowBytes: config.clientWindowBytes,
+      maxMessageBytes: config.maxBodyBytes + MESSAGE_ROOM_BYTES,
+      maxRunningPerStream: MAX_RUNNING_PER_STREAM,
+      maxBatchBytes: MAX_BATCH_BYTES,
+    },
+  });
+}
+
+async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Parts): Promise<FleetDoor> {
+  return createFleetDoor({
+    sink: loop.fleetSink,
+    clock: systemClock,
+    logger,
+    metrics,
+    options: {
+      host: config.fleetHost,
+      port: config.fleetPort,
+      certPem: await readPem('fleetCertFile', config.fleetCertFile),
+      keyPem: await readPem('fleetKeyFile', config.fleetKeyFile),
+      caPem: await readPem('fleetCaFile', config.fleetCaFile),
+      maxMessageBytes: FLEET_MESSAGE_BYTES,
+      keepaliveTimeMs: config.keepaliveMs,
+      keepaliveTimeoutMs: config.keepaliveTimeoutMs,
+      helloTimeoutMs: HELLO_TIMEOUT_MS,
+      maxLanesPerNode: MAX_LANES_PER_NODE,
+      facts: {
+        schedulerId: config.schedulerId,
+        version: packageVersion(),
+        term: startedAtMs,
+        telemetryPeriodMs: config.telemetryPeriodMs,
+      },
+    },
+  });
+}
+
+function tellReady(message: ReadyMessage): void {
+  if (process.send !== undefined) process.send(message);
+  else process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+/** Waits until nothing runs, at most `timeoutMs`; then ends what is left. */
+async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, logger: Logger): Promise<void> {
+  let stopTimer: (() => void) | undefined;
+  const late = new Promise<'late'>((resolve) => {
+    stopTimer = systemClock.after(timeoutMs, () => resolve('late'));
+  });
+  const outcome = await Promise.race([Promise.all([loop.idle(), http.idle()]), late]);
+  stopTimer?.();
+  if (outcome !== 'late') return;
+  logger.warn({ running: loop.inspector.runningRequests, timeoutMs }, 'requests outlived the drain and are ended');
+  loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
+}
+
+/**
+ * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
+ * @throws CodedError invalid_config
+ */
+export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
+  const metrics = createMetrics();
+  // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
+  const startedAtMs = systemClock.wallMs();
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const keys = await openKeyStore(path.join(config.dataDir, 'keys.json'));
+  if (config.bootstrapKeyFile !== undefined) await bootstrapKey(config.bootstrapKeyFile, keys, logger);
+  const jwt = await openJwt(config);
+  const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
+  const loop = makeLoop(config, logger, metrics, startedAtMs);
+  const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
+  // The doors that read files come first: what is made before a refusal would keep the process alive.
+  const grpc = await makeGrpcDoor(parts);
+  const fleet = await makeFleetDoor(parts);
+  const http = makeHttpDoor(parts);
+  const ports = { httpPort: 0, grpcPort: 0, fleetPort: 0 };
+  const graceMs = config.drainTimeoutMs + CLOSE_GRACE_MS;
+  const lifecycle = createLifecycle({ logger, graceMs });
+  lifecycle
+    .add(
+      'fleet door',
+      async () => {
+        ports.fleetPort = (await fleet.listen()).port;
+      },
+      () => fleet.close(),
+    )
+    .add(
+      'grpc door',
+      async () => {
+        ports.grpcPort = (await grpc.listen()).port;
+      },
+      () => grpc.close(),
+    )
+    .add(
+      'http door',
+      async () => {
+        ports.httpPort = (await http.listen()).port;
+      },
+      () => http.close(),
+    )
+    .add(
+      'requests',
+      () => {
+        logger.info(ports, 'ready');
+        tellReady({ type: 'ready', ...ports });
+      },
+      async () => {
+        loop.drain();
+        http.drain();
+        grpc.drain();
+        await drainStreams(loop, http, config.drainTimeoutMs, logger);
+      },
+    )
+    .listen();
+  if (config.stopWithParent) lifecycle.stopWithParent();
+  return lifecycle;
+}
