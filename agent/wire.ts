@@ -193,6 +193,8 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
   };
 }
 
+const nothing = (): void => undefined;
+
 /** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
 export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger): Lifecycle {
   const dataFolder = makeDataFolder(config.dataDir);
@@ -229,10 +231,6 @@ export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger)
   metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
 
   let facts: Hello['host'] = null;
-  const readFacts = async (): Promise<void> => {
-    facts = await host.facts();
-  };
-  const nothing = (): void => undefined;
   const connect = (): void =>
     links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
   // Whoever asks a second time wants an end at once, and still no engine left behind.
@@ -243,7 +241,7 @@ export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger)
       () => gpus.start(),
       () => gpus.stop(),
     )
-    .add('facts', readFacts, nothing)
+    .add('facts', async () => void (facts = await host.facts()), nothing)
     .add(
       'metrics',
       () => metrics.start(),

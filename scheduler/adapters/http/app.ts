@@ -3,7 +3,6 @@
  * does, and tests may look at the application without a socket.
  */
 import type { IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
 import cors from '@fastify/cors';
 import helmet from '@fastify/helmet';
 import swagger from '@fastify/swagger';
@@ -188,7 +187,7 @@ function createFastify(context: AppContext): FastifyInstance {
     bodyLimit: options.maxBodyBytes,
     trustProxy: options.trustedProxies.length === 0 ? false : [...options.trustedProxies],
     requestIdHeader: false,
-    genReqId: (request) => chooseId(request as IncomingMessage, newId),
+    genReqId: (request) => chooseId(request, newId),
     keepAliveTimeout: options.keepAliveTimeoutMs,
     requestTimeout: options.requestTimeoutMs,
     forceCloseConnections: false,
@@ -203,7 +202,7 @@ function createFastify(context: AppContext): FastifyInstance {
       requireHostHeader: false,
     },
     clientErrorHandler: (error, socket) => {
-      answerClientError(error, socket as Socket, newId, (coded, requestId) => {
+      answerClientError(error, socket, newId, (coded, requestId) => {
         refusals.inc({ route: 'none', method: 'other', status: String(coded.spec.http) });
         deps.logger.debug({ requestId, code: coded.code }, 'malformed request refused');
       });

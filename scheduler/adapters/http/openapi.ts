@@ -61,7 +61,7 @@ const MESSAGES = {
 };
 
 function describe(tag: string, summary: string, rest: FastifySchema, isPublic = false): Schema {
-  return { tags: [tag], summary, security: isPublic ? [] : KEY, ...rest } as Schema;
+  return { tags: [tag], summary, security: isPublic ? [] : KEY, ...rest };
 }
 
 export const SCHEMAS = {

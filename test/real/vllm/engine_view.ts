@@ -94,7 +94,7 @@ export async function withTwoEngines(
     if (onSocket === undefined || onPort === undefined) throw new Error('two engines were asked for');
     await use(onSocket, onPort);
   } finally {
-    await Promise.all(started.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value.kill() : undefined)));
+    await Promise.all(started.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value.kill()] : [])));
     rmSync(folder, { recursive: true, force: true });
   }
 }
