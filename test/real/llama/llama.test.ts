@@ -59,13 +59,29 @@ if (!weights.ok) {
 
 const socketPath = path.join(t.testdir(), 'engine.sock');
 const engine = startChild(t, {
-  args: [MAIN, '--uds', socketPath, '--model', weights.path, '--served-model-name', MODEL, '--threads', '1', '--shutdown-timeout', '20'],
+  args: [
+    MAIN,
+    '--uds',
+    socketPath,
+    '--model',
+    weights.path,
+    '--served-model-name',
+    MODEL,
+    '--threads',
+    '1',
+    '--shutdown-timeout',
+    '20',
+  ],
 });
 const startedMs = Date.now();
 await engine.waitFor(/Application startup complete\./, 60_000);
 t.comment(`ready after ${Date.now() - startedMs} ms`);
 
-function call(method: string, route: string, body?: unknown): { text: Promise<{ status: number; text: string }>; leave: () => void } {
+function call(
+  method: string,
+  route: string,
+  body?: unknown,
+): { text: Promise<{ status: number; text: string }>; leave: () => void } {
   let leave = (): void => undefined;
   const text = new Promise<{ status: number; text: string }>((resolve, reject) => {
     const req = request({ socketPath, method, path: route, headers: { 'content-type': 'application/json' } }, (res) => {
@@ -83,7 +99,13 @@ function call(method: string, route: string, body?: unknown): { text: Promise<{ 
 }
 
 async function ask(route: string, body: object): Promise<Answer> {
-  const { status, text } = await call('POST', route, { model: MODEL, temperature: 0, max_tokens: TOKENS, return_token_ids: true, ...body }).text;
+  const { status, text } = await call('POST', route, {
+    model: MODEL,
+    temperature: 0,
+    max_tokens: TOKENS,
+    return_token_ids: true,
+    ...body,
+  }).text;
   if (status !== 200) throw new Error(`${status}: ${text}`);
   return JSON.parse(text) as Answer;
 }
@@ -104,7 +126,10 @@ async function stream(route: string, body: object): Promise<Streamed> {
   };
 }
 
-const chat = (prompt: string, more: object = {}): object => ({ messages: [{ role: 'user', content: prompt }], ...more });
+const chat = (prompt: string, more: object = {}): object => ({
+  messages: [{ role: 'user', content: prompt }],
+  ...more,
+});
 const CHAT = '/v1/chat/completions';
 const COMPLETIONS = '/v1/completions';
 
@@ -123,79 +148,151 @@ async function idleAfterMs(limitMs: number): Promise<number> {
 
 const alone: Streamed[] = [];
 
-t.test('a greedy answer is the same alone and beside seven others, and streamed or plain', { timeout: 300_000 }, async (t) => {
-  for (const prompt of PROMPTS) alone.push(await stream(CHAT, chat(prompt)));
-  for (const answer of alone) {
-    t.ok(answer.done && answer.ids.length > 0);
-    t.equal(answer.finish, answer.ids.length === TOKENS ? 'length' : 'stop');
-  }
-  const together = await Promise.all(PROMPTS.map((prompt) => stream(CHAT, chat(prompt))));
-  t.same(together.map((answer) => answer.ids), alone.map((answer) => answer.ids), '8 of 8 by token ids');
-  t.same(together.map((answer) => answer.text), alone.map((answer) => answer.text), '8 of 8 by text');
-  const plain = await Promise.all(PROMPTS.map((prompt) => ask(CHAT, chat(prompt))));
-  t.same(plain.map((answer) => answer.choices[0]?.message?.content), alone.map((answer) => answer.text));
-});
+t.test(
+  'a greedy answer is the same alone and beside seven others, and streamed or plain',
+  { timeout: 300_000 },
+  async (t) => {
+    for (const prompt of PROMPTS) alone.push(await stream(CHAT, chat(prompt)));
+    for (const answer of alone) {
+      t.ok(answer.done && answer.ids.length > 0);
+      t.equal(answer.finish, answer.ids.length === TOKENS ? 'length' : 'stop');
+    }
+    const together = await Promise.all(PROMPTS.map((prompt) => stream(CHAT, chat(prompt))));
+    t.same(
+      together.map((answer) => answer.ids),
+      alone.map((answer) => answer.ids),
+      '8 of 8 by token ids',
+    );
+    t.same(
+      together.map((answer) => answer.text),
+      alone.map((answer) => answer.text),
+      '8 of 8 by text',
+    );
+    const plain = await Promise.all(PROMPTS.map((prompt) => ask(CHAT, chat(prompt))));
+    t.same(
+      plain.map((answer) => answer.choices[0]?.message?.content),
+      alone.map((answer) => answer.text),
+    );
+  },
+);
 
-t.test('resumed from prompt ids and emitted ids, an answer goes on as if it had not been cut', { timeout: 300_000 }, async (t) => {
-  const cuts = alone.flatMap((whole) => CUTS.filter((cut) => cut < whole.ids.length).map((cut) => ({ whole, cut })));
-  const resume = async ({ whole, cut }: (typeof cuts)[number]): Promise<number[]> => {
-    const kept = whole.ids.slice(0, cut);
-    const rest = await stream(COMPLETIONS, { prompt: [...whole.promptIds, ...kept], max_tokens: TOKENS - cut });
-    return [...kept, ...rest.ids];
-  };
-  const ids: number[][] = [];
-  for (let at = 0; at < cuts.length; at += 8) ids.push(...(await Promise.all(cuts.slice(at, at + 8).map(resume))));
-  t.ok(cuts.length >= 16, `${cuts.length} cuts`);
-  t.same(ids, cuts.map(({ whole }) => whole.ids));
-});
+t.test(
+  'resumed from prompt ids and emitted ids, an answer goes on as if it had not been cut',
+  { timeout: 300_000 },
+  async (t) => {
+    const cuts = alone.flatMap((whole) => CUTS.filter((cut) => cut < whole.ids.length).map((cut) => ({ whole, cut })));
+    const resume = async ({ whole, cut }: (typeof cuts)[number]): Promise<number[]> => {
+      const kept = whole.ids.slice(0, cut);
+      const rest = await stream(COMPLETIONS, { prompt: [...whole.promptIds, ...kept], max_tokens: TOKENS - cut });
+      return [...kept, ...rest.ids];
+    };
+    const ids: number[][] = [];
+    for (let at = 0; at < cuts.length; at += 8) ids.push(...(await Promise.all(cuts.slice(at, at + 8).map(resume))));
+    t.ok(cuts.length >= 16, `${cuts.length} cuts`);
+    t.same(
+      ids,
+      cuts.map(({ whole }) => whole.ids),
+    );
+  },
+);
 
-t.test('a client that goes away in the middle of a stream frees the engine within a second', { timeout: 60_000 }, async (t) => {
-  const asked = call('POST', CHAT, { model: MODEL, stream: true, max_tokens: 1500, ignore_eos: true, ...chat('Count to a thousand.') });
-  asked.text.catch(() => undefined);
-  for (let turn = 0; turn < 500 && (await running()) === 0; turn++) await sleep(10);
-  await sleep(300);
-  asked.leave();
-  const tookMs = await idleAfterMs(5000);
-  t.comment(`idle after ${tookMs} ms`);
-  t.equal(await running(), 0);
-});
+t.test(
+  'a client that goes away in the middle of a stream frees the engine within a second',
+  { timeout: 60_000 },
+  async (t) => {
+    const asked = call('POST', CHAT, {
+      model: MODEL,
+      stream: true,
+      max_tokens: 1500,
+      ignore_eos: true,
+      ...chat('Count to a thousand.'),
+    });
+    asked.text.catch(() => undefined);
+    for (let turn = 0; turn < 500 && (await running()) === 0; turn++) await sleep(10);
+    await sleep(300);
+    asked.leave();
+    const tookMs = await idleAfterMs(5000);
+    t.comment(`idle after ${tookMs} ms`);
+    t.equal(await running(), 0);
+  },
+);
 
-t.test('a client that goes away in prefill frees the engine, and the rest of its prompt is not evaluated', { timeout: 120_000 }, async (t) => {
-  const before = /^vllm:generation_tokens_total\{[^}]*\} (\d+)/m.exec((await call('GET', '/metrics').text).text)?.[1];
-  const prompt = 'The lazy dog jumps over a quick brown fox. '.repeat(180);
-  const asked = call('POST', COMPLETIONS, { model: MODEL, prompt, max_tokens: 5, stream: true });
-  asked.text.catch(() => undefined);
-  for (let turn = 0; turn < 500 && (await running()) === 0; turn++) await sleep(10);
-  await sleep(200);
-  t.equal(await running(), 1, 'it is in prefill');
-  asked.leave();
-  const tookMs = await idleAfterMs(5000);
-  t.comment(`idle after ${tookMs} ms`);
-  t.equal(await running(), 0);
-  t.equal(/^vllm:generation_tokens_total\{[^}]*\} (\d+)/m.exec((await call('GET', '/metrics').text).text)?.[1], before, 'no token came of it');
-});
+t.test(
+  'a client that goes away in prefill frees the engine, and the rest of its prompt is not evaluated',
+  { timeout: 120_000 },
+  async (t) => {
+    const before = /^vllm:generation_tokens_total\{[^}]*\} (\d+)/m.exec((await call('GET', '/metrics').text).text)?.[1];
+    const prompt = 'The lazy dog jumps over a quick brown fox. '.repeat(180);
+    const asked = call('POST', COMPLETIONS, { model: MODEL, prompt, max_tokens: 5, stream: true });
+    asked.text.catch(() => undefined);
+    for (let turn = 0; turn < 500 && (await running()) === 0; turn++) await sleep(10);
+    await sleep(200);
+    t.equal(await running(), 1, 'it is in prefill');
+    asked.leave();
+    const tookMs = await idleAfterMs(5000);
+    t.comment(`idle after ${tookMs} ms`);
+    t.equal(await running(), 0);
+    t.equal(
+      /^vllm:generation_tokens_total\{[^}]*\} (\d+)/m.exec((await call('GET', '/metrics').text).text)?.[1],
+      before,
+      'no token came of it',
+    );
+  },
+);
 
-t.test('messages become the prompt by the template in the file, and a final message can be continued', { timeout: 60_000 }, async (t) => {
-  const tokenized = JSON.parse((await call('POST', '/tokenize', { model: MODEL, ...chat('Hi') }).text).text) as { tokens: number[] };
-  const shown = JSON.parse((await call('POST', '/tokenize', { model: MODEL, prompt:
-    '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n',
-  }).text).text) as { tokens: number[] };
-  t.same(tokenized.tokens, shown.tokens);
-  const messages = [{ role: 'user', content: 'Name a colour.' }, { role: 'assistant', content: 'The colour is' }];
-  const open = await stream(CHAT, { messages, add_generation_prompt: false, continue_final_message: true, max_tokens: 4 });
-  t.equal(open.promptIds.at(-1), (JSON.parse((await call('POST', '/tokenize', { model: MODEL, prompt: ' is' }).text).text) as { tokens: number[] }).tokens[0]);
-});
+t.test(
+  'messages become the prompt by the template in the file, and a final message can be continued',
+  { timeout: 60_000 },
+  async (t) => {
+    const tokenized = JSON.parse((await call('POST', '/tokenize', { model: MODEL, ...chat('Hi') }).text).text) as {
+      tokens: number[];
+    };
+    const shown = JSON.parse(
+      (
+        await call('POST', '/tokenize', {
+          model: MODEL,
+          prompt:
+            '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n',
+        }).text
+      ).text,
+    ) as { tokens: number[] };
+    t.same(tokenized.tokens, shown.tokens);
+    const messages = [
+      { role: 'user', content: 'Name a colour.' },
+      { role: 'assistant', content: 'The colour is' },
+    ];
+    const open = await stream(CHAT, {
+      messages,
+      add_generation_prompt: false,
+      continue_final_message: true,
+      max_tokens: 4,
+    });
+    t.equal(
+      open.promptIds.at(-1),
+      (JSON.parse((await call('POST', '/tokenize', { model: MODEL, prompt: ' is' }).text).text) as { tokens: number[] })
+        .tokens[0],
+    );
+  },
+);
 
 t.test('text in many scripts survives tokens that are parts of characters', { timeout: 60_000 }, async (t) => {
   const text = 'h\u00e9 \u{1f642}\u{1f680} \u4f60\u597d \u3053\u3093\u306b\u3061\u306f \u2014 "q"\t\u0416';
-  const { tokens } = JSON.parse((await call('POST', '/tokenize', { model: MODEL, prompt: text }).text).text) as { tokens: number[] };
+  const { tokens } = JSON.parse((await call('POST', '/tokenize', { model: MODEL, prompt: text }).text).text) as {
+    tokens: number[];
+  };
   t.ok(tokens.length > [...text].length, 'characters take several tokens');
-  t.equal((JSON.parse((await call('POST', '/detokenize', { model: MODEL, tokens }).text).text) as { prompt: string }).prompt, text);
+  t.equal(
+    (JSON.parse((await call('POST', '/detokenize', { model: MODEL, tokens }).text).text) as { prompt: string }).prompt,
+    text,
+  );
   const repeat = '\u{1f600}\u{1f680}\u4f60\u597d\u{1f600}\u{1f680}\u4f60\u597d\u{1f600}\u{1f680}\u4f60\u597d\u{1f600}';
   const streamed = await stream(COMPLETIONS, { prompt: repeat, max_tokens: 24 });
   const plain = await ask(COMPLETIONS, { prompt: repeat, max_tokens: 24 });
   t.equal(streamed.text, plain.choices[0]?.text);
-  t.ok(streamed.text.length > 0 && Buffer.byteLength(streamed.text) > streamed.text.length, `beyond ASCII: ${streamed.text}`);
+  t.ok(
+    streamed.text.length > 0 && Buffer.byteLength(streamed.text) > streamed.text.length,
+    `beyond ASCII: ${streamed.text}`,
+  );
   t.notMatch(streamed.text.slice(0, -1), /\ufffd/);
 });
 
@@ -207,7 +304,8 @@ t.test('min_tokens, stop tokens and seeds are honoured by the real sampler', { t
   t.same(longer.ids.slice(0, short.ids.length - 1), short.ids.slice(0, -1));
   const stopped = await stream(CHAT, chat(PROMPTS[1] as string, { stop_token_ids: [alone[1]?.ids[4]] }));
   t.equal(stopped.ids.length, (alone[1]?.ids.indexOf(alone[1].ids[4] as number) ?? -2) + 1);
-  const sampled = (seed: number): Promise<Streamed> => stream(CHAT, chat('A short story.', { temperature: 0.9, seed, max_tokens: 12 }));
+  const sampled = (seed: number): Promise<Streamed> =>
+    stream(CHAT, chat('A short story.', { temperature: 0.9, seed, max_tokens: 12 }));
   const [one, same, other] = [await sampled(7), await sampled(7), await sampled(8)];
   t.same(one.ids, same.ids);
   t.notSame(one.ids, other.ids);

@@ -7,7 +7,7 @@ import { testIdentical, testLeaving } from '../../support/identical.ts';
 t.setTimeout(1_200_000);
 
 const MODEL = 'smollm2';
-/** About 1,700 tokens, which the engine takes in portions of 256: some seconds of work, each portion well under one. */
+/** About 1,700 tokens, which the engine takes in portions of 64: some seconds of work, each portion well under one. */
 const LONG = 'The quick brown fox jumps over the lazy dog while seven wizards mix potent brews. '.repeat(95);
 
 /** A variable that `.ci/real` sets from what prepare.sh printed. */
@@ -23,7 +23,17 @@ const engine = (core: number) => ({
   kind: 'vllm',
   model: given('SOPHIA_VLLM_MODEL'),
   servedModelName: MODEL,
-  extraFlags: ['--max-model-len', '2048', '--dtype', 'float32', '--enforce-eager', '--max-num-batched-tokens', '256', '--max-num-seqs', '16'],
+  extraFlags: [
+    '--max-model-len',
+    '2048',
+    '--dtype',
+    'float32',
+    '--enforce-eager',
+    '--max-num-batched-tokens',
+    '64',
+    '--max-num-seqs',
+    '16',
+  ],
   environment: {
     HF_HUB_OFFLINE: '1',
     TRANSFORMERS_OFFLINE: '1',
