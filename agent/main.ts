@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs';
 import { createLogger, type Logger } from '../lib/io/logger.ts';
 import { reportFatal } from '../lib/io/lifecycle.ts';
 import { loadSettings } from '../lib/io/settings.ts';
-import { loadTls } from './adapters/tls_files.ts';
 import { processEnvironment, settings } from './config.ts';
 
 async function main(): Promise<void> {
@@ -20,10 +19,9 @@ async function main(): Promise<void> {
       return;
     }
     logger = createLogger({ name: 'agent', level: loaded.config.logLevel, format: loaded.config.logFormat });
-    const tls = loadTls(loaded.config, Date.now());
     // The parts are loaded only now, so that a configuration error is said at once.
     const { wireAgent } = await import('./wire.ts');
-    await wireAgent(loaded.config, tls, logger.child({ node: loaded.config.nodeName })).run();
+    await wireAgent(loaded.config, logger.child({ node: loaded.config.nodeName })).run();
   } catch (error) {
     process.exitCode = reportFatal(error, logger);
   }

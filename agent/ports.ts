@@ -2,6 +2,7 @@
  * What the parts of an agent know of each other: how an engine is launched, watched and spoken to, how GPUs are read,
  * how the relay threads and the schedulers are reached. Types only.
  */
+import type { EngineLife } from './core/engine_lifecycle.ts';
 import type { DesiredState__Output } from '../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent } from '../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../proto/gen/fleet/v1/EngineSpec.ts';
@@ -39,6 +40,8 @@ export interface EngineExit {
 export interface LaunchedEngine {
   readonly pid: number;
   readonly startedAtMs: number;
+  /** Whether the first process is known to have ended; its group may still be being swept. */
+  ended(): boolean;
   /** Resolves once, when the engine's first process has ended and its group is swept. */
   readonly exited: Promise<EngineExit>;
   /** Signals the first process (SIGTERM) or the whole group (SIGKILL). */
@@ -57,10 +60,14 @@ export interface EngineLauncher {
     fromByte: number,
     maxBytes: number,
   ): Promise<{ readonly text: string; readonly nextByte: number }>;
-  /** Kills every engine that it launched, synchronously: for an agent that is made to exit without a clean stop. */
-  killAll(): void;
   /** Engines that an earlier agent left running: what is known of each, by its records on disk. */
   leftovers(): Promise<readonly { engine: string; pid: number; specHash: string; stop(): Promise<void> }[]>;
+}
+
+/** An engine as the loop sees it, for telemetry and metrics. */
+export interface EngineView {
+  readonly life: EngineLife;
+  readonly address: EngineAddress | undefined;
 }
 
 /** Asks an engine over its HTTP API. A question that fails or times out is an answer, not a throw. */

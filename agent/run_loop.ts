@@ -27,6 +27,7 @@ import type {
   EngineAddress,
   EngineLauncher,
   EngineProbe,
+  EngineView,
   LaunchedEngine,
   LaunchPlan,
   Relay,
@@ -57,11 +58,6 @@ export interface RunLoopParts {
   /** Bad answers in a row that end a life. */
   readonly unhealthyAfter: number;
   readonly onRestart?: (engine: string, reason: string) => void;
-}
-
-export interface EngineView {
-  readonly life: EngineLife;
-  readonly address: EngineAddress | undefined;
 }
 
 /** What belongs to a running process and not to the pure life. */
@@ -143,7 +139,7 @@ export class RunLoop {
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** Kills what a stop has not ended in time. */
+  /** Kills all engines at once: for an agent that is made to exit without a clean stop. */
   killAll(): void {
     for (const { launched } of this.#engines.values()) launched?.signal('SIGKILL');
   }
@@ -303,7 +299,8 @@ export class RunLoop {
     if (runtime.life.incarnation !== incarnation) return;
     // A slow answer is a busy engine, not a dead one.
     if (health === 'ok') runtime.badProbes = 0;
-    else if (health !== 'timeout') runtime.badProbes += 1;
+    // A process that has ended refuses too; its end is told by the launcher, with the cause.
+    else if (health !== 'timeout' && runtime.launched?.ended() !== true) runtime.badProbes += 1;
     if (runtime.badProbes < unhealthyAfter) return;
     const what = health === 'refused' ? 'It refuses connections.' : 'It says that it is unhealthy.';
     this.#send(spec.name, { kind: 'unhealthy', message: what });

@@ -14,16 +14,17 @@ import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import { createAgentMetrics } from './adapters/agent_metrics.ts';
 import { createEngineProbe } from './adapters/engine_probe.ts';
-import { createGpuReader } from './adapters/gpu_sensor.ts';
+import { createGpuReader } from './adapters/gpu/gpu_sensor.ts';
 import { createHostFacts } from './adapters/host_facts.ts';
-import { createLauncher } from './adapters/launcher.ts';
+import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
 import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
 import type { EngineLauncher, GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
-import { TelemetryLoop } from './telemetry.ts';
+import { loadTls } from './adapters/tls_files.ts';
+import { TelemetryLoop } from './adapters/telemetry.ts';
 import type { TlsMaterial } from './workers/relay_messages.ts';
 
 export type AgentConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
@@ -196,7 +197,8 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
 const nothing = (): void => undefined;
 
 /** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
-export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger): Lifecycle {
+export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
+  const tls = loadTls(config, systemClock.wallMs());
   const dataFolder = makeDataFolder(config.dataDir);
   const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
   const metrics = createAgentMetrics(config.metricsPort, logger);
@@ -234,7 +236,7 @@ export function wireAgent(config: AgentConfig, tls: TlsMaterial, logger: Logger)
   const connect = (): void =>
     links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
   // Whoever asks a second time wants an end at once, and still no engine left behind.
-  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => launcher.killAll() })
+  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
     .add(
       'gpus',

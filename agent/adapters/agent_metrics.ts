@@ -6,8 +6,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../../lib/io/logger.ts';
 import { createMetrics, type GaugeName, type LabelsOf, type Metrics } from '../../lib/io/metrics.ts';
-import type { EngineLoad, GpuReader, Relay } from '../ports.ts';
-import type { EngineView } from '../run_loop.ts';
+import type { EngineLoad, EngineView, GpuReader, Relay } from '../ports.ts';
 
 export interface MetricSources {
   readonly relay: Relay;

@@ -9,6 +9,8 @@ const PROMPT_TOKEN_IDS = Buffer.from('"prompt_token_ids":');
 const FINISH_REASON = Buffer.from('"finish_reason":"');
 const EMPTY_CHOICES = Buffer.from('"choices":[]');
 const USAGE_OBJECT = Buffer.from('"usage":{');
+/** What follows the choices of every completion chunk, and of chat chunks where usage was asked for. */
+const NO_USAGE = Buffer.from(',"usage":null}');
 /** What stands before the ids of an unfinished chat chunk and of an unfinished completion chunk. */
 const NOT_FINISHED = Buffer.from('"finish_reason":null,');
 const NOT_FINISHED_COMPLETION = Buffer.from('"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,');
@@ -65,21 +67,20 @@ export function readIdArray(buffer: Buffer, at: number, end: number, ids: number
 }
 
 /**
- * The fast way for the chunk of an ordinary token: it ends in `"finish_reason":null,"token_ids":[..]}]}` (chat) or with
- * the ids as the choice's last key (completions). Reads the ids backwards from the end, without searching.
+ * The fast way for the chunk of an ordinary token: the ids are the last key of its only choice, and after the choices
+ * comes nothing or `"usage":null`. Reads the ids backwards from the end, without searching.
  * @param end place after the last `}` of the chunk
  * @returns the place of the key's first quote, or -1 when the chunk has another shape
  */
 export function trailingTokenIds(buffer: Buffer, start: number, end: number): number {
-  if (
-    buffer[end - 1] !== BRACE_CLOSE ||
-    buffer[end - 2] !== CLOSE ||
-    buffer[end - 3] !== BRACE_CLOSE ||
-    buffer[end - 4] !== CLOSE
-  ) {
-    return -1;
+  let tail = end - 1;
+  if (buffer[tail] !== BRACE_CLOSE) return -1;
+  if (buffer[tail - 1] !== CLOSE) {
+    tail = end - NO_USAGE.length;
+    if (tail <= start || !standsAt(buffer, tail, NO_USAGE)) return -1;
   }
-  let at = end - 5;
+  if (buffer[tail - 1] !== CLOSE || buffer[tail - 2] !== BRACE_CLOSE || buffer[tail - 3] !== CLOSE) return -1;
+  let at = tail - 4;
   while (at > start) {
     const byte = buffer[at] as number;
     if ((byte < 48 || byte > 57) && byte !== COMMA) break;

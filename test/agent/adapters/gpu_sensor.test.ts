@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { createGpuReader } from '../../../agent/adapters/gpu_sensor.ts';
+import { createGpuReader } from '../../../agent/adapters/gpu/gpu_sensor.ts';
 import type { GpuReader } from '../../../agent/ports.ts';
 import { normalise, parseFigure } from '../../../agent/sensor/nvidia_smi.ts';
 import { createLogger } from '../../../lib/io/logger.ts';

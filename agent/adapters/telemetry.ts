@@ -2,20 +2,20 @@
  * Gathers one reading of everything at the period that schedulers ask for. A source that is slow or silent leaves its
  * part out: what is unknown is absent, never 0.
  */
-import type { Clock } from '../lib/clock.ts';
-import type { HostReading } from '../proto/gen/fleet/v1/HostReading.ts';
-import type { Telemetry } from '../proto/gen/fleet/v1/Telemetry.ts';
+import type { Clock } from '../../lib/clock.ts';
+import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
+import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import type {
   EngineAddress,
   EngineLoad,
   EngineProbe,
+  EngineView,
   GpuReader,
   GpuSample,
   GpuState,
   HostFactsReader,
   Relay,
-} from './ports.ts';
-import type { EngineView } from './run_loop.ts';
+} from '../ports.ts';
 
 export interface TelemetryParts {
   readonly clock: Clock;

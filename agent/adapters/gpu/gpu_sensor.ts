@@ -7,11 +7,11 @@ import { accessSync, constants } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { type BackoffPolicy, backoffDelayMs } from '../../lib/backoff.ts';
-import type { Clock } from '../../lib/clock.ts';
-import type { Logger } from '../../lib/io/logger.ts';
-import type { RandomSource } from '../../lib/rng.ts';
-import type { GpuReader, GpuSample, GpuState } from '../ports.ts';
+import { type BackoffPolicy, backoffDelayMs } from '../../../lib/backoff.ts';
+import type { Clock } from '../../../lib/clock.ts';
+import type { Logger } from '../../../lib/io/logger.ts';
+import type { RandomSource } from '../../../lib/rng.ts';
+import type { GpuReader, GpuSample, GpuState } from '../../ports.ts';
 import { createNoGpuReader } from './gpu_none.ts';
 
 export interface GpuReaderOptions {
@@ -65,7 +65,7 @@ export function isOnPath(program: string, searchPath: string | undefined): boole
   });
 }
 
-const SENSOR_MAIN = fileURLToPath(new URL('../sensor/main.js', import.meta.url));
+const SENSOR_MAIN = fileURLToPath(new URL('../../sensor/main.js', import.meta.url));
 
 class GpuSensor implements GpuReader {
   readonly #options: GpuReaderOptions;

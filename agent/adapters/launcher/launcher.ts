@@ -8,10 +8,10 @@ import { closeSync, openSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
-import { CodedError } from '../../lib/errors.ts';
-import type { Logger } from '../../lib/io/logger.ts';
-import type { EngineExit, EngineLauncher, LaunchedEngine, LaunchPlan } from '../ports.ts';
-import { LIFE_VARIABLE, lifeMark } from '../core/launch_plan.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import type { Logger } from '../../../lib/io/logger.ts';
+import type { EngineExit, EngineLauncher, LaunchedEngine, LaunchPlan } from '../../ports.ts';
+import { LIFE_VARIABLE, lifeMark } from '../../core/launch_plan.ts';
 import { groupMembers, hasVariable, processStartTicks, signalGroup, signalProcess } from './processes.ts';
 
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
@@ -83,8 +83,6 @@ async function rotateOutput(file: string): Promise<void> {
 class FileLauncher implements EngineLauncher {
   readonly #enginesFolder: string;
   readonly #logger: Logger;
-  /** Groups of the engines that were launched and have not been swept. */
-  readonly #groups = new Set<number>();
 
   constructor(enginesFolder: string, logger: Logger) {
     this.#enginesFolder = enginesFolder;
@@ -100,13 +98,13 @@ class FileLauncher implements EngineLauncher {
   }
 
   async #afterExit(plan: LaunchPlan, pid: number): Promise<void> {
-    if (await sweepGroup(pid)) this.#groups.delete(pid);
-    else this.#logger.error({ engine: plan.engine, pid }, 'processes of the engine cannot be killed');
+    if (!(await sweepGroup(pid)))
+      this.#logger.error({ engine: plan.engine, pid }, 'processes of the engine cannot be killed');
     await rm(this.#recordOf(plan.engine), { force: true });
     if (plan.address.kind === 'unix') await rm(plan.address.path, { force: true });
   }
 
-  #spawn(plan: LaunchPlan): Promise<{ pid: number; exited: Promise<EngineExit> }> {
+  #spawn(plan: LaunchPlan): Promise<Pick<LaunchedEngine, 'pid' | 'exited' | 'ended'>> {
     const output = openSync(plan.outputFile, 'a', 0o600);
     return new Promise((resolve, reject) => {
       const child = spawn(plan.command, plan.args, {
@@ -116,8 +114,10 @@ class FileLauncher implements EngineLauncher {
         stdio: ['ignore', output, output],
       });
       closeSync(output);
+      let ended = false;
       const exited = new Promise<EngineExit>((exitResolve) => {
         child.once('exit', (code, signal) => {
+          ended = true;
           const exit: EngineExit = {
             ...(code === null ? {} : { exitCode: code }),
             ...(signal === null ? {} : { signal }),
@@ -133,7 +133,7 @@ class FileLauncher implements EngineLauncher {
           );
         });
       });
-      child.once('spawn', () => resolve({ pid: child.pid as number, exited }));
+      child.once('spawn', () => resolve({ pid: child.pid as number, exited, ended: () => ended }));
       child.once('error', (cause: NodeJS.ErrnoException) => {
         const why = cause.code === 'ENOENT' ? 'there is no such program' : (cause.code ?? 'unknown reason');
         reject(new CodedError('engine_unreachable', `The engine program cannot be started: ${why}.`, { cause }));
@@ -157,8 +157,7 @@ class FileLauncher implements EngineLauncher {
       await rm(plan.address.path, { force: true });
     }
     await rotateOutput(plan.outputFile);
-    const { pid, exited } = await this.#spawn(plan);
-    this.#groups.add(pid);
+    const { pid, exited, ended } = await this.#spawn(plan);
     const startTicks = await processStartTicks(pid);
     if (startTicks !== undefined) {
       const record: ProcessRecord = { pid, startTicks, specHash: plan.specHash, incarnation: plan.incarnation };
@@ -167,6 +166,7 @@ class FileLauncher implements EngineLauncher {
     const launched: LaunchedEngine = {
       pid,
       startedAtMs: Date.now(),
+      ended,
       exited,
       signal: (name) => {
         if (name === 'SIGKILL') signalGroup(pid, name);
@@ -192,10 +192,6 @@ class FileLauncher implements EngineLauncher {
     } finally {
       await handle.close();
     }
-  }
-
-  killAll(): void {
-    for (const pid of this.#groups) signalGroup(pid, 'SIGKILL');
   }
 
   async leftovers(): ReturnType<EngineLauncher['leftovers']> {

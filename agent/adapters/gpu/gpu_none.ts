@@ -1,5 +1,5 @@
 /** The reader of a host without GPUs, or of one that was told not to look. */
-import type { GpuReader } from '../ports.ts';
+import type { GpuReader } from '../../ports.ts';
 
 export function createNoGpuReader(reason: string, atMs: number): GpuReader {
   const sample = { source: 'none', atMs, gpus: [], reason } as const;
