@@ -4,6 +4,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { childEnv } from '../../support/child.ts';
 import { removeFolder, type TestCertificates } from '../../support/fake_scheduler.ts';
 
 export interface AgentProcess {
@@ -60,7 +61,7 @@ export function startAgent(options: AgentProcessOptions): AgentProcess {
     ],
     {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { PATH: process.env['PATH'] ?? '', HOME: dataDir, ...options.environment },
+      env: childEnv({ HOME: dataDir, ...options.environment }),
     },
   );
   let output = '';
