@@ -24,7 +24,6 @@ import { judgeOrder, observeTerm, type OrderState, reconcile } from './core/reco
 import { differs, toEngineEvent } from './core/report.ts';
 import { failureCause, startupProgress } from './core/startup_log.ts';
 import type {
-  EngineAddress,
   EngineLauncher,
   EngineProbe,
   EngineView,

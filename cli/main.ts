@@ -8,7 +8,7 @@ import { toCodedError } from '../lib/errors.ts';
 import { ExitRequest } from './exit.ts';
 import { buildProgram } from './program.ts';
 
-const USAGE_CODES = new Set(['invalid_config', 'address_in_use', 'missing_model']);
+const USAGE_CODES = new Set(['invalid_config', 'cannot_start', 'address_in_use', 'missing_model']);
 
 async function run(): Promise<number> {
   try {

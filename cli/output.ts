@@ -22,11 +22,16 @@ export function printable(text: string): string {
   return text.replace(CONTROL, '');
 }
 
+/** The protobuf library marks which optional fields are set by a twin such as `_atMs`; a reader of JSON sees that anyway. */
+function withoutMarkers(this: unknown, key: string, value: unknown): unknown {
+  return key.startsWith('_') ? undefined : value;
+}
+
 export function createPrinter(json: boolean, write: (text: string) => void): Printer {
   return {
     json,
     result(object, human) {
-      write(`${json ? JSON.stringify(object) : human()}\n`);
+      write(`${json ? JSON.stringify(object, withoutMarkers) : human()}\n`);
     },
     line(text) {
       if (!json) write(`${text}\n`);

@@ -236,7 +236,7 @@ export const ERRORS = {
   ),
   engine_garbage: engineFault(
     'The engine sent bytes that are not the protocol.',
-    'Retry; see `sophia engine logs NAME`.',
+    'Retry; see `sophia engine show NAME`.',
   ),
   engine_died: engineFault('The engine or its agent went away in the middle of the request.', 'Retry the request.'),
   engine_aborted: engineFault('The engine ended the request without being asked to.', 'Retry the request.'),
@@ -266,6 +266,14 @@ export const ERRORS = {
     retry: false,
     when: 'A configuration key is unknown or its value is not allowed.',
     next: 'Correct the key at the source that the message names; see docs/CONFIG.md.',
+  },
+  cannot_start: {
+    http: 500,
+    grpc: 'FAILED_PRECONDITION',
+    type: 'server_error',
+    retry: false,
+    when: 'What was asked for cannot be started on this machine as it is.',
+    next: 'Do what the message says and start again; `sophia doctor` looks at this machine.',
   },
   address_in_use: {
     http: 500,

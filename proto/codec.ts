@@ -45,7 +45,6 @@ export const FRAME = {
   /** Agent: the end, failed. Payload: JSON LaneFailure. */
   FAILED: 21,
 } as const;
-export type FrameKind = (typeof FRAME)[keyof typeof FRAME];
 
 export const FLAG = {
   /** The last BODY frame. */

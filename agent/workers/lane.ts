@@ -26,6 +26,8 @@ type LaneStream = ClientDuplexStream<Buffer, Buffer>;
 
 /** A batch of this size leaves at once. */
 const FLUSH_BYTES = 256 * 1024;
+/** Bytes of orders that may be on their way to this end: some large prompts, without a wait for the window. */
+const WINDOW_BYTES = 1024 * 1024;
 const STABLE_MS = 10_000;
 
 export class Lane {
@@ -70,6 +72,7 @@ export class Lane {
       'grpc.max_receive_message_length': maxMessageBytes,
       'grpc.max_send_message_length': -1,
       'grpc.enable_retries': 0,
+      'grpc-node.flow_control_window': WINDOW_BYTES,
       'grpc.max_reconnect_backoff_ms': this.#settings.reconnectCapMs,
     });
     const { path, requestSerialize, responseDeserialize } = fleetService.Lane;

@@ -12,11 +12,11 @@ export interface DataFolder {
 }
 
 const unwritable = (root: string, cause: unknown): CodedError =>
-  new CodedError('invalid_config', `The data folder ${root} cannot be written.`, { param: 'dataDir', cause });
+  new CodedError('cannot_start', `The data folder ${root} cannot be written.`, { param: 'dataDir', cause });
 
 /**
  * Creates the folder when it is absent, and takes it.
- * @throws CodedError invalid_config when the folder cannot be written or another `up` owns it
+ * @throws CodedError cannot_start when the folder cannot be written or another `up` owns it
  */
 export async function openDataFolder(root: string): Promise<DataFolder> {
   try {
@@ -36,7 +36,7 @@ export async function openDataFolder(root: string): Promise<DataFolder> {
       const owner = Number.parseInt(await readFile(file, 'utf8').catch(() => ''), 10);
       if (await isUp(owner)) {
         throw new CodedError(
-          'invalid_config',
+          'cannot_start',
           `Another \`sophia up\` (pid ${owner}) uses ${root}; stop it or give --data-dir.`,
           {
             param: 'dataDir',
@@ -46,7 +46,7 @@ export async function openDataFolder(root: string): Promise<DataFolder> {
       await rm(file, { force: true });
     }
   }
-  throw new CodedError('invalid_config', `The data folder ${root} is being taken by another \`sophia up\`.`, {
+  throw new CodedError('cannot_start', `The data folder ${root} is being taken by another \`sophia up\`.`, {
     param: 'dataDir',
   });
 }

@@ -20,12 +20,12 @@ export interface Choice {
 
 /**
  * @param asked the `engine` setting
- * @throws CodedError missing_model, invalid_config when what was asked for cannot be
+ * @throws CodedError missing_model, cannot_start when what was asked for cannot be
  */
 export function chooseEngine(asked: 'auto' | EngineKind, found: Found, model: string): Choice {
   if (asked === 'vllm') {
     if (found.vllm === undefined) {
-      throw new CodedError('invalid_config', '`vllm` is not on PATH; install vLLM, or choose --engine llama.', {
+      throw new CodedError('cannot_start', '`vllm` is not on PATH; install vLLM, or choose --engine llama.', {
         param: 'engine',
       });
     }
@@ -40,7 +40,7 @@ export function chooseEngine(asked: 'auto' | EngineKind, found: Found, model: st
   if (found.model === 'folder') {
     if (found.vllm === undefined) {
       throw new CodedError(
-        'invalid_config',
+        'cannot_start',
         `${model} is a model folder, which vLLM serves, but \`vllm\` is not on PATH.`,
         { param: 'model' },
       );

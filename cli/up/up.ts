@@ -26,6 +26,7 @@ export type UpConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
 const SCHEDULER_STOP_MS = 40_000;
 const AGENT_STOP_MS = 60_000;
 const SAME_SIGNAL_MS = 1000;
+const MAX_AGENT_RESTARTS = 10;
 
 /** Runs until a signal comes or a process of the fleet ends; always throws ExitRequest or a CodedError. */
 export async function runUp(config: UpConfig, print: Printer): Promise<never> {
@@ -55,7 +56,7 @@ export async function runUp(config: UpConfig, print: Printer): Promise<never> {
     await Promise.race([ready(fleet, key, count, config.readyTimeoutMs, print), interrupted, ended]);
     await rememberContext(config.httpHost, fleet);
     announce({ source, count, host: config.httpHost, fleet, key, dataDir: folder.root }, print);
-    await Promise.race([signalled, ended]);
+    await superviseUntil(signalled, fleet, print);
     throw new ExitRequest(0);
   } finally {
     await stopAll(children, print);
@@ -134,6 +135,21 @@ function waitForSignal(children: readonly Child[]): Promise<void> {
 const stopEarly = (): never => {
   throw new ExitRequest(130);
 };
+
+/** Keeps the agent running until the signal; the scheduler's end is the end of all. */
+async function superviseUntil(signalled: Promise<void>, fleet: LocalFleet, print: Printer): Promise<void> {
+  const schedulerEnded = endOf(fleet.scheduler);
+  schedulerEnded.catch(() => undefined);
+  let { agent } = fleet;
+  for (let restarts = 0; restarts <= MAX_AGENT_RESTARTS; restarts++) {
+    const ended = agent.exited.then((code) => ({ code }));
+    const event = await Promise.race([signalled, schedulerEnded, ended]);
+    if (event === undefined) return;
+    print.line(`The agent ended by itself (exit code ${event.code}) and is started again; see ${agent.logFile}.`);
+    agent = await fleet.restartAgent();
+  }
+  await endOf(agent);
+}
 
 async function endOf(child: Child): Promise<never> {
   const code = await child.exited;

@@ -56,7 +56,7 @@ async function refuseIfRejected(admin: AdminConnection): Promise<void> {
   const nodes = (await admin.call('ListNodes', {}))?.nodes ?? [];
   const rejection = nodes.flatMap((node) => node.rejections)[0];
   if (rejection !== undefined) {
-    throw new CodedError('invalid_config', `The agent refused engine ${rejection.engine}: ${rejection.message}`, {
+    throw new CodedError('cannot_start', `The agent refused engine ${rejection.engine}: ${rejection.message}`, {
       param: rejection.param,
     });
   }

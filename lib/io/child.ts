@@ -67,7 +67,7 @@ export function startChild(
     });
     void exited.then((code) => {
       const words = lastWords(logFile);
-      const error: ErrorCode = code === 2 ? 'invalid_config' : 'internal';
+      const error: ErrorCode = code === 2 ? 'cannot_start' : 'internal';
       reject(
         new CodedError(
           error,

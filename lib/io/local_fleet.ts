@@ -28,6 +28,8 @@ export interface LocalFleetPlan {
 export interface LocalFleet {
   readonly scheduler: Child;
   readonly agent: Child;
+  /** Starts the agent anew after it has ended; a new agent first sweeps what the old one left. */
+  restartAgent(): Promise<Child>;
   readonly httpPort: number;
   readonly grpcPort: number;
   readonly fleetPort: number;
@@ -89,18 +91,25 @@ export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet>
     nodes: { [nodeName]: plan.engines },
     ...plan.scheduler,
   });
-  const ports = (await scheduler.ready) as unknown as { httpPort: number; grpcPort: number; fleetPort: number };
-  const agent = await start('agent', {
-    nodeName,
-    // A name, not an address: TLS has no server name for an address, and Node warns of it.
-    schedulers: [`localhost:${ports.fleetPort}`],
-    certFile: tls.agent.certFile,
-    keyFile: tls.agent.keyFile,
-    caFile: tls.ca.certFile,
-    dataDir: path.join(root, 'agent'),
-    stopWithParent: true,
-    ...plan.agent,
-  });
-  await agent.ready;
-  return { scheduler, agent, keyFile, httpPort: ports.httpPort, grpcPort: ports.grpcPort, fleetPort: ports.fleetPort };
+  const { httpPort, grpcPort, fleetPort } = (await scheduler.ready) as unknown as Record<
+    'httpPort' | 'grpcPort' | 'fleetPort',
+    number
+  >;
+  const ports = { httpPort, grpcPort, fleetPort };
+  const startAgent = async (): Promise<Child> => {
+    const agent = await start('agent', {
+      nodeName,
+      // A name, not an address: TLS has no server name for an address, and Node warns of it.
+      schedulers: [`localhost:${ports.fleetPort}`],
+      certFile: tls.agent.certFile,
+      keyFile: tls.agent.keyFile,
+      caFile: tls.ca.certFile,
+      dataDir: path.join(root, 'agent'),
+      stopWithParent: true,
+      ...plan.agent,
+    });
+    await agent.ready;
+    return agent;
+  };
+  return { scheduler, agent: await startAgent(), restartAgent: startAgent, keyFile, ...ports };
 }

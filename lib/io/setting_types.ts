@@ -39,13 +39,6 @@ export function integer(bounds: { readonly min?: number; readonly max?: number }
     .describe(`a whole number ${within(min, max)}`);
 }
 
-/** Any finite number within the bounds. */
-export function decimalNumber(bounds: { readonly min: number; readonly max: number }) {
-  return decimal(/^-?\d{1,16}(\.\d{1,16})?$/)
-    .pipe(z.number().min(bounds.min).max(bounds.max))
-    .describe(`a number ${within(bounds.min, bounds.max)}`);
-}
-
 /** A TCP port; 0 asks the system for a free one. */
 export function port() {
   return integer({ min: 0, max: 65_535 });

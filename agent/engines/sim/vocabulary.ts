@@ -5,8 +5,6 @@
 
 export const BOS = 1;
 export const EOS = 2;
-export const MESSAGE_START = 3;
-export const MESSAGE_END = 4;
 /** Ends a chat prompt; the answer's place is counted from it. */
 export const ANSWER_START = 5;
 

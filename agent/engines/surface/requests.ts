@@ -73,7 +73,6 @@ const completionSchema = z.looseObject({
   logprobs: nullish(count),
 });
 
-export type ToolSpec = z.infer<typeof tool>;
 type Sampling = Pick<z.infer<typeof completionSchema>, keyof typeof sampling>;
 
 /** A request resolved against the engine's limits; choice `i` uses prompt `floor(i / n)`. */

@@ -10,12 +10,12 @@ t.test('auto takes vLLM only when it is there and a model folder is given', asyn
   t.match(chooseEngine('auto', { vllm: VLLM, model: 'none' }, ''), { kind: 'llama' });
   t.match(chooseEngine('auto', { vllm: VLLM, model: 'file' }, '/m.gguf'), { kind: 'llama' });
   t.match(chooseEngine('auto', { vllm: undefined, model: 'other' }, 'owner/name'), { kind: 'llama' });
-  t.throws(() => chooseEngine('auto', { vllm: undefined, model: 'folder' }, '/m'), { code: 'invalid_config' });
+  t.throws(() => chooseEngine('auto', { vllm: undefined, model: 'folder' }, '/m'), { code: 'cannot_start' });
 });
 
 t.test('what was asked for by name is done or refused, never replaced', async (t) => {
   t.match(chooseEngine('sim', { vllm: VLLM, model: 'folder' }, '/m'), { kind: 'sim', reason: 'asked' });
-  t.throws(() => chooseEngine('vllm', { vllm: undefined, model: 'folder' }, '/m'), { code: 'invalid_config' });
+  t.throws(() => chooseEngine('vllm', { vllm: undefined, model: 'folder' }, '/m'), { code: 'cannot_start' });
   t.throws(() => chooseEngine('vllm', { vllm: VLLM, model: 'none' }, ''), { code: 'missing_model' });
 });
 

@@ -249,8 +249,6 @@ t.test('the other kinds of values', async (t) => {
   for (const bad of ['ftp://a', 'a', 'http://u:p@a', '']) t.notOk(accepts(type.url(), bad), bad);
   for (const good of ['127.0.0.1:0', 'host:65535', '[::1]:1']) t.ok(accepts(type.hostPort(), good), good);
   for (const bad of ['host', ':1', 'host:65536', '::1:1', 'a b:1']) t.notOk(accepts(type.hostPort(), bad), bad);
-  t.equal(type.decimalNumber({ min: 0, max: 1 }).parse('0.25'), 0.25);
-  for (const bad of ['1.1', '.5', '1e-1', '']) t.notOk(accepts(type.decimalNumber({ min: 0, max: 1 }), bad), bad);
   t.equal(type.integer({ min: -5 }).parse('-5'), -5);
   t.notOk(accepts(type.text({ maxLength: 3 }), 'abcd'));
   t.same([0, 1, 1_500, 60_000, 90_000, 7_200_000, 86_400_000].map(type.formatDuration), [
