@@ -13,12 +13,12 @@ const MARK = { ok: 'ok', warn: 'warn', fail: 'FAIL' } as const;
 
 function report(checks: readonly Check[]): string {
   const rows = checks.map((check) => [MARK[check.status], check.name, check.detail]);
-  const todo = checks.filter((check) => check.status !== 'ok' && check.next !== undefined);
+  const advice = checks.filter((check) => check.status !== 'ok' && check.next !== undefined);
   return [
     table(['', 'check', 'finding'], rows),
-    ...(todo.length === 0
+    ...(advice.length === 0
       ? ['', 'Nothing to do.']
-      : ['', 'What to do:', ...todo.map((check) => `  ${check.name}: ${check.next}`)]),
+      : ['', 'What to do:', ...advice.map((check) => `  ${check.name}: ${check.next}`)]),
   ].join('\n');
 }
 
