@@ -339,6 +339,18 @@ export class CodedError extends Error {
   }
 }
 
+/** How a request ended, in the few words that service levels are counted in (docs/SLO.md). */
+export const OUTCOMES = ['ok', 'client_error', 'cancelled', 'rejected', 'error'] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+/** The outcome that an end counts as: 429 is shed on purpose, other 4xx are the caller's fault, 5xx are ours. */
+export function outcomeOf(end: 'ok' | ErrorCode): Outcome {
+  if (end === 'ok' || end === 'cancelled') return end;
+  const { http } = ERRORS[end];
+  if (http === 429) return 'rejected';
+  return http < 500 ? 'client_error' : 'error';
+}
+
 /** Turns anything thrown into a CodedError; what is not coded becomes `internal`, without leaking its message. */
 export function toCodedError(thrown: unknown): CodedError {
   if (thrown instanceof CodedError) return thrown;

@@ -2,7 +2,7 @@
  * Puts the parts of a scheduler together. Start: keys, the agents' door, then the doors of clients. Stop, on SIGTERM:
  * readiness turns false and new requests are refused, streams finish, then the doors close and the agents are let go.
  */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CodedError } from '../lib/errors.ts';
 import type { NodeId, TenantId } from '../lib/ids.ts';
@@ -67,6 +67,17 @@ async function readPem(key: string, file: string): Promise<string> {
     return await readFile(file, 'utf8');
   } catch (cause) {
     throw new CodedError('invalid_config', `Setting ${key}: the file ${file} cannot be read.`, { param: key, cause });
+  }
+}
+
+async function makeDataFolder(dataDir: string): Promise<void> {
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    await access(dataDir, constants.W_OK);
+  } catch (cause) {
+    const why = (cause as NodeJS.ErrnoException).code ?? 'unknown reason';
+    const text = `Setting dataDir: the folder ${dataDir} cannot be used (${why}).`;
+    throw new CodedError('invalid_config', text, { param: 'dataDir', cause });
   }
 }
 
@@ -260,7 +271,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const metrics = createMetrics();
   // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
   const startedAtMs = systemClock.wallMs();
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await makeDataFolder(config.dataDir);
   const keys = await openKeyStore(path.join(config.dataDir, 'keys.json'));
   if (config.bootstrapKeyFile !== undefined) await bootstrapKey(config.bootstrapKeyFile, keys, logger);
   const jwt = await openJwt(config);

@@ -81,13 +81,27 @@ async function endsWithin(work: Promise<void>, timeoutMs: number): Promise<boole
   }
 }
 
-/** The listener's error when an address is taken, as CodedError `address_in_use`; anything else unchanged. */
+/** What a listener's error means for whoever chose the address. */
+const LISTEN_ERRORS: Readonly<Record<string, readonly [code: ErrorCode, why: string]>> = {
+  EADDRINUSE: ['address_in_use', 'the address is in use'],
+  EADDRNOTAVAIL: ['invalid_config', 'this machine has no such address'],
+  EACCES: ['invalid_config', 'this user may not bind it'],
+  ENOTFOUND: ['invalid_config', 'there is no such host'],
+};
+
+/** A listener's error as a CodedError that an operator can act on; anything else unchanged. */
 export function unwrapStartError(thrown: unknown): unknown {
-  const code = (thrown as { code?: unknown } | null)?.code;
-  if (code !== 'EADDRINUSE' || thrown instanceof CodedError) return thrown;
-  const { address, port } = thrown as { address?: string; port?: number };
-  const place = port === undefined ? (address ?? 'an address') : `${address ?? ''}:${port}`;
-  return new CodedError('address_in_use', `Cannot listen on ${place}: the address is in use.`, { cause: thrown });
+  const error = thrown as NodeJS.ErrnoException & { address?: string; port?: number };
+  const known = LISTEN_ERRORS[error?.code ?? ''];
+  const isListen =
+    error?.code === 'EADDRINUSE' ||
+    error?.syscall === 'listen' ||
+    error?.syscall === 'bind' ||
+    error?.syscall === 'getaddrinfo';
+  if (known === undefined || thrown instanceof CodedError || !isListen) return thrown;
+  const [code, why] = known;
+  const place = error.port === undefined ? (error.address ?? 'an address') : `${error.address ?? ''}:${error.port}`;
+  return new CodedError(code, `Cannot listen on ${place}: ${why}.`, { cause: thrown });
 }
 
 /**

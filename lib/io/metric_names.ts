@@ -20,8 +20,8 @@ const TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07
 export const METRICS = {
   chat_requests_total: {
     type: 'counter',
-    help: 'Requests for generation or embeddings that have ended, by model, outcome (ok or an error code) and door.',
-    labels: ['model', 'outcome', 'door'],
+    help: 'Requests for generation or embeddings that have ended, by model, outcome, code (ok or an error code) and door.',
+    labels: ['model', 'outcome', 'code', 'door'],
   },
   chat_request_duration_seconds: {
     type: 'histogram',

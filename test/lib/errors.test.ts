@@ -1,6 +1,14 @@
 /** The registry of errors: what callers get to see, and what must never leak. */
 import t from 'tap';
-import { CodedError, ERRORS, type ErrorCode, toCodedError, toOpenAiBody } from '../../lib/errors.ts';
+import {
+  CodedError,
+  ERRORS,
+  type ErrorCode,
+  OUTCOMES,
+  outcomeOf,
+  toCodedError,
+  toOpenAiBody,
+} from '../../lib/errors.ts';
 
 t.test('the OpenAI shape has a string message, a type, a param and a code', async (t) => {
   const body = toOpenAiBody(new CodedError('invalid_value', 'Field n must be at least 1.', { param: 'n' }));
@@ -34,4 +42,13 @@ t.test('each code has a sound mapping that agrees with itself', async (t) => {
     if (http === 403) t.equal(type, 'permission_error');
     if (http === 429) t.equal(type, 'rate_limit_error');
   }
+});
+
+t.test('an end counts as one of the outcomes that service levels are counted in', async (t) => {
+  t.equal(outcomeOf('ok'), 'ok');
+  t.equal(outcomeOf('cancelled'), 'cancelled');
+  t.equal(outcomeOf('overloaded'), 'rejected');
+  t.equal(outcomeOf('model_not_found'), 'client_error');
+  t.equal(outcomeOf('engine_died'), 'error');
+  for (const code of Object.keys(ERRORS) as ErrorCode[]) t.ok(OUTCOMES.includes(outcomeOf(code)), code);
 });

@@ -201,8 +201,8 @@ t.test(
     t.match(text, /chat_tokens_total\{model="m",kind="prompt"\} 10/);
     t.match(text, /chat_tokens_total\{model="m",kind="cached"\} 4/);
     t.match(text, /chat_tokens_total\{model="m",kind="completion"\} 6/);
-    t.match(text, /chat_requests_total\{model="m",outcome="ok",door="grpc"\} 1/);
-    t.match(text, /chat_requests_total\{model="unknown",outcome="model_not_found",door="grpc"\} 1/);
+    t.match(text, /chat_requests_total\{model="m",outcome="ok",code="ok",door="grpc"\} 1/);
+    t.match(text, /chat_requests_total\{model="unknown",outcome="client_error",code="model_not_found",door="grpc"\} 1/);
     t.match(text, /chat_inter_token_seconds_sum\{model="m"\} 0.1/);
     t.match(text, /chat_requests_active\{door="grpc"\} 0/);
     t.notMatch(text, /door="http"/);

@@ -5,6 +5,8 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../../../lib/clock.ts';
+import { ERRORS, type ErrorCode } from '../../../lib/errors.ts';
+import { recordChatEnd } from '../../../lib/io/chat_record.ts';
 import type { Metrics } from '../../../lib/io/metrics.ts';
 import type { Door } from '../../ports.ts';
 import { EventStream, type EventStreamHost, type StreamEnd } from './event_stream.ts';
@@ -36,22 +38,30 @@ interface Entry {
 /** A ping comes between half an interval and a whole one after the last write. */
 const SWEEPS_PER_PING = 2;
 
+/** What the HTTP and WebSocket doors call an end that has no error code. */
+const CODE_OF_END: Readonly<Record<string, ErrorCode>> = {
+  client_gone: 'cancelled',
+  client_stalled: 'cancelled',
+  shutdown: 'draining',
+};
+
+function codeOfEnd(outcome: string): 'ok' | ErrorCode {
+  if (outcome === 'ok' || outcome in ERRORS) return outcome as 'ok' | ErrorCode;
+  return CODE_OF_END[outcome] ?? 'internal';
+}
+
 /** Records what a door knows of one ended request; used by the HTTP and the WebSocket door. */
 export function recordEnd(
   metrics: Metrics,
   request: { model: string; door: Door; startedAtMs: number; firstTokenAtMs: number; endedAtMs: number },
   end: StreamEnd,
 ): void {
-  const { model, door } = request;
-  metrics.chatRequestsTotal.inc({ model, outcome: end.outcome, door });
-  metrics.chatRequestDurationSeconds.observe({ model, door }, (request.endedAtMs - request.startedAtMs) / 1000);
-  if (request.firstTokenAtMs === 0) return;
-  const firstTokenMs = request.firstTokenAtMs - request.startedAtMs;
-  metrics.histogram('chat_time_to_first_token_seconds').observe({ model, door }, firstTokenMs / 1000);
-  const later = (end.usage?.completionTokens ?? 0) - 1;
-  if (later <= 0) return;
-  const meanMs = (request.endedAtMs - request.firstTokenAtMs) / later;
-  metrics.histogram('chat_inter_token_seconds').observe({ model }, meanMs / 1000);
+  recordChatEnd(metrics, {
+    ...request,
+    code: codeOfEnd(end.outcome),
+    firstTokenAtMs: request.firstTokenAtMs === 0 ? undefined : request.firstTokenAtMs,
+    outputTokens: end.usage?.completionTokens ?? 0,
+  });
 }
 
 /** Responses whose answer is over, but whose last bytes the client has not taken: cut after `maxSweeps` looks. */

@@ -80,6 +80,7 @@ t.test('what cannot work ends with one clear sentence and exit code 2', async (t
     ['vLLM that is not there', ['--engine', 'vllm', '--model', home.root, ...PORTS], /not on PATH/],
     ['an unknown setting', ['--http-prot', '1'], /http-prot.*http-port/s],
     ['a value that is not allowed', ['--engine', 'gpt'], /--engine/],
+    ['an address of another machine', ['--engine', 'sim', '--http-host', '192.0.2.1', ...PORTS], /192\.0\.2\.1/],
     [
       'a data folder that cannot be made',
       ['--engine', 'sim', '--data-dir', `${SOPHIA_MAIN}/x`, ...PORTS],

@@ -5,8 +5,8 @@ import { boundedLabel, createMetrics } from '../../../lib/io/metrics.ts';
 
 t.test('counters, gauges and histograms come out under their declared names', async (t) => {
   const metrics = createMetrics();
-  metrics.chatRequestsTotal.inc({ model: 'm', outcome: 'ok', door: 'http' });
-  metrics.chatRequestsTotal.inc({ model: 'm', outcome: 'ok', door: 'http' }, 2);
+  metrics.chatRequestsTotal.inc({ model: 'm', outcome: 'ok', code: 'ok', door: 'http' });
+  metrics.chatRequestsTotal.inc({ model: 'm', outcome: 'ok', code: 'ok', door: 'http' }, 2);
   metrics.chatRequestDurationSeconds.observe({ model: 'm', door: 'http' }, 0.3);
   const active = metrics.gauge('chat_requests_active');
   active.set({ door: 'http' }, 5);
@@ -14,7 +14,7 @@ t.test('counters, gauges and histograms come out under their declared names', as
   active.dec({ door: 'http' }, 2);
   const text = await metrics.render();
   t.match(text, /# TYPE chat_requests_total counter/);
-  t.match(text, 'chat_requests_total{model="m",outcome="ok",door="http"} 3');
+  t.match(text, 'chat_requests_total{model="m",outcome="ok",code="ok",door="http"} 3');
   t.match(text, 'chat_request_duration_seconds_bucket{le="0.5",model="m",door="http"} 1');
   t.match(text, 'chat_request_duration_seconds_bucket{le="0.2",model="m",door="http"} 0');
   t.match(text, 'chat_requests_active{door="http"} 4');
@@ -34,12 +34,13 @@ t.test('asking twice for a metric gives the same one, and processes do not share
 
 t.test('a label that a client chooses cannot grow without bound', async (t) => {
   const metrics = createMetrics({ processMetrics: false, maxLabelValues: 3 });
-  for (let i = 0; i < 1_000; i++) metrics.chatRequestsTotal.inc({ model: `m${i}`, outcome: 'ok', door: 'http' });
-  metrics.chatRequestsTotal.inc({ model: 'm1', outcome: 'ok', door: 'http' });
+  for (let i = 0; i < 1_000; i++)
+    metrics.chatRequestsTotal.inc({ model: `m${i}`, outcome: 'ok', code: 'ok', door: 'http' });
+  metrics.chatRequestsTotal.inc({ model: 'm1', outcome: 'ok', code: 'ok', door: 'http' });
   const text = await metrics.render();
   t.equal(text.split('\n').filter((line) => line.startsWith('chat_requests_total{')).length, 4);
-  t.match(text, 'chat_requests_total{model="other",outcome="ok",door="http"} 997');
-  t.match(text, 'chat_requests_total{model="m1",outcome="ok",door="http"} 2');
+  t.match(text, 'chat_requests_total{model="other",outcome="ok",code="ok",door="http"} 997');
+  t.match(text, 'chat_requests_total{model="m1",outcome="ok",code="ok",door="http"} 2');
   metrics.counter('auth_failures_total').inc({ door: 'x'.repeat(5_000), reason: 'r' });
   t.notMatch(await metrics.render(), 'x'.repeat(129));
 });

@@ -148,7 +148,10 @@ for (const phase of ['before the head', 'after the head', 'between tokens'] as c
     run.sink.onDone(undefined);
     await new Promise((resolve) => setTimeout(resolve, 20));
     t.same(run.cancels, ['client_gone']);
-    t.match(await metrics.render(), /chat_requests_total\{model="org\/model",outcome="client_gone",door="http"\} 1/);
+    t.match(
+      await metrics.render(),
+      /chat_requests_total\{model="org\/model",outcome="cancelled",code="cancelled",door="http"\} 1/,
+    );
     t.match(await metrics.render(), /chat_requests_active\{door="http"\} 0/);
   });
 }
@@ -351,4 +354,19 @@ t.test('a drained door finishes its streams, refuses new ones and says so', asyn
   run.sink.onDone(undefined);
   t.equal(eventsOf((await whole()).text).at(-1), '[DONE]');
   await idle;
+});
+
+t.test('names of models that clients made up never become labels', async (t) => {
+  const { port, generator, metrics, close } = await startDoor();
+  t.teardown(close);
+  for (let i = 0; i < 30; i++) {
+    const body = STREAM_BODY.replace(/"model":"[^"]*"/, `"model":"made-up-${i}"`);
+    const { whole } = beginCall(port, { path: CHAT, body });
+    const run = await generator.run(i);
+    run.sink.onError(new CodedError('model_not_found', 'There is no such model.'));
+    await whole();
+  }
+  const text = await metrics.render();
+  t.notMatch(text, /made-up/);
+  t.match(text, /chat_requests_total\{model="unknown",outcome="client_error",code="model_not_found",door="http"\} 30/);
 });
