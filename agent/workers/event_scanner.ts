@@ -199,6 +199,8 @@ export class EventScanner {
     const reason = finishReason(buffer, at, end);
     // With several choices one abort spoils the whole.
     if (reason !== undefined && this.finishReason !== 'abort') this.finishReason = reason;
+    // `abort` is no finish reason of OpenAI's: the client gets the error that the request ends with instead.
+    if (reason === 'abort') return start;
     if (isUsageChunk(buffer, at, end)) {
       this.usage = readUsage(buffer.toString('utf8', at, end - 2)) ?? this.usage;
       return this.#options.wantUsage ? end : start;

@@ -231,7 +231,10 @@ export class RelayedRequest {
 
   /** Only a body that is still here as a whole can be looked at; a longer one has begun to flow. */
   #aborted(): boolean {
-    return this.#held.some((piece) => piece.includes(ABORTED));
+    // The words may be split over two reads.
+    const whole = Buffer.concat(this.#held);
+    this.#held = [whole];
+    return whole.includes(ABORTED);
   }
 
   #completeStream(): void {

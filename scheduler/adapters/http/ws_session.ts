@@ -123,8 +123,9 @@ class Session implements WsSession, ChatSocket {
     socket.on('pong', () => {
       this.#heardAtMs = this.#host.clock.monotonicMs();
     });
-    // The close that follows an error says all that is to be done; without a listener an error would end the process.
-    socket.on('error', () => socket.terminate());
+    // `ws` sends the fitting close code itself (1009 for a message over the limit) and cuts the socket when no answer
+    // comes; without a listener an error would end the process.
+    socket.on('error', () => undefined);
     socket.on('close', () => {
       this.#isClosed = true;
       this.#stopTimer();

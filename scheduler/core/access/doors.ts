@@ -60,7 +60,14 @@ export const LISTENERS: readonly ListenerSpec[] = [
     process: 'engine',
     protocol: 'HTTP/1.1',
     address: "a Unix socket in a folder of mode 0700 of the agent's user, or a loopback port",
-    why: 'Only the agent on the same host speaks to its engines. An agent itself listens nowhere: it dials out.',
+    why: 'Only the agent on the same host speaks to its engines.',
+  },
+  {
+    id: 'agent-metrics',
+    process: 'agent',
+    protocol: 'HTTP/1.1',
+    address: '127.0.0.1:`metricsPort`; off unless the port is set',
+    why: 'For a collector on the same host: `/metrics` and `/health/live`, without a credential, figures only. It is the only listener of an agent, which otherwise dials out.',
   },
 ];
 

@@ -198,6 +198,8 @@ t.test('a message over the limit is RESOURCE_EXHAUSTED, and the server goes on',
   const fixture = await openDoor(t, { maxMessageBytes: 100_000 });
   const large = await readAll(fixture.inference.generate({ body: Buffer.alloc(100_001) }, bearer(CANARY_KEY)));
   t.equal(large.code, status.RESOURCE_EXHAUSTED);
+  t.equal(large.failure?.error.code, 'body_too_large', 'a client is told that a retry is of no use');
+  t.match(large.failure?.requestId, /^req_/);
   const reading = readAll(fixture.inference.generate({ body: body() }, bearer(CANARY_KEY)));
   (await fixture.generator.run(0)).done();
   t.equal((await reading).failure, undefined);

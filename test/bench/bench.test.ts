@@ -1,0 +1,24 @@
+/**
+ * The benchmarks run as a user runs them, small: that they start, run to their end, name
+ * their figures and leave nothing behind. No figure is judged here; that is what the programs are for.
+ */
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { startChild } from '../support/child.ts';
+
+const BENCH_MAIN = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
+t.setTimeout(180_000);
+
+t.test('readers runs its mix to the end and reports memory and speed', async (t) => {
+  const args = ['readers', '--requests', '60', '--concurrency', '20', '--tokens', '16'];
+  const child = startChild(t, { args: [BENCH_MAIN, ...args] });
+  t.match(await child.exited, { code: 0 }, child.stderr());
+  t.match(child.stdout(), /beside slow and stalled ones/);
+  t.match(child.stdout(), /60 requests, 0 failed/);
+});
+
+t.test('a load that does not exist is refused with the list of those that do', async (t) => {
+  const child = startChild(t, { args: [BENCH_MAIN, 'relay', '--loads', '7x7'] });
+  t.match(await child.exited, { code: 1 });
+  t.match(child.stderr(), /64x50, 256x50, 1000x20, unpaced/);
+});
