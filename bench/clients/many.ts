@@ -139,6 +139,8 @@ export function openMany(address: string, key: string): ManyClient {
   const Client = grpc.makeClientConstructor(inferenceService, 'inference.v1.Inference');
   const client = new Client(address, grpc.credentials.createInsecure(), {
     'grpc.max_receive_message_length': 64 << 20,
+    // One message holds a whole engine step of all streams: more than HTTP/2's first window of 64 KB.
+    'grpc-node.flow_control_window': 4 << 20,
   });
   const metadata = new grpc.Metadata();
   metadata.set('authorization', `Bearer ${key}`);

@@ -1,7 +1,9 @@
 /**
- * `npm run bench -- relay`: what a token costs on its way. The same simulated engines serve four routes in one run: this
- * fleet over HTTP, this fleet over GenerateMany, one gRPC stream per request, and a plain Node reverse proxy.
+ * `npm run bench -- relay`: what a token costs on its way. The same simulated engines serve five routes in one run: this
+ * fleet over HTTP, at once and with coalescing, this fleet over GenerateMany, one gRPC stream per request, and a plain
+ * Node reverse proxy. Coalescing is a setting of the process, so that route has a fleet of its own.
  */
+import type { NetConnectOpts } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,7 +12,16 @@ import { BENCH_MODEL, type BenchFleet, startBenchFleet } from '../bench_fleet.ts
 import type { StreamRequest } from '../clients/http_stream.ts';
 import { benchEnvironment } from '../config.ts';
 import { round } from '../process_stats.ts';
-import { type Cell, httpDriver, type LoadDriver, manyDriver, measureCell, measureTtft, p50p99 } from './cells.ts';
+import {
+  type Cell,
+  httpDriver,
+  type LoadDriver,
+  manyDriver,
+  measureCell,
+  measureTtft,
+  p50p99,
+  warmUp,
+} from './cells.ts';
 import { printRelay } from './print.ts';
 
 export interface Load {
@@ -32,8 +43,14 @@ export const LOADS: readonly Load[] = [
 const ENGINES = 2;
 const CLIENT_WINDOW_BYTES = 1 << 20;
 const STOP_MS = 5000;
+const WARM_UP_TOKENS = 2;
+const COALESCE_MS = 40;
 const TTFT_STREAMS = [1, 32];
 const TTFT_ITL_MS = 5;
+/** Enough that 32 streams are mostly in the middle of their answers: else the rate of requests is what is measured. */
+const TTFT_TOKENS = { 1: 5, 32: 100 } as const;
+/** The ways take turns, so that what else the machine does meets all of them. */
+const TTFT_ROUNDS = 8;
 
 export interface RelayOptions {
   readonly json?: true;
@@ -96,53 +113,79 @@ const simFlags = (load: Pick<Load, 'itlMs'>): string[] => [
 interface Route {
   readonly name: string;
   readonly processes: Readonly<Record<string, number>>;
-  driver(): LoadDriver;
+  /** A driver of requests for `tokens` tokens. */
+  driver(tokens: number): LoadDriver;
 }
 
 async function measureLoad(load: Load, seconds: number): Promise<RelayRow[]> {
   const fleet = await startBenchFleet({ engines: ENGINES, simFlags: simFlags(load) });
   const baselines = await startBaselines(fleet.engineSockets);
+  const rows: RelayRow[] = [];
   try {
-    const rows: RelayRow[] = [];
-    for (const route of routes(fleet, baselines, requestBody(load.tokensPerRequest))) {
-      const cell = await measureCell(route.driver(), load.streams, seconds, route.processes);
-      const cpuUsPerToken = Object.fromEntries(
-        Object.entries(cell.cpuUsPerToken).map(([name, us]) => [name, round(us)]),
-      );
-      const total = Object.values(cell.cpuUsPerToken).reduce((sum, us) => sum + us, 0);
-      rows.push({
-        ...cell,
-        cpuUsPerToken,
-        load: load.name,
-        route: route.name,
-        tokensPerSecond: Math.round(cell.tokens / cell.seconds),
-        totalCpuUsPerToken: round(total),
-      });
-      process.stderr.write(
-        `  ${route.name}: ${round(total)} us/token, ${Math.round(cell.tokens / cell.seconds)} tokens/s\n`,
-      );
-    }
-    return rows;
+    for (const route of routes(fleet, baselines)) rows.push(await measureRoute(route, load, seconds));
   } finally {
     for (const child of baselines.children) await child.stop(STOP_MS);
     await fleet.stop();
   }
+  const coalescing = await startBenchFleet({
+    engines: ENGINES,
+    simFlags: simFlags(load),
+    scheduler: { coalesceMs: COALESCE_MS },
+  });
+  try {
+    const route = { ...httpRoute(coalescing), name: `fleet, HTTP, ${COALESCE_MS} ms coalescing` };
+    rows.splice(1, 0, await measureRoute(route, load, seconds));
+  } finally {
+    await coalescing.stop();
+  }
+  return rows;
 }
 
-function routes(fleet: BenchFleet, baselines: Baselines, body: string): Route[] {
-  const ours = { scheduler: fleet.scheduler.pid, agent: fleet.agent.pid };
-  const request = (key?: string): StreamRequest => ({
-    path: '/v1/completions',
-    host: 'bench',
-    body,
-    ...(key === undefined ? {} : { key }),
-  });
-  const http = (port: number, key?: string) => (): LoadDriver => httpDriver({ host: '127.0.0.1', port }, request(key));
+async function measureRoute(route: Route, load: Load, seconds: number): Promise<RelayRow> {
+  await warmUp(route.driver(WARM_UP_TOKENS));
+  const cell = await measureCell(route.driver(load.tokensPerRequest), load.streams, seconds, route.processes);
+  const total = Object.values(cell.cpuUsPerToken).reduce((sum, us) => sum + us, 0);
+  const tokensPerSecond = Math.round(cell.tokens / cell.seconds);
+  process.stderr.write(`  ${route.name}: ${round(total)} us/token, ${tokensPerSecond} tokens/s\n`);
+  return {
+    ...cell,
+    cpuUsPerToken: Object.fromEntries(Object.entries(cell.cpuUsPerToken).map(([name, us]) => [name, round(us)])),
+    load: load.name,
+    route: route.name,
+    tokensPerSecond,
+    totalCpuUsPerToken: round(total),
+  };
+}
+
+const overHttp =
+  (port: number, key?: string) =>
+  (tokens: number): LoadDriver =>
+    httpDriver(
+      { host: '127.0.0.1', port },
+      { path: '/v1/completions', host: 'bench', body: requestBody(tokens), ...(key === undefined ? {} : { key }) },
+    );
+
+const processesOf = (fleet: BenchFleet): Readonly<Record<string, number>> => ({
+  scheduler: fleet.scheduler.pid,
+  agent: fleet.agent.pid,
+});
+
+const httpRoute = (fleet: BenchFleet): Route => ({
+  name: 'fleet, HTTP',
+  processes: processesOf(fleet),
+  driver: overHttp(fleet.httpPort, fleet.key),
+});
+
+function routes(fleet: BenchFleet, baselines: Baselines): Route[] {
   return [
-    { name: 'fleet, HTTP', processes: ours, driver: http(fleet.httpPort, fleet.key) },
-    { name: 'fleet, GenerateMany', processes: ours, driver: () => manyDriver(fleet.grpcAddress, fleet.key, body) },
-    { name: 'gRPC stream per request', processes: baselines.grpcPids, driver: http(baselines.grpcPort) },
-    { name: 'plain Node proxy', processes: baselines.proxyPids, driver: http(baselines.proxyPort) },
+    httpRoute(fleet),
+    {
+      name: 'fleet, GenerateMany',
+      processes: processesOf(fleet),
+      driver: (tokens) => manyDriver(fleet.grpcAddress, fleet.key, requestBody(tokens)),
+    },
+    { name: 'gRPC stream per request', processes: baselines.grpcPids, driver: overHttp(baselines.grpcPort) },
+    { name: 'plain Node proxy', processes: baselines.proxyPids, driver: overHttp(baselines.proxyPort) },
   ];
 }
 
@@ -180,6 +223,19 @@ async function startBaselines(sockets: readonly string[]): Promise<Baselines> {
   };
 }
 
+interface Way {
+  readonly name: string;
+  readonly target: NetConnectOpts;
+  readonly key?: string;
+}
+
+const requestOf = (way: Way, tokens: number): StreamRequest => ({
+  path: '/v1/completions',
+  host: 'bench',
+  body: requestBody(tokens),
+  ...(way.key === undefined ? {} : { key: way.key }),
+});
+
 /** The engine asked directly, then through each route; what a route adds is the difference of the quantiles. */
 async function measureAddedTtft(requests: number): Promise<TtftRow[]> {
   const fleet = await startBenchFleet({
@@ -188,40 +244,41 @@ async function measureAddedTtft(requests: number): Promise<TtftRow[]> {
     scheduler: { clientWindowBytes: CLIENT_WINDOW_BYTES },
   });
   const baselines = await startBaselines(fleet.engineSockets);
+  const ways: Way[] = [
+    { name: 'engine itself', target: { path: fleet.engineSockets[0] as string } },
+    { name: 'fleet, HTTP', target: { host: '127.0.0.1', port: fleet.httpPort }, key: fleet.key },
+    { name: 'gRPC stream per request', target: { host: '127.0.0.1', port: baselines.grpcPort } },
+    { name: 'plain Node proxy', target: { host: '127.0.0.1', port: baselines.proxyPort } },
+  ];
   try {
-    const body = requestBody(20);
-    const request: StreamRequest = { path: '/v1/completions', host: 'bench', body };
-    const ways = [
-      { name: 'engine itself', target: { path: fleet.engineSockets[0] as string }, request },
-      {
-        name: 'fleet, HTTP',
-        target: { host: '127.0.0.1', port: fleet.httpPort },
-        request: { ...request, key: fleet.key },
-      },
-      { name: 'gRPC stream per request', target: { host: '127.0.0.1', port: baselines.grpcPort }, request },
-      { name: 'plain Node proxy', target: { host: '127.0.0.1', port: baselines.proxyPort }, request },
-    ];
+    for (const way of ways) await warmUp(httpDriver(way.target, requestOf(way, WARM_UP_TOKENS)));
     const rows: TtftRow[] = [];
-    for (const streams of TTFT_STREAMS) {
-      let direct = { p50: 0, p99: 0 };
-      for (const way of ways) {
-        // One round first, so that no figure holds a first connection or cold code.
-        await measureTtft(way.target, way.request, streams, streams * 4);
-        const times = p50p99(await measureTtft(way.target, way.request, streams, requests * (streams === 1 ? 1 : 4)));
-        if (way.name === 'engine itself') direct = times;
-        rows.push({
-          streams,
-          route: way.name,
-          p50Ms: round(times.p50),
-          p99Ms: round(times.p99),
-          addedP50Ms: round(times.p50 - direct.p50),
-          addedP99Ms: round(times.p99 - direct.p99),
-        });
-      }
-    }
+    for (const streams of TTFT_STREAMS) rows.push(...(await measureWays(ways, streams, requests)));
     return rows;
   } finally {
     for (const child of baselines.children) await child.stop(STOP_MS);
     await fleet.stop();
   }
+}
+
+async function measureWays(ways: readonly Way[], streams: number, requests: number): Promise<TtftRow[]> {
+  const tokens = streams === 1 ? TTFT_TOKENS[1] : TTFT_TOKENS[32];
+  const perRound = Math.max(streams, Math.ceil((requests * (streams === 1 ? 1 : 4)) / TTFT_ROUNDS));
+  const times = ways.map((): number[] => []);
+  for (let turn = 0; turn < TTFT_ROUNDS; turn++) {
+    for (const [i, way] of ways.entries())
+      times[i]?.push(...(await measureTtft(way.target, requestOf(way, tokens), streams, perRound)));
+  }
+  const direct = p50p99(times[0] ?? []);
+  return ways.map((way, i) => {
+    const { p50, p99 } = p50p99(times[i] ?? []);
+    return {
+      streams,
+      route: way.name,
+      p50Ms: round(p50),
+      p99Ms: round(p99),
+      addedP50Ms: round(p50 - direct.p50),
+      addedP99Ms: round(p99 - direct.p99),
+    };
+  });
 }

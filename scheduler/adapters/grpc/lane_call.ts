@@ -3,6 +3,7 @@
  * agree. After that every message goes straight to lane.ts.
  */
 import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { Http2Session } from 'node:http2';
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { NodeId } from '../../../lib/ids.ts';
@@ -48,6 +49,36 @@ export class LaneCounters {
     this.messagesOut = 0;
     this.bytesOut = 0;
   }
+}
+
+/**
+ * Bytes that may be on their way to this end. The engine step of 500 sequences is one message of some 160 KB; with
+ * HTTP/2's first window of 64 KB it would come in three pieces, each after a wait for the window and with a wake-up.
+ */
+const LANE_WINDOW_BYTES = 4 * 1024 * 1024;
+const MAX_INTERCEPTORS = 8;
+
+interface CallLink {
+  readonly stream?: { readonly session?: Http2Session };
+  readonly nextCall?: CallLink;
+}
+
+/** The HTTP/2 session below a call. grpc-js has the option for its client only, so it is looked for; undefined: not found. */
+function sessionOf(call: LaneStreamCall): Http2Session | undefined {
+  let link = (call as unknown as { readonly call?: CallLink }).call;
+  for (let i = 0; i < MAX_INTERCEPTORS && link !== undefined; i++) {
+    if (link.stream?.session !== undefined) return link.stream.session;
+    link = link.nextCall;
+  }
+  return undefined;
+}
+
+/** Widens the windows of the connection and of its streams; a lane with narrow ones works too. */
+function widen(call: LaneStreamCall): void {
+  const session = sessionOf(call);
+  if (session === undefined || session.destroyed) return;
+  session.setLocalWindowSize(LANE_WINDOW_BYTES);
+  session.settings({ initialWindowSize: LANE_WINDOW_BYTES });
 }
 
 /** The first frame of a lane and what came after it. @throws CodedError protocol_mismatch, permission_denied; FrameError */
@@ -112,6 +143,7 @@ class LaneCall {
       this.#sessionId = hello.sessionId;
       this.#lane = lane;
       this.#deps.onOpen(lane);
+      widen(this.#call);
       if (rest.length > 0) lane.receive(rest);
     } catch (thrown) {
       const what =

@@ -5,7 +5,8 @@ import { notFinishedBefore, trailingTokenIds } from '../../../agent/workers/chun
 const keyAt = (chunk: string): number => trailingTokenIds(Buffer.from(chunk), 0, chunk.length);
 
 t.test('the ids of an ordinary chunk are found from its end, whatever the endpoint', async (t) => {
-  const chat = '{"id":"a","choices":[{"index":0,"delta":{"content":"x"},"logprobs":null,"finish_reason":null,"token_ids":[5,77]}]}';
+  const chat =
+    '{"id":"a","choices":[{"index":0,"delta":{"content":"x"},"logprobs":null,"finish_reason":null,"token_ids":[5,77]}]}';
   const completion =
     '{"id":"a","choices":[{"index":0,"text":"x","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":[5]}]';
   for (const chunk of [chat, `${completion}}`, `${completion},"usage":null}`]) {
