@@ -228,6 +228,16 @@ t.test('bytes that are not HTTP/2 close their connection and nothing else', asyn
   t.notMatch(fixture.logLines.join(''), 'c4n4ry');
 });
 
+t.test('draining leaves a stream alone that outlives the pings of its connection', async (t) => {
+  const fixture = await openDoor(t, { drainTimeoutMs: 5000, keepaliveTimeMs: 100, keepaliveTimeoutMs: 2000 });
+  const reading = readAll(fixture.inference.generate({ body: body() }, bearer(CANARY_KEY)));
+  const run = await fixture.generator.run(0);
+  fixture.door.drain();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  run.done();
+  t.equal((await reading).failure, undefined);
+});
+
 t.test('draining finishes what runs and takes no new connection', async (t) => {
   const fixture = await openDoor(t, { drainTimeoutMs: 5000 });
   const reading = readAll(fixture.inference.generate({ body: body() }, bearer(CANARY_KEY)));
