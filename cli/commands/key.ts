@@ -52,8 +52,7 @@ function keyDetails(key: Key__Output, nowMs: number): [string, string][] {
   ];
 }
 
-export function addKeyCommands(program: Command): void {
-  const key = program.command('key').description('API keys');
+function addCreate(key: Command): void {
   key
     .command('create')
     .description('make a key; its secret is shown once')
@@ -88,6 +87,11 @@ export function addKeyCommands(program: Command): void {
           );
         }),
     );
+}
+
+export function addKeyCommands(program: Command): void {
+  const key = program.command('key').description('API keys');
+  addCreate(key);
   key
     .command('list')
     .description('all keys, without their secrets')
