@@ -3,10 +3,15 @@
  * how the relay threads and the schedulers are reached. Types only.
  */
 import type { EngineLife } from './core/engine_lifecycle.ts';
+import type { Command__Output } from '../proto/gen/fleet/v1/Command.ts';
+import type { CommandOutput } from '../proto/gen/fleet/v1/CommandOutput.ts';
+import type { CommandResult } from '../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState__Output } from '../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent } from '../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../proto/gen/fleet/v1/EngineSpec.ts';
+import type { GpuEvent } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry } from '../proto/gen/fleet/v1/Telemetry.ts';
 
@@ -34,21 +39,45 @@ export interface LaunchPlan {
 export interface EngineExit {
   readonly exitCode?: number;
   readonly signal?: string;
+  /** When the first process ended, milliseconds since the epoch, as its keeper wrote it down. */
+  readonly atMs?: number;
+  /** The end of what the engine wrote. */
+  readonly lastLines?: string;
+  /** Processes of its tree that outlived the first one and had to be killed. */
+  readonly orphansKilled?: number;
+  /** Nobody saw the end: the keeper was killed too. */
+  readonly unseen?: boolean;
 }
 
-/** A launched engine: a process group of its own that outlives the agent unless it is stopped. */
+/** A running engine under its keeper: both outlive the agent unless they are stopped. */
 export interface LaunchedEngine {
+  /** The engine's first process. */
   readonly pid: number;
+  readonly keeperPid: number;
   readonly startedAtMs: number;
-  /** Whether the first process is known to have ended; its group may still be being swept. */
+  /** Whether the first process is known to have ended; its tree may still be being swept. */
   ended(): boolean;
-  /** Resolves once, when the engine's first process has ended and its group is swept. */
+  /** Resolves at once when the engine's first process has ended, before its tree is swept. */
+  readonly died: Promise<EngineExit>;
+  /** Resolves once, when the engine's first process has ended and no process of its tree is left. */
   readonly exited: Promise<EngineExit>;
-  /** Signals the first process (SIGTERM) or the whole group (SIGKILL). */
+  /** SIGTERM goes to the first process, SIGKILL to every process of the tree. */
   signal(name: 'SIGTERM' | 'SIGKILL'): void;
+  /** Every process of the tree now, the first one and orphans included. */
+  processes(): Promise<readonly number[]>;
 }
 
-/** Starts engines. The keeper of each engine comes to stand behind this port. */
+/** An engine whose keeper an earlier agent left running, proven by pid, start time and folder. */
+export interface AdoptableEngine {
+  readonly engine: string;
+  readonly incarnation: number;
+  readonly specHash: string;
+  /** As the earlier agent launched it. */
+  readonly plan: LaunchPlan;
+  readonly launched: LaunchedEngine;
+}
+
+/** Starts engines, each under a keeper of its own, and finds the ones that an earlier agent started. */
 export interface EngineLauncher {
   /** @throws CodedError engine_unreachable when the program cannot be started at all */
   launch(plan: LaunchPlan): Promise<LaunchedEngine>;
@@ -60,8 +89,11 @@ export interface EngineLauncher {
     fromByte: number,
     maxBytes: number,
   ): Promise<{ readonly text: string; readonly nextByte: number }>;
-  /** Engines that an earlier agent left running: what is known of each, by its records on disk. */
-  leftovers(): Promise<readonly { engine: string; pid: number; specHash: string; stop(): Promise<void> }[]>;
+  /**
+   * Engines that an earlier agent left running. What cannot be proven to be ours is never touched; what is left of a
+   * tree whose keeper was killed is killed and told as an exit of the records' engine.
+   */
+  adoptable(): Promise<readonly AdoptableEngine[]>;
 }
 
 /** An engine as the loop sees it, for telemetry and metrics. */
@@ -76,7 +108,29 @@ export interface EngineProbe {
   models(address: EngineAddress, timeoutMs: number): Promise<readonly ProbedModel[] | undefined>;
   /** Prometheus text parsed to what the fleet uses; a metric that is absent stays undefined. */
   load(address: EngineAddress, timeoutMs: number): Promise<EngineLoad | undefined>;
+  /** One real greedy token: the proof that an engine may take traffic. */
+  generateOne(address: EngineAddress, model: string, timeoutMs: number): Promise<GenerationVerdict>;
+  /** Sleep, wake, LoRA, prefix cache: `unsupported` where the engine has no such route. */
+  verb(address: EngineAddress, verb: EngineVerb, timeoutMs: number): Promise<VerbAnswer>;
 }
+
+export type GenerationVerdict =
+  | { readonly kind: 'ok'; readonly ms: number }
+  /** The model does not generate (an embedding model): the engine said so with a 4xx. */
+  | { readonly kind: 'not_generative' }
+  | { readonly kind: 'failed'; readonly message: string };
+
+export type EngineVerb =
+  | { readonly kind: 'sleep'; readonly level: 1 | 2 }
+  | { readonly kind: 'wake' }
+  | { readonly kind: 'lora_load'; readonly name: string; readonly path: string }
+  | { readonly kind: 'lora_unload'; readonly name: string }
+  | { readonly kind: 'prefix_cache_reset' };
+
+export type VerbAnswer =
+  | { readonly kind: 'done' }
+  | { readonly kind: 'unsupported'; readonly message: string }
+  | { readonly kind: 'failed'; readonly message: string };
 
 export interface ProbedModel {
   readonly id: string;
@@ -112,11 +166,47 @@ export interface GpuState {
   readonly memoryTotalBytes?: number;
   readonly temperatureCelsius?: number;
   readonly powerWatts?: number;
+  readonly memoryTemperatureCelsius?: number;
+  readonly smClockMhz?: number;
+  readonly memoryClockMhz?: number;
+  /** NVML's bit mask of why clocks are lowered. */
+  readonly clocksEventReasons?: number;
+  readonly throttledNs?: number;
+  readonly eccCorrectedTotal?: number;
+  readonly eccUncorrectedTotal?: number;
+  readonly remappedRowsCorrected?: number;
+  readonly remappedRowsUncorrected?: number;
+  readonly remapPending?: boolean;
+  readonly remapFailed?: boolean;
+  readonly recoveryAction?: string;
+  readonly numaNode?: number;
+  readonly addressingMode?: string;
+  readonly c2cLinkCount?: number;
+  readonly c2cErrorTotal?: number;
+  readonly migEnabled?: boolean;
+  readonly pcieReplayTotal?: number;
+  readonly persistenceMode?: boolean;
+  /** Processes with memory on this GPU; absent where the list could not be read. */
+  readonly processes?: readonly { readonly pid: number; readonly memoryBytes?: number }[];
+}
+
+/** What the driver said by itself: an Xid, a GPU that fell off the bus, a changed recovery action. */
+export interface GpuIncident {
+  readonly index: number;
+  readonly uuid?: string;
+  readonly kind: 'xid' | 'lost' | 'unavailable' | 'recovery_action';
+  readonly xid?: number;
+  /** Wall-clock milliseconds. */
+  readonly atMs: number;
 }
 
 /** The newest sample is always at hand; reading happens in a process of its own and never blocks the agent. */
 export interface GpuReader {
   latest(): GpuSample;
+  /** Incidents are never dropped: each is told once, in order. */
+  onIncident(listener: (incident: GpuIncident) => void): void;
+  /** A new sample is there. */
+  onSample(listener: (sample: GpuSample) => void): void;
   start(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -136,9 +226,34 @@ export interface RelayTarget {
   readonly maxConcurrentRequests?: number;
 }
 
+/** How an engine moves, as its relay sees it: what the watchdog judges by. Times are monotonic milliseconds. */
+export interface EngineProgress {
+  readonly incarnation: number;
+  /** Requests held open now. */
+  readonly open: number;
+  /** Of these, the ones that wait for their first token. */
+  readonly waitingFirst: number;
+  /** Since when the oldest of those waits. */
+  readonly oldestWaitingSinceMs?: number;
+  /** Bytes of the request bodies that wait for their first token: the measure of the prefill ahead. */
+  readonly waitingBytes: number;
+  /** When the engine last sent a token of any request, or when the first of the open requests arrived if that is later. */
+  readonly lastProgressAtMs?: number;
+  /** Whether a request is held back because its client does not read: then silence is not the engine's. */
+  readonly stalled: number;
+  /** Median time between the tokens of a stream over the newest few hundred. */
+  readonly interTokenP50Ms?: number;
+  /** Faults since the start of this life: unasked aborts, error chunks inside a 200, streams cut before their end. */
+  readonly faults: number;
+}
+
 export interface RelayStats {
   /** Requests held open now, per engine name. */
   readonly openByEngine: Readonly<Record<string, number>>;
+  readonly progress: Readonly<Record<string, EngineProgress>>;
+  /** Worst p99 of the event-loop lag over the threads, and the longest GC pause, in the last period. */
+  readonly loopLagP99Ms?: number;
+  readonly gcPauseMaxMs?: number;
   readonly lanes: number;
   readonly tokensTotal: number;
   readonly messagesTotal: number;
@@ -162,6 +277,7 @@ export interface SessionEvents {
   onConnected(scheduler: string, term: number, telemetryPeriodMs: number): void;
   onDisconnected(scheduler: string, reason: string): void;
   onDesiredState(scheduler: string, term: number, state: DesiredState__Output): void;
+  onCommand(scheduler: string, term: number, command: Command__Output): void;
 }
 
 /** Control sessions to all schedulers of the list, each reconnecting by itself with backoff. */
@@ -170,7 +286,24 @@ export interface SchedulerLinks {
   sendEngineEvent(event: EngineEvent): void;
   sendTelemetry(telemetry: Telemetry): void;
   sendDesiredStateAck(generation: number, rejections: readonly SpecRejection[]): void;
+  sendGpuEvent(event: GpuEvent): void;
+  sendNodeEvent(event: NodeEvent): void;
+  /** To the scheduler that gave the command; nothing when its session is gone. */
+  sendCommandOutput(scheduler: string, output: CommandOutput): void;
+  sendCommandResult(scheduler: string, result: CommandResult): void;
   stop(reason: string): Promise<void>;
+}
+
+/** Where a command's outputs go; `signal` aborts when nobody reads them any more. */
+export interface CommandSink {
+  output(output: Omit<CommandOutput, 'id'>): void;
+  readonly signal: AbortSignal;
+}
+
+/** Carries out a person's orders, the same whether they came through a session or through the local socket. */
+export interface CommandRunner {
+  /** Never rejects: a failure is a result with a code of docs/ERRORS.md. */
+  run(command: Command__Output, sink: CommandSink): Promise<Omit<CommandResult, 'id'>>;
 }
 
 export type { EngineSpec__Output as EngineSpec };

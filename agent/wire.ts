@@ -21,7 +21,7 @@ import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
 import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
-import type { EngineLauncher, GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
@@ -60,7 +60,7 @@ function createLoop(
   links: SchedulerLinks,
   gpus: GpuReader,
   onRestart: (engine: string, reason: string) => void,
-): { readonly loop: RunLoop; readonly launcher: EngineLauncher } {
+): { readonly loop: RunLoop; readonly launcher: ReturnType<typeof createLauncher> } {
   const { config, logger, dataFolder } = parts;
   const { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts } = config;
   const launcher = createLauncher(path.join(dataFolder, 'engines'), logger);
@@ -170,7 +170,7 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['hos
   };
 }
 
-async function stopLeftovers(launcher: EngineLauncher, logger: Logger): Promise<void> {
+async function stopLeftovers(launcher: ReturnType<typeof createLauncher>, logger: Logger): Promise<void> {
   for (const leftover of await launcher.leftovers()) {
     logger.warn({ engine: leftover.engine, pid: leftover.pid }, 'stopping an engine that an earlier agent left');
     await leftover.stop();
@@ -191,6 +191,7 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
     },
     onDisconnected: (scheduler, reason) => logger.warn({ scheduler, reason }, 'session lost'),
     onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
+    onCommand: () => undefined,
   };
 }
 

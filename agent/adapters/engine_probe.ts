@@ -121,6 +121,8 @@ export function createEngineProbe(): EngineProbe {
       const answer = await ask(address, '/v1/models', timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? parseModels(answer.text) : undefined;
     },
+    generateOne: () => Promise.resolve({ kind: 'not_generative' }),
+    verb: () => Promise.resolve({ kind: 'unsupported', message: 'The engine has no such verb.' }),
     async load(address, timeoutMs) {
       const answer = await ask(address, '/metrics', timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? loadFromMetrics(answer.text) : undefined;

@@ -42,7 +42,7 @@ export function sumStats(all: readonly WorkerStats[]): RelayStats {
     for (const key of ['lanes', 'tokensTotal', 'messagesTotal', 'bytesTotal', 'stallsTotal'] as const)
       sum[key] += stats[key];
   }
-  return { openByEngine, ...sum };
+  return { openByEngine, progress: {}, ...sum };
 }
 
 function createPool(workers: number): Piscina {

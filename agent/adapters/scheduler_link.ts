@@ -207,6 +207,10 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
       for (const link of links) link.connect();
     },
     sendEngineEvent: (engineEvent) => toAll({ engineEvent }),
+    sendGpuEvent: () => undefined,
+    sendNodeEvent: () => undefined,
+    sendCommandOutput: () => undefined,
+    sendCommandResult: () => undefined,
     sendTelemetry: (telemetry) => toAll({ telemetry }),
     sendDesiredStateAck: (generation, rejections) =>
       toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),

@@ -182,6 +182,8 @@ export function hello(change: Partial<Hello__Output> = {}): Hello__Output {
     gpuSource: 'none',
     laneCount: 1,
     engines: [engineEvent()],
+    gpuEvents: [],
+    nodeEvent: null,
     ...change,
   };
 }
@@ -191,6 +193,10 @@ export function telemetry(engines: Partial<EngineReading__Output>[]): Telemetry_
     host: null,
     gpus: [],
     engines: engines.map((reading) => ({ engine: 'e0', incarnation: 1, ...reading })),
+    snapshot: true,
+    goneGpus: [],
+    goneEngines: [],
+    agent: null,
   } as Telemetry__Output;
 }
 

@@ -92,6 +92,10 @@ class GpuSensor implements GpuReader {
     return this.#sample;
   }
 
+  onIncident(): void {}
+
+  onSample(): void {}
+
   async start(): Promise<void> {
     const first = new Promise<void>((resolve) => {
       this.#onFirst = resolve;

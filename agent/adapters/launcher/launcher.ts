@@ -166,8 +166,11 @@ class FileLauncher implements EngineLauncher {
     const launched: LaunchedEngine = {
       pid,
       startedAtMs: Date.now(),
+      keeperPid: pid,
       ended,
+      died: exited,
       exited,
+      processes: () => groupMembers(pid),
       signal: (name) => {
         if (name === 'SIGKILL') signalGroup(pid, name);
         else signalProcess(pid, name);
@@ -194,7 +197,11 @@ class FileLauncher implements EngineLauncher {
     }
   }
 
-  async leftovers(): ReturnType<EngineLauncher['leftovers']> {
+  adoptable(): ReturnType<EngineLauncher['adoptable']> {
+    return Promise.resolve([]);
+  }
+
+  async leftovers(): Promise<readonly { engine: string; pid: number; specHash: string; stop(): Promise<void> }[]> {
     const names = await readdir(this.#enginesFolder).catch(() => []);
     const found = [];
     for (const engine of names) {
@@ -225,6 +232,6 @@ class FileLauncher implements EngineLauncher {
 }
 
 /** @param enginesFolder one folder per engine is made below it, 0700, because vLLM's socket is open to all */
-export function createLauncher(enginesFolder: string, logger: Logger): EngineLauncher {
+export function createLauncher(enginesFolder: string, logger: Logger): FileLauncher {
   return new FileLauncher(enginesFolder, logger);
 }

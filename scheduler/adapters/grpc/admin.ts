@@ -135,5 +135,6 @@ export function createAdminHandlers(deps: AdminDeps): AdminHandlers {
     RevokeKey: unary(({ id }) => revokeKey(deps, id)),
     ExplainRequest: unary(({ requestId }) => requestOf(fleet, requestId)),
     ExplainDeployment: unary(({ model }) => deploymentOf(fleet, model)),
+    RunCommand: (call) => call.destroy(),
   };
 }

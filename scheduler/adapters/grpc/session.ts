@@ -179,6 +179,10 @@ class Session implements SessionHandle {
         return;
       case 'hello':
         throw new CodedError('protocol_mismatch', 'A session begins with one hello.');
+      case 'commandOutput':
+      case 'commandResult':
+      case 'gpuEvent':
+      case 'nodeEvent':
       case undefined:
         // A newer agent may say what this release does not know.
         this.#deps.logger.debug({ node: this.nodeName }, 'a message of an unknown kind was passed over');

@@ -159,6 +159,7 @@ export const DOORS: readonly DoorSpec[] = [
   rpc('admin.v1.Admin/RevokeKey', ADMIN, 'Locks a tenant out.'),
   rpc('admin.v1.Admin/ExplainRequest', STAFF, 'Routing decisions across tenants; no prompt and no answer.'),
   rpc('admin.v1.Admin/ExplainDeployment', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/RunCommand', STAFF, 'Drains, restarts and reads logs of engines: what the person on call does.'),
   rpc('grpc.health.v1.Health/*', [], 'Balancers hold no credential; it says only SERVING or NOT_SERVING.'),
   rpc('grpc.reflection.v1.ServerReflection/*', EVERYONE, 'Anyone with a key may ask for the .proto files.'),
   rpc('grpc.reflection.v1alpha.ServerReflection/*', EVERYONE, 'The same under its older name, for older clients.'),
