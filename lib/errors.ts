@@ -73,7 +73,10 @@ export const ERRORS = {
     'A field is neither public API nor on the allow-list for engine-internal fields.',
     'Remove the field, or have the operator add it to `allowedEngineFields`.',
   ),
-  prompt_too_long: invalid('Prompt and requested tokens exceed the context of the model.', 'Shorten the prompt.'),
+  context_length_exceeded: invalid(
+    'Prompt and requested tokens exceed the context of the model.',
+    'Shorten the prompt.',
+  ),
   malformed_request: invalid('The HTTP request itself is malformed.', 'Correct the client; the connection was closed.'),
   header_too_large: {
     http: 431,

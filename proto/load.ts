@@ -25,13 +25,48 @@ export const LOADER_OPTIONS = Object.freeze({
 
 type Loaded = FleetProto & InferenceProto & AdminProto & DetailsProto;
 
+/** Field 3 of google.protobuf.FileDescriptorProto, as text: 3 << 3 | 2. */
+const DEPENDENCY_TAG = 0x1a;
+
+/** A descriptor that says of each other file whose package its types name that it imports it. */
+function withImports(descriptor: Buffer, fileNames: readonly string[]): Buffer {
+  const nameLength = descriptor[1] as number;
+  const ownName = descriptor.toString('latin1', 2, 2 + nameLength);
+  const imports = fileNames.filter((name) => {
+    const ofPackage = name.replace('.proto', '.').replaceAll('_', '.');
+    return name !== ownName && descriptor.includes(ofPackage, 2 + nameLength, 'latin1');
+  });
+  // Fields may come in any order, so that what is appended belongs to the message.
+  const fields = imports.map((name) => Buffer.concat([Buffer.from([DEPENDENCY_TAG, name.length]), Buffer.from(name)]));
+  return Buffer.concat([descriptor, ...fields]);
+}
+
+/**
+ * proto-loader makes one file of each package and forgets which imports which, so that a client of reflection (grpcurl,
+ * Python's descriptor pool) cannot build a file that uses types of another.
+ */
+function restoreImports(definition: PackageDefinition): PackageDefinition {
+  const restored = new Map<readonly Buffer[], Buffer[]>();
+  for (const entry of Object.values(definition)) {
+    if (!Array.isArray(entry.fileDescriptorProtos)) continue;
+    const files = entry.fileDescriptorProtos;
+    const names = files.map((file) => file.toString('latin1', 2, 2 + (file[1] as number)));
+    if (!restored.has(files))
+      restored.set(
+        files,
+        files.map((file) => withImports(file, names)),
+      );
+    entry.fileDescriptorProtos = restored.get(files) as Buffer[];
+  }
+  return definition;
+}
+
 const protoFolder = path.join(packageRoot(), 'proto');
 
 /** The parsed package definition: what reflection serves. */
-export const packageDefinition: PackageDefinition = loadSync([...PROTO_FILES], {
-  ...LOADER_OPTIONS,
-  includeDirs: [protoFolder],
-});
+export const packageDefinition: PackageDefinition = restoreImports(
+  loadSync([...PROTO_FILES], { ...LOADER_OPTIONS, includeDirs: [protoFolder] }),
+);
 
 const loaded = loadPackageDefinition(packageDefinition) as unknown as Loaded;
 

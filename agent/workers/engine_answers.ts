@@ -41,7 +41,7 @@ function parseError(text: string): EngineError | undefined {
 
 function codeOf(status: number, message: string): ErrorCode {
   if (status === 400 || status === 404 || status === 413 || status === 422) {
-    return TOO_LONG.test(message) ? 'prompt_too_long' : 'engine_rejected';
+    return TOO_LONG.test(message) ? 'context_length_exceeded' : 'engine_rejected';
   }
   if (status === 429 || status === 503) return 'engine_overloaded';
   if (status >= 500) return 'engine_failed';

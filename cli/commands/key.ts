@@ -2,6 +2,7 @@
  * `sophia key`: API keys. The secret of a new key is printed once and kept nowhere but with whoever asked for it.
  */
 import { type Command, InvalidArgumentError } from 'commander';
+import { CodedError } from '../../lib/errors.ts';
 import type { Key__Output } from '../../proto/gen/admin/v1/Key.ts';
 import { ageText, details, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
@@ -35,8 +36,23 @@ function keyState(key: Key__Output, nowMs: number): string {
   return 'valid';
 }
 
-export function addKeyCommands(program: Command): void {
-  const key = program.command('key').description('API keys');
+/** What `sophia key show` says of a key; times are those of the scheduler's clock. */
+function keyDetails(key: Key__Output, nowMs: number): [string, string][] {
+  const at = (atMs: number | undefined): string => (atMs === undefined ? 'never' : new Date(atMs).toISOString());
+  return [
+    ['id', key.id],
+    ['name', key.name],
+    ['tenant', key.tenant],
+    ['roles', key.roles.join(', ')],
+    ['weight', String(key.weight)],
+    ['state', keyState(key, nowMs)],
+    ['created', at(key.createdAtMs)],
+    ['expires', at(key.expiresAtMs)],
+    ['revoked', at(key.revokedAtMs)],
+  ];
+}
+
+function addCreate(key: Command): void {
   key
     .command('create')
     .description('make a key; its secret is shown once')
@@ -71,6 +87,11 @@ export function addKeyCommands(program: Command): void {
           );
         }),
     );
+}
+
+export function addKeyCommands(program: Command): void {
+  const key = program.command('key').description('API keys');
+  addCreate(key);
   key
     .command('list')
     .description('all keys, without their secrets')
@@ -91,6 +112,17 @@ export function addKeyCommands(program: Command): void {
             ]),
           ),
         );
+      }),
+    );
+  key
+    .command('show <id>')
+    .description('one key, without its secret')
+    .action((id: string, _flags, command: Command) =>
+      withAdmin(command, async (admin, print) => {
+        const found = (await admin.call('ListKeys', {}))?.keys.find((entry) => entry.id === id);
+        if (found === undefined) throw new CodedError('not_found', 'No key has this id.', { param: 'id' });
+        const nowMs = Date.now();
+        print.result({ key: found }, () => details(keyDetails(found, nowMs)));
       }),
     );
   key

@@ -46,11 +46,10 @@ export function addProcessCommands(program: Command): void {
         env: processEnvironment(),
         readFile: (file) => readFileSync(file, 'utf8'),
       });
-      if (loaded.help || loaded.printConfig) {
-        process.stdout.write(`${loaded.text()}\n`);
-        return;
-      }
-      await runUp(loaded.config, printerOf(command));
+      const print = printerOf(command);
+      if (loaded.help) process.stdout.write(`${loaded.text()}\n`);
+      else if (loaded.printConfig) print.result({ settings: loaded.explain() }, () => loaded.text());
+      else await runUp(loaded.config, print);
     });
   for (const name of ['scheduler', 'agent'] as const) {
     passesThrough(program.command(name))

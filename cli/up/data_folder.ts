@@ -1,6 +1,7 @@
 /**
  * The data folder of `sophia up`: private to the user, and one `up` at a time owns it.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { CodedError } from '../../lib/errors.ts';
@@ -15,12 +16,29 @@ const unwritable = (root: string, cause: unknown): CodedError =>
   new CodedError('cannot_start', `The data folder ${root} cannot be written.`, { param: 'dataDir', cause });
 
 /**
+ * Creates a folder and those above it. Node's own `recursive` tries for ever where a file system says ENOENT for a folder
+ * whose parent is there, as /proc does.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return;
+    const above = path.dirname(folder);
+    if (code !== 'ENOENT' || existsSync(above)) throw error;
+    await makeFolder(above);
+    await mkdir(folder, { mode: 0o700 });
+  }
+}
+
+/**
  * Creates the folder when it is absent, and takes it.
  * @throws CodedError cannot_start when the folder cannot be written or another `up` owns it
  */
 export async function openDataFolder(root: string): Promise<DataFolder> {
   try {
-    await mkdir(root, { recursive: true, mode: 0o700 });
+    await makeFolder(root);
   } catch (cause) {
     throw unwritable(root, cause);
   }

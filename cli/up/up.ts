@@ -58,8 +58,12 @@ export async function runUp(config: UpConfig, print: Printer): Promise<never> {
     announce({ source, count, host: config.httpHost, fleet, key, dataDir: folder.root }, print);
     await superviseUntil(signalled, fleet, print);
     throw new ExitRequest(0);
+  } catch (thrown) {
+    // Where a start fails, its one sentence is all that is said.
+    if (thrown instanceof ExitRequest) print.line('Stopping: streams finish first; Ctrl-C again stops at once.');
+    throw thrown;
   } finally {
-    await stopAll(children, print);
+    await stopAll(children);
     await folder.release();
   }
 }
@@ -157,8 +161,7 @@ async function endOf(child: Child): Promise<never> {
 }
 
 /** The scheduler drains its streams while the agent still relays them; then the agent stops its engines. */
-async function stopAll(children: readonly Child[], print: Printer): Promise<void> {
-  if (children.length > 0) print.line('Stopping: streams finish first; Ctrl-C again stops at once.');
+async function stopAll(children: readonly Child[]): Promise<void> {
   for (const child of children) await child.stop(child.name === 'scheduler' ? SCHEDULER_STOP_MS : AGENT_STOP_MS);
 }
 

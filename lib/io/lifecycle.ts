@@ -91,7 +91,7 @@ const LISTEN_ERRORS: Readonly<Record<string, readonly [code: ErrorCode, why: str
 
 /** A listener's error as a CodedError that an operator can act on; anything else unchanged. */
 export function unwrapStartError(thrown: unknown): unknown {
-  const error = thrown as NodeJS.ErrnoException & { address?: string; port?: number };
+  const error = thrown as NodeJS.ErrnoException & { address?: string; hostname?: string; port?: number };
   const known = LISTEN_ERRORS[error?.code ?? ''];
   const isListen =
     error?.code === 'EADDRINUSE' ||
@@ -100,7 +100,8 @@ export function unwrapStartError(thrown: unknown): unknown {
     error?.syscall === 'getaddrinfo';
   if (known === undefined || thrown instanceof CodedError || !isListen) return thrown;
   const [code, why] = known;
-  const place = error.port === undefined ? (error.address ?? 'an address') : `${error.address ?? ''}:${error.port}`;
+  const host = error.address ?? error.hostname ?? 'an address';
+  const place = error.port === undefined ? host : `${error.address ?? ''}:${error.port}`;
   return new CodedError(code, `Cannot listen on ${place}: ${why}.`, { cause: thrown });
 }
 

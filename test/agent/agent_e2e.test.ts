@@ -170,7 +170,7 @@ t.test('refusals of the engine keep their status, message and parameter', async 
   const unknown = await (await submit(chat('Hi', { model: 'other' }))).ended;
   t.match(unknown.failed, { code: 'engine_rejected', status: 404, message: /other/ });
   const long = await (await submit(chat('Hi', { max_tokens: 10_000_000 }))).ended;
-  t.match(long.failed, { code: 'prompt_too_long', status: 400 });
+  t.match(long.failed, { code: 'context_length_exceeded', status: 400 });
 });
 
 t.test('requests that cannot be taken fail with the code that says why', async (t) => {

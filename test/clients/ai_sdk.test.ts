@@ -106,7 +106,7 @@ t.test('errors are typed, and only those that may pass are tried again', async (
   const calls = [
     { call: () => generateText({ ...ask, model: stranger(MODEL) }), statusCode: 401, code: 'unauthenticated' },
     { call: () => generateText({ ...ask, model: provider('acme/none') }), statusCode: 404, code: 'model_not_found' },
-    { call: () => generateText({ ...ask, maxOutputTokens: 40_000 }), statusCode: 400, code: 'prompt_too_long' },
+    { call: () => generateText({ ...ask, maxOutputTokens: 40_000 }), statusCode: 400, code: 'context_length_exceeded' },
   ];
   for (const { call, statusCode, code } of calls) {
     const error: unknown = await call().then(

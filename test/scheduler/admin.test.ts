@@ -207,6 +207,7 @@ t.test('a key is shown whole once, is listed without its secret, and can be revo
   t.match(await call('CreateKey', { name: 'plain', tenant: 'acme' }), { key: { roles: ['user'], weight: 1 } });
   await t.rejects(call('RevokeKey', { id: 'nobody' }), { code: 'not_found' });
   await t.rejects(call('CreateKey', { name: '', tenant: 'acme' }), { code: 'invalid_value', param: 'name' });
+  await t.rejects(call('CreateKey', { name: 'a\u001b[2Jb', tenant: 'acme' }), { code: 'invalid_value', param: 'name' });
   await t.rejects(call('CreateKey', { name: 'x', tenant: '../x' }), { code: 'invalid_value', param: 'tenant' });
   await t.rejects(call('CreateKey', { name: 'x', tenant: 'acme', roles: ['root'] }), {
     code: 'invalid_value',

@@ -105,10 +105,20 @@ t.test(
     const doors = [recordingDoor(), recordingDoor()];
     doors.forEach((door, i) => fixture.loop.generator.start(request({ id: `r${i}` as never }), door, 1));
     await eventually('submitted', () => lane.requests.length === 2);
-    lane.requests[0]?.failed({ code: 'prompt_too_long', message: 'too long', param: 'messages', retryAfterMs: 5 });
+    lane.requests[0]?.failed({
+      code: 'context_length_exceeded',
+      message: 'too long',
+      param: 'messages',
+      retryAfterMs: 5,
+    });
     lane.requests[1]?.failed({ code: 'of_another_release', message: 'what' });
     await eventually('both ended', () => doors.every((door) => door.calls.length === 1));
-    t.match(doors[0]?.error, { code: 'prompt_too_long', param: 'messages', retryAfterMs: 5, message: 'too long' });
+    t.match(doors[0]?.error, {
+      code: 'context_length_exceeded',
+      param: 'messages',
+      retryAfterMs: 5,
+      message: 'too long',
+    });
     t.match(doors[1]?.error, { code: 'engine_failed', message: 'what' });
   },
 );

@@ -39,7 +39,12 @@ export interface AdminDeps {
 const MAX_KEY_DAYS = 3650;
 
 const createKeySchema = z.object({
-  name: z.string().min(1).max(128),
+  // Printed in tables and logs: a control character would be a command to the terminal that shows it.
+  name: z
+    .string()
+    .min(1)
+    .max(128)
+    .regex(/^\P{Cc}*$/u),
   tenant: z.string().regex(TENANT_PATTERN),
   roles: z.array(z.enum(ROLES as readonly [Role, ...Role[]])).max(ROLES.length),
   expiresInS: z

@@ -95,6 +95,14 @@ function register(server: Server, definition: ServiceDefinition, handlers: Untyp
   server.addService(definition, handlers);
 }
 
+/**
+ * Ends the server's own pings. After a GOAWAY Node sends none, and the library takes that for a dead connection and cuts
+ * the streams that are to finish; it offers no other way to turn its pings off. The drain's time limit bounds what is dead.
+ */
+function stopPings(server: Server): void {
+  (server as unknown as { keepaliveTimeMs: number }).keepaliveTimeMs = 0;
+}
+
 /** Waits for `work`, but no longer than `limitMs`. */
 async function within(clock: Clock, limitMs: number, work: Promise<void>): Promise<void> {
   let stopTimer: (() => void) | undefined;
@@ -125,6 +133,7 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
       health.drain();
       inference.drain();
       health.stop();
+      stopPings(server);
       server.tryShutdown(() => resolve());
     });
     return drained;

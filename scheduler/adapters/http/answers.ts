@@ -1,7 +1,7 @@
 /**
  * Errors as OpenAI's clients want them: the body's shape, and the headers by which SDKs decide whether to try again.
  */
-import type { ServerResponse } from 'node:http';
+import { STATUS_CODES, type ServerResponse } from 'node:http';
 import { toOpenAiBody, type CodedError } from '../../../lib/errors.ts';
 
 /** openai-node passes over waits above this, so a longer one is told as "do not retry". */
@@ -48,6 +48,5 @@ export function rawErrorResponse(error: CodedError, requestId: string): string {
     'content-length': String(Buffer.byteLength(body)),
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  const reason = error.spec.http === 431 ? 'Request Header Fields Too Large' : 'Bad Request';
-  return `HTTP/1.1 ${error.spec.http} ${reason}\r\n${lines.join('')}connection: close\r\n\r\n${body}`;
+  return `HTTP/1.1 ${error.spec.http} ${STATUS_CODES[error.spec.http] ?? ''}\r\n${lines.join('')}connection: close\r\n\r\n${body}`;
 }

@@ -16,6 +16,7 @@ import { methodsOf } from '../../core/access/doors.ts';
 import type { ActiveAnswers } from './active.ts';
 import { errorHeaders, errorJson } from './answers.ts';
 import { answerClientError } from './client_error.ts';
+import { checkForm, takeUnusual } from './framing.ts';
 import { createGate, installGate, WS_PROTOCOL } from './gate.ts';
 import { generateHandler, type GenerateContext } from './generate_route.ts';
 import { SCHEMAS } from './openapi.ts';
@@ -58,7 +59,11 @@ function sendCoded(request: FastifyRequest, reply: FastifyReply, error: CodedErr
     const announced = Number(request.headers['content-length'] ?? Infinity);
     // Node discards the rest of a body after the answer; without a bound on it, closing is the only end.
     if (announced > maxBodyBytes * DISCARD_FACTOR) reply.header('connection', 'close');
-    else if (error.code === 'body_too_large') reply.removeHeader('connection');
+    else if (error.code === 'body_too_large') {
+      // Also for a client that asked to close: closing while it still sends would reset what it is to read.
+      reply.removeHeader('connection');
+      reply.raw.shouldKeepAlive = true;
+    }
   }
   reply.code(error.spec.http).headers(errorHeaders(error)).send(errorJson(error));
 }
@@ -78,7 +83,8 @@ function handleErrors(app: FastifyInstance, context: AppContext): void {
   app.setNotFoundHandler((request, reply) => {
     const [path = ''] = request.url.split('?', 1);
     const methods = methodsOf('http', path);
-    if (methods.length === 0) {
+    // A path that the docs' file server does not know is under a listed prefix, and takes the method all the same.
+    if (methods.length === 0 || methods.includes(request.method)) {
       sendCoded(request, reply, new CodedError('route_not_found', 'No route has this path.'), maxBodyBytes);
       return;
     }
@@ -89,26 +95,22 @@ function handleErrors(app: FastifyInstance, context: AppContext): void {
   });
 }
 
-/** HTTP/1.1 asks for exactly one host; Node would silently keep the first of several, a proxy before us perhaps the last. */
-function checkHost(request: IncomingMessage): void {
-  let hosts = 0;
-  const { rawHeaders } = request;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = rawHeaders[i] as string;
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
-  }
-  const isOld = request.httpVersionMajor === 1 && request.httpVersionMinor === 0;
-  if (hosts === 1 || (hosts === 0 && isOld)) return;
-  throw new CodedError('malformed_request', 'The request must have exactly one host header.');
-}
+/** JSON has no charset parameter; clients that send one mean the encoding of the body. */
+const CHARSET = /;\s*charset\s*=\s*"?([^\s";]*)/i;
 
 /** Only JSON comes in, as bytes: it is read once, by core/request. */
 function takeJsonAsBytes(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body, done) => {
     const encoding = request.headers['content-encoding'];
-    if (encoding === undefined || encoding === 'identity') done(null, body);
-    else done(new CodedError('unsupported_media_type', 'Compressed bodies are not accepted.'));
+    const charset = CHARSET.exec(request.headers['content-type'] ?? '')?.[1];
+    if (encoding !== undefined && encoding !== 'identity') {
+      done(new CodedError('unsupported_media_type', 'Compressed bodies are not accepted.'));
+    } else if (charset !== undefined && charset.toLowerCase() !== 'utf-8') {
+      done(new CodedError('unsupported_media_type', 'The only charset is utf-8.'));
+    } else {
+      done(null, body);
+    }
   });
 }
 
@@ -182,7 +184,11 @@ function createFastify(context: AppContext): FastifyInstance {
   const { options, deps } = context;
   const newId = (): string => newRequestId(deps.random);
   const refusals = deps.metrics.counter('http_requests_total');
-  return fastify({
+  const refused = (coded: CodedError, requestId: string): void => {
+    refusals.inc({ route: 'none', method: 'other', status: String(coded.spec.http) });
+    deps.logger.debug({ requestId, code: coded.code }, 'malformed request refused');
+  };
+  const app = fastify({
     logger: false,
     bodyLimit: options.maxBodyBytes,
     trustProxy: options.trustedProxies.length === 0 ? false : [...options.trustedProxies],
@@ -198,21 +204,18 @@ function createFastify(context: AppContext): FastifyInstance {
       connectionsCheckingInterval: Math.max(100, Math.min(5000, options.headersTimeoutMs / 2)),
       noDelay: true,
       insecureHTTPParser: false,
-      // checkHost does it, with an answer of ours.
+      // checkForm does it, with an answer of ours.
       requireHostHeader: false,
     },
-    clientErrorHandler: (error, socket) => {
-      answerClientError(error, socket, newId, (coded, requestId) => {
-        refusals.inc({ route: 'none', method: 'other', status: String(coded.spec.http) });
-        deps.logger.debug({ requestId, code: coded.code }, 'malformed request refused');
-      });
-    },
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, newId, refused),
     frameworkErrors: (error, request, reply) => {
       // The path could not be read, so no hook has run.
       reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' });
       sendCoded(request, reply, fromFastify(error, options.maxBodyBytes), options.maxBodyBytes);
     },
   });
+  takeUnusual(app.server, newId, refused);
+  return app;
 }
 
 /** The client's id when it is safe in headers, logs and paths; else a new one. */
@@ -237,7 +240,7 @@ export async function buildApp(
   handleErrors(app, context);
   app.addHook('onRequest', (request, reply, done) => {
     try {
-      checkHost(request.raw);
+      checkForm(request.raw);
       done();
     } catch (thrown) {
       reply.header('connection', 'close');

@@ -1,12 +1,15 @@
 /**
  * The route /ws/chat: who may open a socket from where, and what a chat on it means to the fleet.
  */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import { newRequestId } from '../../../lib/ids.ts';
 import { prepareRequest } from '../../core/request/prepare.ts';
 import type { Identity } from '../../ports.ts';
 import { recordEnd } from './active.ts';
+import { rawErrorResponse } from './answers.ts';
 import type { Gate } from './gate.ts';
 import { admit, soundTraceparent, type GenerateContext } from './generate_route.ts';
 import type { HttpDoorDeps, HttpDoorOptions } from './options.ts';
@@ -113,14 +116,29 @@ function sessionHost(context: WsContext, request: FastifyRequest, closed: (sessi
   };
 }
 
+/** The handshake is answered by `ws`, past fastify: its answers get the request id, and its refusals a code, here. */
+function answerHandshakes(app: FastifyInstance): (request: FastifyRequest) => void {
+  const ids = new WeakMap<IncomingMessage, string>();
+  app.websocketServer.on('headers', (headers: string[], request: IncomingMessage) => {
+    headers.push(`x-request-id: ${ids.get(request)}`);
+  });
+  app.websocketServer.on('wsClientError', (refusal: Error, socket: Duplex, request: IncomingMessage) => {
+    const error = new CodedError('malformed_request', `The WebSocket handshake is not valid: ${refusal.message}.`);
+    socket.end(rawErrorResponse(error, ids.get(request) as string));
+  });
+  return (request) => void ids.set(request.raw, request.id);
+}
+
 export function registerWsChat(app: FastifyInstance, context: WsContext): void {
   const { chats, options } = context;
+  const remember = answerHandshakes(app);
   let strangers = 0;
   app.route({
     method: 'GET',
     url: '/ws/chat',
     schema: { hide: true },
     preValidation: (request, _reply, done) => {
+      remember(request);
       checkOrigin(request, options.corsOrigins);
       if (context.generation.isDraining()) throw new CodedError('draining', 'This scheduler is stopping.');
       if (request.identity === undefined && strangers >= MAX_STRANGERS) {

@@ -10,8 +10,8 @@ function answer(name: string): { status: number; body: string } {
 
 t.test('recorded errors get their codes', async (t) => {
   const cases: Readonly<Record<string, string>> = {
-    'error-too-long.http': 'prompt_too_long',
-    'error-too-long-stream.http': 'prompt_too_long',
+    'error-too-long.http': 'context_length_exceeded',
+    'error-too-long-stream.http': 'context_length_exceeded',
     'error-unknown-model.http': 'engine_rejected',
     'error-bad-json.http': 'engine_rejected',
     'error-wrong-type.http': 'engine_rejected',

@@ -68,6 +68,13 @@ t.test('a key that was made works, one that was revoked does not, and no file or
   t.equal((await sophia(t, home, ['key', 'revoke', key.id])).code, 0);
   t.equal((await models()).status, 401);
   t.match((await sophia(t, home, ['key', 'list'])).stdout, /revoked/);
+  const shown = await sophia(t, home, ['key', 'show', key.id]);
+  t.match(shown.stdout, /^tenant: +acme$/m);
+  t.match(shown.stdout, /^state: +revoked$/m);
+  t.match(JSON.parse((await sophia(t, home, ['key', 'show', key.id, '--json'])).stdout), { key: { id: key.id } });
+  const unknown = await sophia(t, home, ['key', 'show', 'nobody']);
+  t.equal(unknown.code, 1);
+  t.match(unknown.stderr, /No key has this id/);
   child.signal('SIGINT');
   await child.exited;
   const grep = spawnSync('grep', ['-rl', secret.slice(-20), home.root], { encoding: 'utf8' });

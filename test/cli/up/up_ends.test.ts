@@ -81,6 +81,8 @@ t.test('what cannot work ends with one clear sentence and exit code 2', async (t
     ['an unknown setting', ['--http-prot', '1'], /http-prot.*http-port/s],
     ['a value that is not allowed', ['--engine', 'gpt'], /--engine/],
     ['an address of another machine', ['--engine', 'sim', '--http-host', '192.0.2.1', ...PORTS], /192\.0\.2\.1/],
+    ['a host that does not exist', ['--engine', 'sim', '--http-host', '999.1.1.1', ...PORTS], /999\.1\.1\.1/],
+    ['a file system that makes no folders', ['--engine', 'sim', '--data-dir', '/proc/nope/d', ...PORTS], /proc\/nope/],
     [
       'a data folder that cannot be made',
       ['--engine', 'sim', '--data-dir', `${SOPHIA_MAIN}/x`, ...PORTS],
@@ -90,8 +92,9 @@ t.test('what cannot work ends with one clear sentence and exit code 2', async (t
   for (const [name, args, says] of cases) {
     const env = name.startsWith('vLLM') ? { PATH: path.dirname(process.execPath) } : {};
     const given = args.includes('--data-dir') ? args : [...args, ...data];
-    const { code, stderr } = await sophia(t, home, ['up', ...given], env);
+    const { code, stderr, stdout } = await sophia(t, home, ['up', ...given], env);
     t.equal(code, 2, name);
+    t.notMatch(stdout, /Stopping/, `${name}: nothing but the sentence`);
     t.match(stderr, says, name);
     t.notMatch(stderr, /^\s+at .*\.[jt]s:/m, `${name}: no stack`);
   }
@@ -118,6 +121,12 @@ t.test('--print-config shows each value and where it came from', async (t) => {
   t.match(stdout, /httpPort.*81.*flag --http-port/);
   t.match(stdout, /engines.*3.*SOPHIA_UP_ENGINES/);
   t.match(stdout, /engine .*default/);
+  const json = await sophia(t, home, ['up', '--print-config', '--json', '--http-port', '81']);
+  const { settings } = JSON.parse(json.stdout) as { settings: { key: string }[] };
+  t.match(
+    settings.find((setting) => setting.key === 'httpPort'),
+    { value: '81', source: 'flag --http-port' },
+  );
   for (const name of ['scheduler', 'agent']) {
     const { stdout: help } = await sophia(t, home, [name, '--help']);
     t.match(help, /--log-level/, name);

@@ -182,16 +182,27 @@ t.test('reflection gives the interface to whoever has a key', async (t) => {
   const client = clientOf(t, fixture, service, 'ServerReflection') as unknown as {
     serverReflectionInfo(metadata: Metadata): NodeJS.EventEmitter & { write(message: object): void; end(): void };
   };
-  const ask = async (metadata: Metadata) => {
+  const askFor = async <Reply>(metadata: Metadata, question: object): Promise<Reply> => {
     const call = client.serverReflectionInfo(metadata);
     const answer = once(call, 'data');
-    call.write({ listServices: '' });
-    const [message] = (await answer) as [{ listServicesResponse: { service: { name: string }[] } }];
+    call.write(question);
+    const [message] = (await answer) as [Reply];
     call.end();
+    return message;
+  };
+  const ask = async (metadata: Metadata) => {
+    type Reply = { listServicesResponse: { service: { name: string }[] } };
+    const message = await askFor<Reply>(metadata, { listServices: '' });
     return message.listServicesResponse.service.map(({ name }) => name);
   };
   t.same((await ask(bearer(CANARY_KEY))).sort(), ['admin.v1.Admin', 'inference.v1.Inference']);
   t.equal(await codeOf(ask(new Metadata())), 'UNAUTHENTICATED unauthenticated');
+  // What grpcurl builds an interface from: the file of the service and, named as its import, that of foreign types.
+  type Files = { fileDescriptorResponse: { fileDescriptorProto: Buffer[] } };
+  const files = await askFor<Files>(bearer(CANARY_KEY), { fileContainingSymbol: 'admin.v1.Admin' });
+  const [own, imported] = files.fileDescriptorResponse.fileDescriptorProto.map((file) => file.toString('latin1'));
+  t.ok(imported?.startsWith('\n\x0efleet_v1.proto'));
+  t.ok(own?.includes('\x1a\x0efleet_v1.proto'), 'the file says what it imports');
 });
 
 t.test('a message over the limit is RESOURCE_EXHAUSTED, and the server goes on', async (t) => {
@@ -215,6 +226,16 @@ t.test('bytes that are not HTTP/2 close their connection and nothing else', asyn
   (await fixture.generator.run(0)).done();
   t.equal((await reading).failure, undefined);
   t.notMatch(fixture.logLines.join(''), 'c4n4ry');
+});
+
+t.test('draining leaves a stream alone that outlives the pings of its connection', async (t) => {
+  const fixture = await openDoor(t, { drainTimeoutMs: 5000, keepaliveTimeMs: 100, keepaliveTimeoutMs: 2000 });
+  const reading = readAll(fixture.inference.generate({ body: body() }, bearer(CANARY_KEY)));
+  const run = await fixture.generator.run(0);
+  fixture.door.drain();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  run.done();
+  t.equal((await reading).failure, undefined);
 });
 
 t.test('draining finishes what runs and takes no new connection', async (t) => {

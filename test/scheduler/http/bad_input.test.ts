@@ -1,6 +1,7 @@
 /**
  * Every bad input that comes over HTTP gets its coded error in OpenAI's shape with a request id, and the server goes on.
  */
+import { connect } from 'node:net';
 import t from 'tap';
 import {
   call,
@@ -141,12 +142,36 @@ t.test('another content type is 415', async (t) => {
     'application/x-www-form-urlencoded',
     'application/jsonx',
     'application/json garbage',
+    'application/json; charset=utf-16',
+    'application/json; charset="latin1"',
   ]) {
     const answer = await call(door.port, { path: CHAT, body: PLAIN_BODY, headers: { 'content-type': type } });
     t.equal(errorOf(t, answer, 415).code, 'unsupported_media_type');
   }
   const zipped = await call(door.port, { path: CHAT, body: PLAIN_BODY, headers: { 'content-encoding': 'gzip' } });
   t.equal(errorOf(t, zipped, 415).code, 'unsupported_media_type');
+});
+
+t.test('a charset that says what JSON is anyway passes', async (t) => {
+  for (const type of ['application/json; charset=utf-8', 'Application/JSON;charset="UTF-8"', 'application/json;']) {
+    const answer = await call(door.port, { path: CHAT, body: '{}', headers: { 'content-type': type } });
+    t.equal(errorOf(t, answer, 400).code, 'missing_field', type);
+  }
+});
+
+t.test('a client that closes after its one request may send its oversized body to the end', async (t) => {
+  const head = `${POST}connection: close\r\ncontent-length: 70000\r\n\r\n`;
+  const pieces = [head, ...Array.from({ length: 7 }, () => ' '.repeat(10_000))];
+  const socket = connect(door.port, '127.0.0.1');
+  let text = '';
+  socket.on('data', (data: Buffer) => (text += data.toString()));
+  for (const piece of pieces) {
+    await new Promise<void>((resolve, reject) => socket.write(piece, (error) => (error ? reject(error) : resolve())));
+    await until(() => piece !== pieces[3] || text.includes('\r\n\r\n{'), 'the answer');
+  }
+  await until(() => text.includes('body_too_large'), 'the whole answer');
+  t.match(text, /^HTTP\/1\.1 413 /);
+  socket.destroy();
 });
 
 t.test('unknown paths, methods, trailing and doubled slashes', async (t) => {
@@ -172,6 +197,8 @@ t.test('unknown paths, methods, trailing and doubled slashes', async (t) => {
   t.equal(head.text, '');
   t.equal((await call(door.port, { path: '/v1/models', method: 'HEAD', key: null })).status, 401);
   t.equal(errorOf(t, await call(door.port, { path: '/v1/models/%zz' }), 400).code, 'malformed_request');
+  const asset = await call(door.port, { path: '/docs/static/%2e%2e%2fpackage.json' });
+  t.equal(errorOf(t, asset, 404).code, 'route_not_found');
 });
 
 t.test('no key, a wrong key and a key without the role', async (t) => {
@@ -212,6 +239,12 @@ const SMUGGLING: readonly [string, string][] = [
   ['a bare carriage return', `${POST}x-a: b\rcontent-length: 3\r\n\r\n{}`],
   ['a NUL in a header', `${POST}x-a: b\0c\r\n\r\n`],
   ['an unknown transfer coding', `${POST}transfer-encoding: chunked, cow\r\n\r\n${BODY_CHUNK}`],
+  ['a transfer coding beside chunked', `${POST}transfer-encoding: gzip, chunked\r\n\r\n${BODY_CHUNK}`],
+  ['chunks in HTTP/1.0', `${POST.replace('1.1', '1.0')}transfer-encoding: chunked\r\n\r\n${BODY_CHUNK}`],
+  ['HTTP/2.0 as text', `GET /v1/models HTTP/2.0\r\nhost: x\r\nauthorization: Bearer sk-user\r\n\r\n`],
+  ['HTTP/0.9', 'GET /health/live\r\n\r\n'],
+  ['a host that is none', `GET /v1/models HTTP/1.1\r\nhost: a b/@c\r\nauthorization: Bearer sk-user\r\n\r\n`],
+  ['an unknown expectation', `${POST}expect: 200-ok\r\ncontent-length: 2\r\n\r\n{}`],
   ['a bad chunk size', `${POST}transfer-encoding: chunked\r\n\r\nzz\r\n${STREAM_BODY}\r\n0\r\n\r\n`],
   ['a chunk longer than its size', `${POST}transfer-encoding: chunked\r\n\r\n2\r\n${STREAM_BODY}\r\n0\r\n\r\n`],
   ['two hosts', `GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: b\r\nauthorization: Bearer sk-user\r\n\r\n`],
@@ -233,6 +266,35 @@ for (const [what, bytes] of SMUGGLING) {
     t.equal(door.generator.runs.length, before, 'nothing was started');
   });
 }
+
+t.test('a host is a name, an address, either with a port, or empty', async (t) => {
+  for (const host of ['x', 'a-b.example:8080', '127.0.0.1:1', '[::1]:8080', '']) {
+    const text = await sendRaw(door.port, [`GET /health/live HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`]);
+    t.match(text, /^HTTP\/1\.1 200 /, host);
+  }
+});
+
+t.test('a client that waits for 100-continue gets it', async (t) => {
+  const text = await sendRaw(door.port, [
+    `${POST}expect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n`,
+    '{}',
+  ]);
+  t.match(text, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 400 [^]*missing_field/);
+});
+
+t.test('a proxy request is refused with a code', async (t) => {
+  const text = await sendRaw(door.port, ['CONNECT example.org:443 HTTP/1.1\r\nhost: example.org:443\r\n\r\n']);
+  t.match(text, /^HTTP\/1\.1 405 Method Not Allowed\r\n/);
+  t.match(text, /"code":"method_not_allowed"/);
+  t.match(text, /x-request-id: req_/i);
+});
+
+t.test('huge chunk extensions are 413', async (t) => {
+  const text = await sendRaw(door.port, [
+    `${POST}transfer-encoding: chunked\r\n\r\n2;a=${'b'.repeat(40_000)}\r\n{}\r\n0\r\n\r\n`,
+  ]);
+  t.match(text, /^HTTP\/1\.1 413 Payload Too Large\r\n[^]*body_too_large/);
+});
 
 t.test('huge headers are 431', async (t) => {
   const text = await sendRaw(door.port, [`GET /v1/models HTTP/1.1\r\nhost: x\r\nx-a: ${'a'.repeat(10_000)}\r\n\r\n`]);

@@ -51,6 +51,23 @@ async function withDoor(t: { teardown(fn: () => unknown): void }, options: Parti
   return door;
 }
 
+const HANDSHAKE =
+  'GET /ws/chat HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-user\r\nx-request-id: mine.1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n';
+
+t.test('the answer to a handshake carries the request id, also where it is refused', async (t) => {
+  const { port } = await withDoor(t);
+  const key = 'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n';
+  const opened = await sendRaw(port, [
+    `${HANDSHAKE}${key}sec-websocket-version: 13\r\n\r\n`,
+    Buffer.from([0x88, 0x80, 0, 0, 0, 0]),
+  ]);
+  t.match(opened, /^HTTP\/1\.1 101 [^]*\r\nx-request-id: mine\.1\r\n/);
+  for (const refused of ['sec-websocket-version: 13\r\n', `${key}sec-websocket-version: 7\r\n`]) {
+    const text = await sendRaw(port, [`${HANDSHAKE}${refused}\r\n`]);
+    t.match(text, /^HTTP\/1\.1 400 Bad Request\r\n[^]*x-request-id: mine\.1\r\n[^]*"code":"malformed_request"/);
+  }
+});
+
 t.test('a browser authenticates by subprotocol; the key does not come back', async (t) => {
   const { port } = await withDoor(t);
   const client = connect(port, BY_KEY);
