@@ -3,7 +3,7 @@
  * memory, and two things that it cannot do. It is no subreaper, so orphans are found by the mark in their environment;
  * and an engine does not die with it, so that the agent has to sweep. Started as: node main.js FOLDER.
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { bootId, processStartTicks } from '../../lib/io/processes.ts';
 import {
   decodeLaunch,
@@ -18,11 +18,31 @@ import { KeptEngine } from './kept_engine.ts';
 import { StateFile } from './kept_files.ts';
 
 const EXIT_BAD_PLAN = 2;
+/** As /proc/PID/fdinfo shows it on Linux; Node has no name for it. */
+const O_CLOEXEC = 0o2000000;
 const IGNORED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR2', 'SIGALRM'] as const;
 
 interface Host {
   readonly bootId: string;
   readonly ticks: string;
+}
+
+/** Descriptors that came along from whoever started this; Node's own are all closed on exec, which tells them apart. */
+function closeInherited(): void {
+  for (const name of readdirSync('/proc/self/fd')) {
+    const file = Number(name);
+    if (file > 2 && !isClosedOnExec(file)) closeSync(file);
+  }
+}
+
+function isClosedOnExec(file: number): boolean {
+  try {
+    const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${file}`, 'latin1'))?.[1];
+    return flags === undefined || (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0;
+  } catch {
+    // The listing's own descriptor, which is gone by now.
+    return true;
+  }
 }
 
 function readLaunch(): KeeperLaunch | undefined {
@@ -115,6 +135,7 @@ async function keep(launch: KeeperLaunch, host: Host): Promise<void> {
 
 // A stop of the agent's unit, a hang-up, an interrupt on a terminal: none of these is for a keeper.
 for (const signal of IGNORED) process.on(signal, () => undefined);
+closeInherited();
 process.umask(0o077);
 process.chdir(process.argv[2] ?? '.');
 const launch = readLaunch();

@@ -159,7 +159,8 @@ export class EngineFiles {
   }
 
   async removeLife(life: Life, plan: LaunchPlan): Promise<void> {
-    await rm(life.folder, { recursive: true, force: true });
+    // A keeper that was killed in this moment may still be writing.
+    await rm(life.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
     if (plan.address.kind === 'unix') await rm(plan.address.path, { force: true });
   }
 

@@ -83,6 +83,16 @@ export class KeeperClient {
     this.#socket.destroy();
   }
 
+  /** Lets a keeper go whose engine has ended; resolves when it has, or when it takes longer than `timeoutMs`. */
+  async dismiss(timeoutMs: number): Promise<void> {
+    this.onReport = () => undefined;
+    const gone = new Promise<void>((resolve) => (this.onClose = resolve));
+    this.send('ack');
+    const late = setTimeout(() => this.close(), timeoutMs);
+    if (!this.#closed) await gone;
+    clearTimeout(late);
+  }
+
   #onData(piece: string): void {
     const lines = (this.#pieces + piece).split('\n');
     this.#pieces = lines.pop() as string;

@@ -25,7 +25,7 @@ const KILL_ANSWER_MS = 5_000;
 const RECONNECT_TRIES = 5;
 const RECONNECT_PAUSE_MS = 100;
 const SWEEP_LIMIT_MS = 15_000;
-const CLOSE_TIMEOUT_MS = 2_000;
+export const DISMISS_TIMEOUT_MS = 2_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -167,11 +167,7 @@ export class KeptEngine implements LaunchedEngine {
     const stuck = this.#report.exit?.unkillable ?? [];
     if (stuck.length > 0)
       this.#kept.logger.error({ engine: this.#report.engine, pids: stuck }, 'processes of the engine cannot be killed');
-    const gone = new Promise<void>((resolve) => (this.#client.onClose = resolve));
-    const late = setTimeout(() => this.#client.close(), CLOSE_TIMEOUT_MS);
-    this.#client.send('ack');
-    if (!this.#client.closed) await gone;
-    clearTimeout(late);
+    await this.#client.dismiss(DISMISS_TIMEOUT_MS);
     await this.#close(exit);
   }
 

@@ -12,8 +12,8 @@ import { EngineFiles, type Life } from './engine_files.ts';
 import { connectKeeper, type GreetedKeeper } from './keeper_client.ts';
 import { type KeeperChoice, KeeperStarter, type StartingKeeper } from './keeper_start.ts';
 import {
+  DISMISS_TIMEOUT_MS,
   endedEngine,
-  GREETING_TIMEOUT_MS,
   isProven,
   KeptEngine,
   type KeptLife,
@@ -98,7 +98,9 @@ class KeeperLauncher implements EngineLauncher {
       await this.#files.makeLife(kept.life, plan, launchText);
       return await this.#start(kept);
     } catch (error) {
-      await this.#files.removeLife(kept.life, plan);
+      await this.#files.removeLife(kept.life, plan).catch((left: unknown) => {
+        this.#options.logger.warn({ engine: plan.engine, err: left }, 'the folder of a failed start cannot be removed');
+      });
       throw error;
     }
   }
@@ -119,8 +121,7 @@ class KeeperLauncher implements EngineLauncher {
     }
     const { client, greeting } = greeted;
     if (greeting.failure !== undefined) {
-      await client.ask('ack', GREETING_TIMEOUT_MS);
-      client.close();
+      await client.dismiss(DISMISS_TIMEOUT_MS);
       const why = startFailure(greeting.failure);
       throw new CodedError('engine_unreachable', `The engine program cannot be started: ${why}.`);
     }
@@ -168,8 +169,7 @@ class KeeperLauncher implements EngineLauncher {
     if (greeted === undefined) return this.#withoutKeeper(kept, withdrawn);
     if (await isProven(greeted.greeting, life, plan)) {
       if (greeted.greeting.phase !== 'failed') return new KeptEngine(kept, greeted);
-      await greeted.client.ask('ack', GREETING_TIMEOUT_MS);
-      greeted.client.close();
+      await greeted.client.dismiss(DISMISS_TIMEOUT_MS);
       await this.#files.removeLife(life, plan);
       return undefined;
     }

@@ -1,5 +1,5 @@
 /** An engine under a keeper: how it starts, how it ends, and that nothing of it is left, with real processes. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
@@ -7,7 +7,7 @@ import type { LaunchedEngine } from '../../../agent/ports.ts';
 import { isProcess, processFacts, processStartTicks } from '../../../lib/io/processes.ts';
 import { eventually, isAlive } from '../../support/child.ts';
 import { SIM_MAIN } from '../engines/sim/launch.ts';
-import { bench, KEEPERS, PATIENCE_MS, processesWith } from './support.ts';
+import { bench, KEEPERS, PATIENCE_MS, processesWith, under } from './support.ts';
 
 const openFiles = (): number => readdirSync('/proc/self/fd').length;
 
@@ -15,13 +15,21 @@ const openFiles = (): number => readdirSync('/proc/self/fd').length;
 let sleeps = 0;
 const uniqueSleep = (): string => `9${process.pid}${String((sleeps += 1)).padStart(3, '0')}`;
 
+/** The end of a script that waits for its test. */
+const UNTIL_RELEASED = 'until [ -e released ]; do sleep 0.02; done';
+
+function release(root: string): void {
+  writeFileSync(path.join(root, 'one', 'released'), '');
+}
+
 async function gone(engine: LaunchedEngine): Promise<void> {
   await eventually('the keeper is gone', () => !isAlive(engine.keeperPid), PATIENCE_MS);
 }
 
-for (const kind of KEEPERS)
-  t.test(`under the ${kind.keeper} keeper`, async (t) => {
-    t.test('the end of an engine is told with its code or signal, its time and its last lines', async (t) => {
+for (const kind of KEEPERS) {
+  t.test(
+    ...under(kind, 'the end of an engine is told with its code or signal, its time and its last lines'),
+    async (t) => {
       const { launch } = bench(t, kind);
       const cases = [
         ['echo bye; exit 0', { exitCode: 0, signal: undefined }],
@@ -41,9 +49,12 @@ for (const kind of KEEPERS)
         t.equal(engine.ended(), true);
         await gone(engine);
       }
-    });
+    },
+  );
 
-    t.test('a program that cannot run is refused with the reason, and nothing of it is left', async (t) => {
+  t.test(
+    ...under(kind, 'a program that cannot run is refused with the reason, and nothing of it is left'),
+    async (t) => {
       const { launcher, plan, root } = bench(t, kind);
       await mkdir(path.join(root, 'one'), { recursive: true });
       const plain = path.join(root, 'one', 'plain.txt');
@@ -64,160 +75,170 @@ for (const kind of KEEPERS)
         [],
       );
       await eventually('no keeper is left', async () => (await launcher.adoptable()).length === 0, PATIENCE_MS);
-    });
+    },
+  );
 
-    t.test('an engine gets exactly the words, the variables and the descriptors of its plan', async (t) => {
+  t.test(
+    ...under(kind, 'an engine gets exactly the words, the variables and the descriptors of its plan'),
+    async (t) => {
       const { launcher, plan } = bench(t, kind);
+      const run = async (command: string, args: readonly string[]): Promise<string> => {
+        const environment = { PATH: '/usr/bin:/bin', 'WITH SPACE': 'a=b\nc', EMPTY: '' };
+        const engine = await launcher.launch({ ...(await plan('', { environment })), command, args });
+        return (await engine.exited).lastLines ?? '';
+      };
       const words = ['plain', 'two words', '', '$(touch x); `id` "quoted" \'single\'', 'line\nbreak', 'ünïcode €'];
-      const script =
-        'printf "[%s]" "$@"; echo; env -0 | tr "\\0" "|"; echo; ls /proc/$$/fd | tr "\\n" " "; readlink /proc/$$/fd/0';
-      const made = await plan('', { environment: { PATH: '/usr/bin:/bin', 'WITH SPACE': 'a=b\nc', EMPTY: '' } });
-      const engine = await launcher.launch({ ...made, args: ['-c', script, 'sh', ...words] });
-      const { lastLines = '' } = await engine.exited;
-      t.match(lastLines, words.map((word) => `[${word}]`).join(''));
-      const variables = (/\n([^\n]*WITH SPACE[\s\S]*\|)\n/.exec(lastLines)?.[1] ?? '')
-        .split('|')
-        .filter((one) => one !== '');
-      const wanted = Object.entries(made.environment).map(([name, value]) => `${name}=${value}`);
-      // The shell adds these of its own accord.
-      const added = /^(PWD|OLDPWD|SHLVL|_)=/;
-      t.same(variables.filter((one) => !added.test(one)).sort(), wanted.sort());
-      t.match(lastLines, /\n0 1 2 [^\n]*\/dev\/null/, 'no other descriptor is inherited, and nothing can be read');
-    });
+      t.equal(await run('printf', ['[%s]', ...words]), words.map((word) => `[${word}]`).join(''));
+      t.match(
+        (await run('env', ['-0']))
+          .split('\0')
+          .filter((one) => !one.startsWith('SOPHIA'))
+          .sort(),
+        ['', 'EMPTY=', 'PATH=/usr/bin:/bin', 'WITH SPACE=a=b\nc'],
+      );
+      const descriptors = (await run('ls', ['-l', '/proc/self/fd'])).split('\n').filter((line) => line.includes('->'));
+      t.equal(descriptors.length, 4, 'three of its own, and the folder that ls reads');
+      t.match(descriptors[0], / 0 -> \/dev\/null$/, 'nothing can be read');
+    },
+  );
 
-    t.test('an engine leads its own session in its own folder', async (t) => {
+  t.test(...under(kind, 'an engine leads its own session in its own folder'), async (t) => {
+    const { launch, root } = bench(t, kind);
+    const engine = await launch('pwd; exec sleep 1000');
+    const facts = await processFacts(engine.pid);
+    t.match(facts, { pid: engine.pid, session: engine.pid, group: engine.pid, parent: engine.keeperPid });
+    t.not((await processFacts(engine.keeperPid))?.session, (await processFacts(process.pid))?.session);
+    engine.signal('SIGKILL');
+    t.match(await engine.exited, { signal: 'SIGKILL', lastLines: `${path.join(root, 'one')}\n` });
+  });
+
+  t.test(...under(kind, 'a grandchild in a session of its own does not outlive its engine'), async (t) => {
+    const { launch, root } = bench(t, kind);
+    const seconds = uniqueSleep();
+    const engine = await launch(`(setsid sleep ${seconds} & ) ; ${UNTIL_RELEASED}; exit 4`);
+    await eventually('the grandchild runs', async () => (await processesWith(seconds)).length === 1, PATIENCE_MS);
+    release(root);
+    t.match(await engine.exited, { exitCode: 4, orphansKilled: 1 });
+    t.same(await processesWith(seconds), []);
+  });
+
+  if (kind.isSubreaper)
+    t.test(...under(kind, 'nor does one that has cleared its environment'), async (t) => {
       const { launch, root } = bench(t, kind);
-      const engine = await launch('pwd; exec sleep 1000');
-      const facts = await processFacts(engine.pid);
-      t.match(facts, { pid: engine.pid, session: engine.pid, group: engine.pid, parent: engine.keeperPid });
-      t.not((await processFacts(engine.keeperPid))?.session, (await processFacts(process.pid))?.session);
-      engine.signal('SIGKILL');
-      t.match(await engine.exited, { signal: 'SIGKILL', lastLines: `${path.join(root, 'one')}\n` });
-    });
-
-    t.test('a grandchild in a session of its own does not outlive its engine', async (t) => {
-      const { launch } = bench(t, kind);
       const seconds = uniqueSleep();
-      const engine = await launch(`(setsid sleep ${seconds} & ) ; sleep 0.2; exit 4`);
+      const engine = await launch(`(cd /; env -i setsid sleep ${seconds} & ) ; ${UNTIL_RELEASED}; exit 4`);
       await eventually('the grandchild runs', async () => (await processesWith(seconds)).length === 1, PATIENCE_MS);
+      release(root);
       t.match(await engine.exited, { exitCode: 4, orphansKilled: 1 });
       t.same(await processesWith(seconds), []);
     });
 
-    if (kind.isSubreaper)
-      t.test('nor does one that has cleared its environment', async (t) => {
-        const { launch } = bench(t, kind);
-        const seconds = uniqueSleep();
-        const engine = await launch(`(cd /; env -i setsid sleep ${seconds} & ) ; sleep 0.2; exit 4`);
-        t.match(await engine.exited, { exitCode: 4, orphansKilled: 1 });
-        t.same(await processesWith(seconds), []);
-      });
-
-    t.test('SIGTERM goes to the first process alone, SIGKILL to the whole tree', async (t) => {
-      const { launch, root } = bench(t, kind);
-      const seconds = uniqueSleep();
-      const engine = await launch(
-        `trap 'echo asked' TERM; setsid sleep ${seconds} & echo up; while :; do sleep 0.05; done`,
-      );
-      await eventually('the child runs', async () => (await processesWith(seconds)).length === 1, PATIENCE_MS);
-      const members = await engine.processes();
-      t.ok(members.includes(engine.pid), 'the first process is listed');
-      t.ok(members.includes((await processesWith(seconds))[0] ?? -1), 'and so is one in another session');
-      t.notOk(members.includes(engine.keeperPid), 'the keeper is not');
-      engine.signal('SIGTERM');
-      await eventually(
-        'the first process was asked',
-        () => readFileSync(path.join(root, 'one', 'output.log'), 'utf8').includes('asked'),
-        PATIENCE_MS,
-      );
-      t.equal((await processesWith(seconds)).length, 1, 'the child was not');
-      engine.signal('SIGKILL');
-      t.match(await engine.exited, { signal: 'SIGKILL', lastLines: /up\nasked\n/ });
-      t.same(await processesWith(seconds), []);
-    });
-
-    t.test('a killed API server of the simulated engine leaves no process', async (t) => {
-      const { launcher, plan, root } = bench(t, kind);
-      const made = await plan('', { address: { kind: 'unix', path: path.join(root, 'one', 'api.sock') } });
-      const uds = path.join(root, 'one', 'api.sock');
-      const engine = await launcher.launch({
-        ...made,
-        command: process.execPath,
-        args: [SIM_MAIN, '--uds', uds, '--served-model-name', 'sim', '--sim-orphan-ttl-s', '60'],
-      });
-      const output = (): string => readFileSync(made.outputFile, 'utf8');
-      await eventually('it serves', () => output().includes('Application startup complete.'), PATIENCE_MS);
-      const tree = await engine.processes();
-      t.ok(tree.length >= 2, 'it has helpers');
-      process.kill(engine.pid, 'SIGKILL');
-      const exit = await engine.exited;
-      t.match(exit, { signal: 'SIGKILL' });
-      t.ok((exit.orphansKilled ?? 0) >= 1, 'its helpers were killed');
-      for (const pid of tree) t.notOk(isAlive(pid), `${pid} is gone`);
-    });
-
-    t.test('a keeper that is killed takes its engine along, and the end is told as unseen', async (t) => {
-      const { launch, root } = bench(t, kind);
-      const seconds = uniqueSleep();
-      const engine = await launch(`(setsid sleep ${seconds} & ) ; exec sleep ${seconds}`);
-      await eventually('both run', async () => (await processesWith(seconds)).length === 2, PATIENCE_MS);
-      process.kill(engine.keeperPid, 'SIGKILL');
-      t.match(await engine.died, { unseen: true });
-      t.match(await engine.exited, { unseen: true, atMs: Number });
-      t.equal(engine.ended(), true);
-      t.same(await processesWith(seconds), []);
-      t.same(
-        readdirSync(path.join(root, 'one')).filter((name) => name.startsWith('life-')),
-        [],
-      );
-    });
-
-    t.test('a keeper that hangs when its engine is to be killed is killed with it', async (t) => {
-      const { launch } = bench(t, kind);
-      const seconds = uniqueSleep();
-      const engine = await launch(`setsid sleep ${seconds} & exec sleep ${seconds}`);
-      process.kill(engine.keeperPid, 'SIGSTOP');
-      engine.signal('SIGKILL');
-      t.match(await engine.exited, { unseen: true });
-      t.same(await processesWith(seconds), []);
-      t.notOk(await processStartTicks(engine.keeperPid), 'the keeper is gone');
-    });
-
-    t.test('a keeper heeds no request to end that is meant for an agent', async (t) => {
-      const { launch } = bench(t, kind);
-      const engine = await launch('exec sleep 1000');
-      const ticks = (await processStartTicks(engine.keeperPid)) as string;
-      for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGPIPE'] as const)
-        process.kill(engine.keeperPid, signal);
-      t.ok((await engine.processes()).includes(engine.pid), 'it still answers');
-      t.ok(await isProcess(engine.keeperPid, ticks));
-      engine.signal('SIGTERM');
-      t.match(await engine.exited, { signal: 'SIGTERM' });
-    });
-
-    t.test('a folder whose path is longer than that of a socket may be is no hindrance', async (t) => {
-      const { launch, root, another } = bench(t, kind, { depth: 12 });
-      t.ok(root.length > 140);
-      const engine = await launch('exec sleep 1000');
-      const [adopted] = await another().adoptable();
-      t.equal(adopted?.launched.pid, engine.pid);
-      adopted?.launched.signal('SIGKILL');
-      t.match(await engine.exited, { signal: 'SIGKILL' });
-    });
-
-    t.test(`${kind.launches} launches leak neither a descriptor nor a process`, async (t) => {
-      const { launch, root } = bench(t, kind);
-      await (await launch('exit 1')).exited;
-      const before = openFiles();
-      const keepers = new Set<number>();
-      for (let round = 0; round < kind.launches; round++) {
-        const engine = await launch(round % 2 === 0 ? 'exit 1' : 'exec sleep 1000');
-        keepers.add(engine.keeperPid);
-        if (round % 2 === 1) engine.signal('SIGKILL');
-        await engine.exited;
-      }
-      await eventually('all descriptors are closed', () => openFiles() <= before, PATIENCE_MS);
-      for (const pid of keepers) t.notOk(await processStartTicks(pid), `keeper ${pid} is gone`);
-      t.same(readdirSync(path.join(root, 'one')).sort(), ['incarnation', 'output.log']);
-    });
+  t.test(...under(kind, 'SIGTERM goes to the first process alone, SIGKILL to the whole tree'), async (t) => {
+    const { launch, root } = bench(t, kind);
+    const seconds = uniqueSleep();
+    const engine = await launch(
+      `trap 'echo asked' TERM; setsid sleep ${seconds} & echo up; while :; do sleep 0.05; done`,
+    );
+    await eventually('the child runs', async () => (await processesWith(seconds)).length === 1, PATIENCE_MS);
+    const members = await engine.processes();
+    t.ok(members.includes(engine.pid), 'the first process is listed');
+    t.ok(members.includes((await processesWith(seconds))[0] ?? -1), 'and so is one in another session');
+    t.notOk(members.includes(engine.keeperPid), 'the keeper is not');
+    engine.signal('SIGTERM');
+    await eventually(
+      'the first process was asked',
+      () => readFileSync(path.join(root, 'one', 'output.log'), 'utf8').includes('asked'),
+      PATIENCE_MS,
+    );
+    t.equal((await processesWith(seconds)).length, 1, 'the child was not');
+    engine.signal('SIGKILL');
+    t.match(await engine.exited, { signal: 'SIGKILL', lastLines: /up\nasked\n/ });
+    t.same(await processesWith(seconds), []);
   });
+
+  t.test(...under(kind, 'a killed API server of the simulated engine leaves no process'), async (t) => {
+    const { launcher, plan, root } = bench(t, kind);
+    const made = await plan('', { address: { kind: 'unix', path: path.join(root, 'one', 'api.sock') } });
+    const uds = path.join(root, 'one', 'api.sock');
+    const engine = await launcher.launch({
+      ...made,
+      command: process.execPath,
+      args: [SIM_MAIN, '--uds', uds, '--served-model-name', 'sim', '--sim-orphan-ttl-s', '60'],
+    });
+    const output = (): boolean =>
+      existsSync(made.outputFile) && readFileSync(made.outputFile, 'utf8').includes('Application startup complete.');
+    await eventually('it serves', output, PATIENCE_MS);
+    const tree = await engine.processes();
+    t.ok(tree.length >= 2, 'it has helpers');
+    process.kill(engine.pid, 'SIGKILL');
+    const exit = await engine.exited;
+    t.match(exit, { signal: 'SIGKILL' });
+    t.ok((exit.orphansKilled ?? 0) >= 1, 'its helpers were killed');
+    for (const pid of tree) t.notOk(await processStartTicks(pid), `${pid} is gone`);
+  });
+
+  t.test(...under(kind, 'a keeper that is killed takes its engine along, and the end is told as unseen'), async (t) => {
+    const { launch, root } = bench(t, kind);
+    const seconds = uniqueSleep();
+    const engine = await launch(`(setsid sleep ${seconds} & ) ; exec sleep ${seconds}`);
+    await eventually('both run', async () => (await processesWith(seconds)).length === 2, PATIENCE_MS);
+    process.kill(engine.keeperPid, 'SIGKILL');
+    t.match(await engine.died, { unseen: true });
+    t.match(await engine.exited, { unseen: true, atMs: Number });
+    t.equal(engine.ended(), true);
+    t.same(await processesWith(seconds), []);
+    t.same(
+      readdirSync(path.join(root, 'one')).filter((name) => name.startsWith('life-')),
+      [],
+    );
+  });
+
+  t.test(...under(kind, 'a keeper that hangs when its engine is to be killed is killed with it'), async (t) => {
+    const { launch } = bench(t, kind);
+    const seconds = uniqueSleep();
+    const engine = await launch(`setsid sleep ${seconds} & exec sleep ${seconds}`);
+    process.kill(engine.keeperPid, 'SIGSTOP');
+    engine.signal('SIGKILL');
+    t.match(await engine.exited, { unseen: true });
+    t.same(await processesWith(seconds), []);
+    t.notOk(await processStartTicks(engine.keeperPid), 'the keeper is gone');
+  });
+
+  t.test(...under(kind, 'a keeper heeds no request to end that is meant for an agent'), async (t) => {
+    const { launch } = bench(t, kind);
+    const engine = await launch('exec sleep 1000');
+    const ticks = (await processStartTicks(engine.keeperPid)) as string;
+    for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGPIPE'] as const)
+      process.kill(engine.keeperPid, signal);
+    t.ok((await engine.processes()).includes(engine.pid), 'it still answers');
+    t.ok(await isProcess(engine.keeperPid, ticks));
+    engine.signal('SIGTERM');
+    t.match(await engine.exited, { signal: 'SIGTERM' });
+  });
+
+  t.test(...under(kind, 'a folder whose path is longer than that of a socket may be is no hindrance'), async (t) => {
+    const { launch, root, another } = bench(t, kind, { depth: 12 });
+    t.ok(root.length > 140);
+    const engine = await launch('exec sleep 1000');
+    const [adopted] = await another().adoptable();
+    t.equal(adopted?.launched.pid, engine.pid);
+    adopted?.launched.signal('SIGKILL');
+    t.match(await engine.exited, { signal: 'SIGKILL' });
+  });
+
+  t.test(...under(kind, `${kind.launches} launches leak neither a descriptor nor a process`), async (t) => {
+    const { launch, root } = bench(t, kind);
+    await (await launch('exit 1')).exited;
+    const before = openFiles();
+    const keepers = new Set<number>();
+    for (let round = 0; round < kind.launches; round++) {
+      const engine = await launch(round % 2 === 0 ? 'exit 1' : 'exec sleep 1000');
+      keepers.add(engine.keeperPid);
+      if (round % 2 === 1) engine.signal('SIGKILL');
+      await engine.exited;
+    }
+    await eventually('all descriptors are closed', () => openFiles() <= before, PATIENCE_MS);
+    for (const pid of keepers) t.notOk(await processStartTicks(pid), `keeper ${pid} is gone`);
+    t.same(readdirSync(path.join(root, 'one')).sort(), ['incarnation', 'output.log']);
+  });
+}

@@ -9,7 +9,6 @@ import { createLauncher, type LauncherOptions } from '../../../agent/adapters/la
 import { LIFE_VARIABLE } from '../../../agent/core/launch_plan.ts';
 import type { EngineLauncher, LaunchedEngine, LaunchPlan } from '../../../agent/ports.ts';
 import { createLogger, type Logger } from '../../../lib/io/logger.ts';
-import { sweepTree } from '../../../lib/io/process_tree.ts';
 import { livingProcesses, signalProcess } from '../../../lib/io/processes.ts';
 
 /** Both kinds of keeper pass the same tests; what only one can do is said here. */
@@ -19,6 +18,12 @@ export const KEEPERS = [
 ] as const;
 
 export type KeeperUnderTest = (typeof KEEPERS)[number];
+
+/** How a file's tests are named and bounded: each kind gets them all, with time for a busy host. */
+export const under = (kind: KeeperUnderTest, what: string): [string, { timeout: number }] => [
+  `${what} (${kind.keeper} keeper)`,
+  { timeout: 120_000 },
+];
 
 export const silent: Logger = createLogger({ name: 'test', level: 'silent', format: 'json' });
 
@@ -64,23 +69,28 @@ export function planOf(root: string, incarnation: number, script: string, more: 
 }
 
 /** Ends every keeper below the folder and all that their engines left. */
-async function cleanUp(root: string, lives: ReadonlySet<string>): Promise<void> {
-  for (const { pid } of await livingProcesses()) {
-    if (pid !== process.pid && commandOf(pid).some((word) => word.startsWith(`${root}/`)))
-      signalProcess(pid, 'SIGKILL');
+async function cleanUp(top: string): Promise<void> {
+  const isOurs = (pid: number): boolean =>
+    commandOf(pid).some((word) => word.startsWith(`${top}/`)) ||
+    wordsOf(pid, 'environ').some((word) => word.startsWith(`${LIFE_VARIABLE}=${top}/`));
+  for (let left = true; left; ) {
+    const ours = (await livingProcesses()).filter(({ pid }) => pid !== process.pid && isOurs(pid));
+    for (const { pid } of ours) signalProcess(pid, 'SIGKILL');
+    left = ours.length > 0;
   }
-  for (const mark of lives) await sweepTree({ variable: LIFE_VARIABLE, mark, roots: [], known: [] }, 5_000);
-  await rm(root, { recursive: true, force: true });
+  await rm(top, { recursive: true, force: true });
 }
 
-export function commandOf(pid: number): string[] {
+function wordsOf(pid: number, file: 'cmdline' | 'environ'): string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0');
   } catch {
     // Gone, which is an answer.
     return [];
   }
 }
+
+export const commandOf = (pid: number): string[] => wordsOf(pid, 'cmdline');
 
 export function bench(
   owner: Owner,
@@ -90,15 +100,12 @@ export function bench(
   const top = mkdtempSync(path.join(more.under ?? tmpdir(), 'launch-'));
   const root = path.join(top, ...Array.from({ length: more.depth ?? 0 }, () => 'deeper-down'));
   mkdirSync(root, { recursive: true });
-  const marks = new Set<string>();
-  owner.teardown(() => cleanUp(top, marks));
+  owner.teardown(() => cleanUp(top));
   const make = (): EngineLauncher => createLauncher({ enginesFolder: root, logger: silent, keeper, ...more });
   const launcher = make();
   const plan = async (script: string, parts: Partial<LaunchPlan> = {}): Promise<LaunchPlan> => {
     const incarnation = parts.incarnation ?? (await launcher.nextIncarnation(parts.engine ?? 'one'));
-    const made = planOf(root, incarnation, script, parts);
-    marks.add(made.environment[LIFE_VARIABLE] as string);
-    return made;
+    return planOf(root, incarnation, script, parts);
   };
   return {
     root,
