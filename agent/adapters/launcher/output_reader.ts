@@ -59,9 +59,9 @@ export class OutputReader {
    * end, so that a very large one asks where the end is.
    */
   async read(file: string, fromByte: number, maxBytes: number): Promise<OutputPiece> {
-    // The older one first: a rotation in between shows a file twice instead of never.
-    const older = await openPart(`${file}.1`);
+    // The newer one first: a rotation in between then shows one file under both names, and none is missed.
     const newer = await openPart(file);
+    const older = await openPart(`${file}.1`);
     try {
       const twice = older !== undefined && older.id === newer?.id;
       const parts = lay(twice ? undefined : older, newer, this.#known.get(file) ?? []);
