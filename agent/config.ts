@@ -75,6 +75,16 @@ export const settings = defineSettings('agent', {
     default: 'vllm',
     doc: 'The vLLM program, looked up on PATH when it has no slash.',
   },
+  keeperUnits: {
+    schema: oneOf(['auto', 'never']),
+    default: 'auto',
+    doc: 'Whether each engine gets a systemd unit of its own in sophia-engines.slice; auto: where systemd runs the host and lets the agent.',
+  },
+  engineOutputMaxBytes: {
+    schema: byteSize({ min: 65_536 }),
+    default: 64 * 1024 * 1024,
+    doc: 'Size at which an output file of an engine is rotated; one older file is kept.',
+  },
   startTimeoutMs: {
     schema: durationMs({ min: 100 }),
     default: 900_000,

@@ -21,7 +21,7 @@ import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
 import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
-import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { EngineLauncher, GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
@@ -60,10 +60,15 @@ function createLoop(
   links: SchedulerLinks,
   gpus: GpuReader,
   onRestart: (engine: string, reason: string) => void,
-): { readonly loop: RunLoop; readonly launcher: ReturnType<typeof createLauncher> } {
+): { readonly loop: RunLoop; readonly launcher: EngineLauncher } {
   const { config, logger, dataFolder } = parts;
   const { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts } = config;
-  const launcher = createLauncher(path.join(dataFolder, 'engines'), logger);
+  const launcher = createLauncher({
+    enginesFolder: path.join(dataFolder, 'engines'),
+    logger,
+    keeperUnits: config.keeperUnits,
+    outputMaxBytes: config.engineOutputMaxBytes,
+  });
   const shortSocketFolder = path.join(os.tmpdir(), `sophia-${hashText(dataFolder)}`);
   const loop = new RunLoop({
     clock: systemClock,
@@ -170,10 +175,11 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['hos
   };
 }
 
-async function stopLeftovers(launcher: ReturnType<typeof createLauncher>, logger: Logger): Promise<void> {
-  for (const leftover of await launcher.leftovers()) {
-    logger.warn({ engine: leftover.engine, pid: leftover.pid }, 'stopping an engine that an earlier agent left');
-    await leftover.stop();
+async function stopLeftovers(launcher: EngineLauncher, logger: Logger): Promise<void> {
+  for (const { engine, launched } of await launcher.adoptable()) {
+    if (!launched.ended()) logger.warn({ engine, pid: launched.pid }, 'stopping an engine that an earlier agent left');
+    launched.signal('SIGKILL');
+    await launched.exited;
   }
 }
 

@@ -261,6 +261,14 @@ export const ERRORS = {
     next: 'Nothing: the newer scheduler is in charge.',
   },
   invalid_spec: invalid('An engine specification is not acceptable.', 'Correct the field that `param` names.'),
+  storage_failed: {
+    http: 500,
+    grpc: 'FAILED_PRECONDITION',
+    type: 'server_error',
+    retry: true,
+    when: 'An agent cannot write its data folder: the disk is full, read-only or broken.',
+    next: 'Make room on the disk of `dataDir` or make the folder writable; running engines are not touched.',
+  },
   // This process.
   invalid_config: {
     http: 500,

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { groupMembers } from '../../agent/adapters/launcher/processes.ts';
+import { groupMembers } from '../../lib/io/processes.ts';
 import type { EngineSpec } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import { FakeScheduler, makeCertificates, removeFolder, until } from '../support/fake_scheduler.ts';
 import { startAgent } from './support/agent_process.ts';

@@ -12,7 +12,7 @@ import {
   until,
 } from '../support/fake_scheduler.ts';
 import { startAgent } from './support/agent_process.ts';
-import { groupMembers } from '../../agent/adapters/launcher/processes.ts';
+import { groupMembers } from '../../lib/io/processes.ts';
 
 const certificates = await makeCertificates('node-a');
 const scheduler = await new FakeScheduler({ certificates }).start();

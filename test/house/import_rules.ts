@@ -43,6 +43,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   config: { own: ['core'], any: ['lib', 'lib/io', 'zod', 'node:os', 'node:path'] },
   engines: APART,
   sensor: APART,
+  // It speaks the protocol of the core with the agent, and is a process of its own.
+  keeper: { ...APART, own: ['core'] },
   native: APART,
   tool: TOOLS,
   generate: { own: ['*', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'config', 'core'] },
@@ -51,8 +53,8 @@ const RULES: Readonly<Record<string, Rule>> = {
 
 const AREAS_WITH_LAYERS = new Set(['agent', 'scheduler']);
 const ROOT_FILES = new Set(['main', 'wire', 'config', 'ports', 'run_loop']);
-const FOLDERS = new Set(['core', 'adapters', 'workers', 'engines', 'sensor', 'wire', 'run_loop']);
-const FEATURE_LAYERS = new Set(['adapters', 'workers', 'engines', 'sensor']);
+const FOLDERS = new Set(['core', 'adapters', 'workers', 'engines', 'sensor', 'keeper', 'wire', 'run_loop']);
+const FEATURE_LAYERS = new Set(['adapters', 'workers', 'engines', 'sensor', 'keeper']);
 const TOOL_AREAS = new Set(['cli', 'console', 'bench']);
 
 /** The layer of a file of ours, or undefined when the table does not know it. */
@@ -70,7 +72,7 @@ export function layerOf(path: string): Target | undefined {
   if (second.endsWith('.ts')) return ROOT_FILES.has(name) ? target(name) : undefined;
   if (!FOLDERS.has(second)) return undefined;
   // A file right in adapters/ is a feature of its own; the files of workers/ are one program.
-  const isProgram = second === 'workers' || second === 'sensor';
+  const isProgram = second === 'workers' || second === 'sensor' || second === 'keeper';
   const isFeature = FEATURE_LAYERS.has(second);
   if (!isFeature) return target(second);
   const feature = isProgram ? second : `${second}/${third.replace(/\.ts$/, '')}`;
