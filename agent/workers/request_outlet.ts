@@ -172,7 +172,7 @@ export class RequestOutlet {
   }
 
   #keep(outbox: Outbox, payload: Uint8Array, ids: readonly number[], live: boolean): void {
-    if (live && this.#full()) {
+    if (live && (this.#full() || this.#index + ids.length > this.#budget.maxIds)) {
       this.#drop();
       return;
     }
