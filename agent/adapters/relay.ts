@@ -92,7 +92,7 @@ export function sumReports(
 ): RelayStats {
   const openByEngine: Record<string, number> = {};
   const figures = new Map<string, { incarnation: number; sum: ProgressFigures }>();
-  const sum: Mutable<Pick<RelayStats, 'lanes' | (typeof TOTALS)[number]>> = { ...IDLE };
+  const sum = { lanes: 0, tokensTotal: 0, messagesTotal: 0, bytesTotal: 0, stallsTotal: 0 };
   const counters: Mutable<RelayCounters> = { ...IDLE.counters, ...crashes };
   let loopLagP99Ms: number | undefined;
   let gcPauseMaxMs: number | undefined;
