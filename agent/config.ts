@@ -40,10 +40,35 @@ export const settings = defineSettings('agent', {
     default: defaultRelayWorkers(),
     doc: 'Threads that relay tokens; each opens one lane to each scheduler.',
   },
+  relayHeapMb: {
+    schema: integer({ min: 64, max: 65_536 }),
+    default: 1024,
+    doc: 'Heap limit of a relay thread in MiB; one that exceeds it is ended and started again.',
+  },
   laneHoldMs: {
     schema: durationMs({ max: 1000 }),
-    default: 2,
-    doc: 'Longest time for which a token after the first waits so that others leave with it; 0 turns it off.',
+    default: 40,
+    doc: 'Longest time for which a token after the first waits so that others leave with it, on a busy thread; 0 turns it off.',
+  },
+  laneGraceMs: {
+    schema: durationMs({ max: 600_000 }),
+    default: 10_000,
+    doc: 'Time for which a request runs on when its lane is lost, so that a scheduler may come back for it; 0: none.',
+  },
+  maxRetainedBytes: {
+    schema: byteSize({ min: 0 }),
+    default: 64 * 1024 * 1024,
+    doc: 'Most memory of a relay thread for what a scheduler may come back for.',
+  },
+  maxJournalTokens: {
+    schema: integer({ max: 100_000_000 }),
+    default: 131_072,
+    doc: 'Most token ids kept of one request; with more, no scheduler can come back for it.',
+  },
+  batchEmbeddings: {
+    schema: flag(),
+    default: true,
+    doc: 'Put small embedding calls that arrive at once into one call of the engine.',
   },
   maxRequests: {
     schema: integer({ min: 1, max: 1_000_000 }),

@@ -231,13 +231,18 @@ export interface EngineProgress {
   readonly incarnation: number;
   /** Requests held open now. */
   readonly open: number;
+  /** Of these, the ones whose answer is no stream: nothing is seen of them until their end, so they show no progress. */
+  readonly plain?: number;
   /** Of these, the ones that wait for their first token. */
   readonly waitingFirst: number;
   /** Since when the oldest of those waits. */
   readonly oldestWaitingSinceMs?: number;
   /** Bytes of the request bodies that wait for their first token: the measure of the prefill ahead. */
   readonly waitingBytes: number;
-  /** When the engine last sent a token of any request, or when the first of the open requests arrived if that is later. */
+  /**
+   * When the engine last sent a token of any request, or when the first of the open requests arrived if that is later.
+   * Absent while no stream is open: then the relay does not know.
+   */
   readonly lastProgressAtMs?: number;
   /** Whether a request is held back because its client does not read: then silence is not the engine's. */
   readonly stalled: number;
@@ -245,6 +250,27 @@ export interface EngineProgress {
   readonly interTokenP50Ms?: number;
   /** Faults since the start of this life: unasked aborts, error chunks inside a 200, streams cut before their end. */
   readonly faults: number;
+}
+
+/** What happened to requests beside their ordinary way, counted since the agent's start. */
+export interface RelayCounters {
+  /** Requests that run on without a lane now. */
+  readonly detached: number;
+  /** Requests that lost their lane and ran on. */
+  readonly detachedTotal: number;
+  /** Of these, the ones that a scheduler came back for. */
+  readonly reattachedTotal: number;
+  /** Of these, the ones that nobody came back for in time: the engine's work was aborted. */
+  readonly expiredTotal: number;
+  /** Requests that outgrew what is kept for a scheduler to come back to. */
+  readonly unattachableTotal: number;
+  /** Requests sent to their engine a second time because a reused connection was closed under them. */
+  readonly resentTotal: number;
+  /** Embedding calls that shared a call of the engine with others. */
+  readonly batchedTotal: number;
+  readonly threadCrashesTotal: number;
+  /** Requests that were open on a thread as it crashed; their schedulers saw the lane cut. */
+  readonly lostWithThreadTotal: number;
 }
 
 export interface RelayStats {
@@ -259,6 +285,7 @@ export interface RelayStats {
   readonly messagesTotal: number;
   readonly bytesTotal: number;
   readonly stallsTotal: number;
+  readonly counters?: RelayCounters;
 }
 
 /** The relay threads as a whole. */

@@ -120,6 +120,10 @@ function createRelayOf(parts: Parts): Relay {
       engineConnectTimeoutMs: config.engineConnectTimeoutMs,
       engineIdleSocketMs: config.engineIdleSocketMs,
       laneHoldMs: config.laneHoldMs,
+      laneGraceMs: config.laneGraceMs,
+      maxRetainedBytes: config.maxRetainedBytes,
+      maxJournalTokens: config.maxJournalTokens,
+      batchEmbeddings: config.batchEmbeddings,
       maxEventBytes: config.maxEventBytes,
       maxMessageBytes: config.maxMessageBytes,
       maxRequests: config.maxRequests,
@@ -129,6 +133,7 @@ function createRelayOf(parts: Parts): Relay {
     },
     logger,
     restartDelayMs: RELAY_RESTART_DELAY_MS,
+    heapMb: config.relayHeapMb,
   });
 }
 

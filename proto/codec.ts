@@ -13,7 +13,7 @@
  *     16    4 incarnation   life of the engine that the frame speaks of
  *     20    4 credit        bytes granted (SUBMIT, CREDIT)
  *     24    4 tokens        number of token ids, 4 bytes each, at the head of the payload
- *     28    4 aux           HTTP status (HEAD, FAILED), 0 elsewhere
+ *     28    4 aux           HTTP status (HEAD, FAILED), bytes had (ATTACH), 0 elsewhere
  *
  * The scheduler sends SUBMIT, CREDIT, CANCEL, ATTACH. The agent sends HELLO once, then for each stream HEAD when the
  * engine has answered 200, TOKENS (or BODY, where the answer is not a stream), and last DONE or FAILED; after CANCEL it
@@ -30,7 +30,13 @@ export const FRAME = {
   CREDIT: 2,
   /** Scheduler: stop; the engine's work is aborted. */
   CANCEL: 3,
-  /** Scheduler: continue a request that ran on a lost lane, from token `index`. Payload: the request id. */
+  /**
+   * Scheduler: continue a request that ran on a lost lane, from token `index`. Payload: the request id. `stream` is a new
+   * number of this lane, `credit` what may come, `attempt` at least that of the request; the lane must be one of the
+   * worker that runs it (LaneHello). `aux`: how many bytes of TOKENS and BODY the scheduler has had of the answer, which
+   * says the place exactly where frames without a token stand; 0: not known, then these are sent again. An answer that is
+   * no stream comes again from its first byte, whatever is said. The agent sends HEAD again, and goes on; or FAILED.
+   */
   ATTACH: 4,
   /** Agent: first frame of a lane. Payload: JSON LaneHello. */
   HELLO: 16,
@@ -49,6 +55,8 @@ export const FRAME = {
 export const FLAG = {
   /** The last BODY frame. */
   LAST: 1,
+  /** ATTACH: the ids of the tokens before `index` are wanted too; they come first, in a TOKENS frame at 0 without bytes. */
+  WITH_IDS: 2,
 } as const;
 
 export interface LaneHello {

@@ -11,6 +11,7 @@ import { createCa, issueCertificate, type PemPair, writePair } from '../../lib/i
 import {
   decodeJson,
   encodeSubmit,
+  FLAG,
   FRAME,
   FrameBatch,
   type LaneDone,
@@ -76,6 +77,17 @@ export interface SubmitOptions {
   /** Gives credit back as it is used; true when absent. */
   readonly autoCredit?: boolean;
   readonly resumeIds?: readonly number[];
+  readonly attempt?: number;
+}
+
+export interface AttachOptions {
+  readonly index?: number;
+  readonly hadBytes?: number;
+  readonly attempt?: number;
+  readonly incarnation?: number;
+  readonly credit?: number;
+  readonly withIds?: boolean;
+  readonly autoCredit?: boolean;
 }
 
 interface Pending {
@@ -174,7 +186,13 @@ export class FakeLane {
     };
     const batch = new FrameBatch();
     batch.append(
-      { kind: FRAME.SUBMIT, stream, credit: options.credit ?? 64 * 1024, incarnation: options.incarnation ?? 0 },
+      {
+        kind: FRAME.SUBMIT,
+        stream,
+        credit: options.credit ?? 64 * 1024,
+        incarnation: options.incarnation ?? 0,
+        attempt: options.attempt ?? 0,
+      },
       encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))),
       options.resumeIds ?? [],
     );
@@ -198,8 +216,28 @@ export class FakeLane {
     this.send(FRAME.CANCEL, answer.stream);
   }
 
+  /** Comes back for a request by its id; the answer holds what this lane gets of it. */
+  attach(requestId: string, place: AttachOptions = {}): Answer {
+    const stream = this.#nextStream++;
+    const answer = this.expect(stream, place.autoCredit ?? true);
+    const batch = new FrameBatch();
+    const header = {
+      kind: FRAME.ATTACH,
+      stream,
+      index: place.index ?? 0,
+      aux: place.hadBytes ?? 0,
+      attempt: place.attempt ?? 0,
+      incarnation: place.incarnation ?? 0,
+      credit: place.credit ?? 64 * 1024,
+      flags: place.withIds === true ? FLAG.WITH_IDS : 0,
+    };
+    batch.append(header, Buffer.from(requestId));
+    this.#call.write(batch.take());
+    return answer;
+  }
+
   /** Registers an answer for a stream number that was never submitted, for ATTACH. */
-  expect(stream: number): Answer {
+  expect(stream: number, autoCredit = false): Answer {
     let finish: () => void = () => undefined;
     const answer: Answer = {
       stream,
@@ -213,7 +251,7 @@ export class FakeLane {
         finish = () => resolve(answer);
       }),
     };
-    this.#pending.set(stream, { answer, finish, autoCredit: false });
+    this.#pending.set(stream, { answer, finish, autoCredit });
     return answer;
   }
 
