@@ -63,7 +63,7 @@ class FileJournal implements EngineJournal {
     const book = this.#bookOf(entry.engine ?? '');
     book.entries = remember(book.entries, entry, this.#limits);
     book.unwritten = remember(book.unwritten, entry, this.#limits);
-    this.#schedule(book);
+    void this.#schedule(book);
   }
 
   async read(engine: string): Promise<readonly JournalEntry[]> {
@@ -132,7 +132,10 @@ class FileJournal implements EngineJournal {
       await writeFile(file, sound, { mode: 0o600 });
       book.fileBytes = Buffer.byteLength(sound);
       const { engine } = book;
-      this.#options.logger.warn({ engine, badLines: parsed.badLines }, 'a damaged journal was put aside (journal.ndjson.corrupt)');
+      this.#options.logger.warn(
+        { engine, badLines: parsed.badLines },
+        'a damaged journal was put aside (journal.ndjson.corrupt)',
+      );
     } else if (parsed.isTorn) {
       // A write that a crash cut: the line is closed so that the next one stands alone, and is dropped when read.
       const sound = text.slice(0, text.lastIndexOf('\n') + 1);

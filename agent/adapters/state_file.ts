@@ -80,7 +80,10 @@ class StateFile implements StateStore {
       await rename(file, `${file}.corrupt`).catch((cause: unknown) =>
         logger.warn({ file, err: cause }, 'a damaged state file could not be put aside'),
       );
-      logger.warn({ file, err: error }, 'state_degraded: a damaged state file was put aside; the agent begins without memory');
+      logger.warn(
+        { file, err: error },
+        'state_degraded: a damaged state file was put aside; the agent begins without memory',
+      );
       return EMPTY_STATE;
     }
   }

@@ -62,7 +62,7 @@ const ROWS = [
       /error: the following arguments are required/,
       /error: ambiguous option/,
       /unrecognized argument[s:]/i,
-      /Unknown option '--?\S+'/,
+      /^sophia-sim: error: /m,
       /^(?:.*error: )?argument --\S+: /m,
       /^(?:.*: )?Argument --\S+ (?:is|needs)/m,
       /Setting \S+: .*(?:allowed|unknown)/,
@@ -116,7 +116,13 @@ const ROWS = [
   {
     cause: 'port_taken',
     retry: 'other_address',
-    patterns: [/Address already in use/i, /\bEADDRINUSE\b/, /Errno 98\b/, /the address is in use/, /Port \d+ is already in use/i],
+    patterns: [
+      /Address already in use/i,
+      /\bEADDRINUSE\b/,
+      /Errno 98\b/,
+      /the address is in use/,
+      /Port \d+ is already in use/i,
+    ],
     sentence: 'Its address is taken by another program.',
     advice: 'Choose another port, or leave the address out so that the agent chooses one.',
   },
@@ -136,8 +142,7 @@ const ROWS = [
       /Unrecognized model in /,
       /model type `?\S+`? but Transformers does not recognize this architecture/,
       /(?:invalid|bad) magic|not a GGUF|gguf.*(?:corrupt|invalid|unsupported)/i,
-      /model file .*(?:does not exist|cannot be read)/i,
-      /missing_model/,
+      /The weights at .* cannot be loaded/,
       /Can't load (?:tokenizer|the model|the configuration|feature extractor) for/,
     ],
     sentence: 'The model does not exist, may not be read, or is not one that the engine can load.',
@@ -146,7 +151,15 @@ const ROWS = [
   {
     cause: 'host_memory',
     retry: 'backoff',
-    patterns: [/oom-kill/i, /Out of memory: Killed process/, /Cannot allocate memory/, /\bMemoryError\b/, /Errno 12\b/, /std::bad_alloc/, /JavaScript heap out of memory/],
+    patterns: [
+      /oom-kill/i,
+      /Out of memory: Killed process/,
+      /Cannot allocate memory/,
+      /\bMemoryError\b/,
+      /Errno 12\b/,
+      /std::bad_alloc/,
+      /JavaScript heap out of memory/,
+    ],
     when: (facts) => facts.signal === 'SIGKILL' && (facts.hostOomKills ?? 0) > 0,
     sentence: 'The host ran out of memory.',
     advice: 'Run fewer engines on this host or lower their use of host memory (--cpu-offload-gb, --swap-space).',
@@ -245,7 +258,10 @@ const MAX_EVIDENCE_CHARS = 300;
 function lineAt(text: string, index: number): string {
   const from = text.lastIndexOf('\n', index) + 1;
   const to = text.indexOf('\n', index);
-  return text.slice(from, to === -1 ? undefined : to).trim().slice(0, MAX_EVIDENCE_CHARS);
+  return text
+    .slice(from, to === -1 ? undefined : to)
+    .trim()
+    .slice(0, MAX_EVIDENCE_CHARS);
 }
 
 /** Why the engine ended. What no row knows is `unknown`, with the pause of any other failure. */

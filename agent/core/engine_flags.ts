@@ -113,7 +113,8 @@ export interface FlagRules {
 }
 
 export interface FlagComplaint {
-  readonly index: number;
+  /** Place of the flag; absent: all of them together. */
+  readonly index?: number;
   readonly message: string;
 }
 
@@ -141,7 +142,7 @@ function complainOfFlag(name: string, rules: FlagRules): string | undefined {
 
 /** The first thing that is wrong with the flags of a specification. */
 export function complainOfFlags(flags: readonly string[], rules: FlagRules): FlagComplaint | undefined {
-  if (flags.length > MAX_FLAGS) return { index: MAX_FLAGS, message: `There are more than ${MAX_FLAGS} extra flags.` };
+  if (flags.length > MAX_FLAGS) return { message: `There are more than ${MAX_FLAGS} extra flags.` };
   let name: string | undefined;
   for (const [index, token] of flags.entries()) {
     let value: string | undefined = token;

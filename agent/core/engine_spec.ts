@@ -128,7 +128,9 @@ function checkFlags(spec: EngineSpec__Output, kind: EngineKindName, rules: HostR
     alsoAllowed: rules.allowedExtraFlags,
     isAllowedPath: (path) => isConfined(path, rules.modelRoots),
   });
-  return complaint === undefined ? undefined : no(`extra_flags[${complaint.index}]`, complaint.message);
+  if (complaint === undefined) return undefined;
+  const { index, message } = complaint;
+  return no(index === undefined ? 'extra_flags' : `extra_flags[${index}]`, message);
 }
 
 function checkEnvironment(environment: Readonly<Record<string, string>>): Complaint | undefined {
@@ -258,7 +260,9 @@ export function acceptSpecs(
         ? undefined
         : no('name', 'name must be 1 to 63 lower-case letters, digits and dashes, with no dash at either end.')) ??
       (names.has(spec.name) ? no('name', `The name ${spec.name} is used twice.`) : undefined) ??
-      (kind === undefined ? no('kind', 'kind is not one that this agent can start; it may be of a newer release.') : undefined) ??
+      (kind === undefined
+        ? no('kind', 'kind is not one that this agent can start; it may be of a newer release.')
+        : undefined) ??
       checkModel(spec, rules) ??
       (kind === undefined ? undefined : checkFlags(spec, kind, rules)) ??
       checkLimits(spec.limits) ??

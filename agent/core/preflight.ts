@@ -201,7 +201,9 @@ function checkGpuMemory({ spec, sample }: PreflightInput): Finding {
     if (free < need) verdict = 'fail';
   }
   const detail = lines.join(' ');
-  return verdict === 'fail' ? failed('gpu_memory', detail, rowDiagnosis('gpu_memory')) : found('gpu_memory', verdict, detail);
+  return verdict === 'fail'
+    ? failed('gpu_memory', detail, rowDiagnosis('gpu_memory'))
+    : found('gpu_memory', verdict, detail);
 }
 
 function checkAddressing({ spec, sample }: PreflightInput): Finding | undefined {
@@ -228,8 +230,7 @@ export function judgePreflight(input: PreflightInput): PreflightOutcome {
     checkHostMemory(input),
     checkDisk(input),
   ];
-  if (input.spec.gpuIds.length > 0)
-    findings.push(checkGpuIds(input), checkGpuMemory(input), checkAddressing(input));
+  if (input.spec.gpuIds.length > 0) findings.push(checkGpuIds(input), checkGpuMemory(input), checkAddressing(input));
   const made = findings.filter((finding) => finding !== undefined);
   const checks = made.map((finding) => finding.check);
   const stop = made.find((finding) => finding.diagnosis !== undefined);

@@ -85,7 +85,11 @@ function calibrated(watch: Watch, progress: EngineProgress, nowMs: number): Watc
   const { waiting } = watch;
   const { waiting: _old, ...rest } = watch;
   let { msPerByte } = watch;
-  if (waiting !== undefined && progress.oldestWaitingSinceMs !== waiting.sinceMs && waiting.bytes >= LEAST_CALIBRATING_BYTES) {
+  if (
+    waiting !== undefined &&
+    progress.oldestWaitingSinceMs !== waiting.sinceMs &&
+    waiting.bytes >= LEAST_CALIBRATING_BYTES
+  ) {
     const seen = Math.max(0, nowMs - waiting.sinceMs) / waiting.bytes;
     msPerByte = Math.max(seen, (msPerByte ?? 0) * MSPERBYTE_DECAY);
   }

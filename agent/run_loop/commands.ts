@@ -134,7 +134,10 @@ export function createCommandRunner(parts: CommandParts): CommandRunner {
     return done(`${entries.length} entries.`);
   };
 
-  const unsupported = (what: string): Order => () => refuse('not_supported', `This agent has no ${what}.`);
+  const unsupported =
+    (what: string): Order =>
+    () =>
+      refuse('not_supported', `This agent has no ${what}.`);
 
   const orders: Readonly<Record<string, Order>> = {
     COMMAND_VERB_ENGINE_DRAIN: withEngine((runtime, command) => {

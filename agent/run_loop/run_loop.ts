@@ -11,7 +11,14 @@ import { specFromPlan } from '../core/adoption.ts';
 import { type AgentState, EMPTY_STATE, holdOf, withHold, withoutHold } from '../core/agent_state.ts';
 import { type AcceptedSpec, acceptSpecs } from '../core/engine_spec.ts';
 import { adoptLife, beginLife } from '../core/lifecycle/change.ts';
-import type { EngineEffect, EngineEventIn, EngineLife, Hold, LifecycleContext, StepResult } from '../core/lifecycle/life.ts';
+import type {
+  EngineEffect,
+  EngineEventIn,
+  EngineLife,
+  Hold,
+  LifecycleContext,
+  StepResult,
+} from '../core/lifecycle/life.ts';
 import { step } from '../core/lifecycle/step.ts';
 import { judgeOrder, observeTerm, type OrderState, reconcile } from '../core/reconcile.ts';
 import { differs, isTransition, toDrain, toEngineEvent } from '../core/report.ts';
@@ -146,8 +153,7 @@ export class RunLoop implements LoopCore {
   #adopt(found: AdoptableEngine, accepted: readonly AcceptedSpec[]): void {
     const { engine, plan, launched, incarnation, specHash } = found;
     if (this.#engines.has(engine)) return;
-    const spec =
-      accepted.find((one) => one.name === engine) ?? specFromPlan(plan, this.parts.rules().defaultLimits);
+    const spec = accepted.find((one) => one.name === engine) ?? specFromPlan(plan, this.parts.rules().defaultLimits);
     const running = { pid: launched.pid, incarnation, hash: specHash };
     const life = adoptLife(spec, this.orders.generation ?? 0, running, this.parts.clock.monotonicMs());
     const runtime: Runtime = { ...freshRuntime(life), plan, launched };

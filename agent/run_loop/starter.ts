@@ -96,7 +96,8 @@ function tellProgress(core: LoopCore, runtime: Runtime): void {
   const elapsedMs = core.parts.clock.monotonicMs() - (life.launchedAtMs ?? life.sinceMs);
   const seen = startupProgress(runtime.tail);
   if (seen !== undefined) runtime.marks[String(seen.ratio)] ??= elapsedMs;
-  const milestone = seen === undefined ? {} : { milestone: { ratio: seen.ratio, atMs: runtime.marks[seen.ratio] ?? 0 } };
+  const milestone =
+    seen === undefined ? {} : { milestone: { ratio: seen.ratio, atMs: runtime.marks[seen.ratio] ?? 0 } };
   const estimate = estimateStart({ elapsedMs, ...milestone }, core.pastStarts(startKey(life)));
   core.send(life.spec.name, {
     kind: 'progress',

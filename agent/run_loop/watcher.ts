@@ -71,11 +71,17 @@ function tickDrain(core: LoopCore, runtime: Runtime, running: number): void {
     return;
   }
   if (drain.toldRunning === running || nowMs - (drain.toldAtMs ?? 0) < DRAIN_TELL_MS) return;
-  runtime.drain = { ...runtime.drain, toldRunning: running, toldAtMs: nowMs } as NonNullable<Runtime['drain']>;
+  runtime.drain = { ...runtime.drain, toldRunning: running, toldAtMs: nowMs };
   core.tell(runtime);
 }
 
-function tickProgress(core: LoopCore, runtime: Runtime, plan: LaunchPlan, stats: RelayStats, policy: WatchdogPolicy): void {
+function tickProgress(
+  core: LoopCore,
+  runtime: Runtime,
+  plan: LaunchPlan,
+  stats: RelayStats,
+  policy: WatchdogPolicy,
+): void {
   const { life } = runtime;
   const nowMs = core.parts.clock.monotonicMs();
   const progress = stats.progress[life.spec.name];

@@ -16,7 +16,11 @@ import { groupMembers } from '../../agent/adapters/launcher/processes.ts';
 
 const certificates = await makeCertificates('node-a');
 const scheduler = await new FakeScheduler({ certificates }).start();
-const agent = startAgent({ certificates, schedulers: [scheduler.address], flags: ['--lane-hold-ms', '2', '--stop-engines-on-exit'] });
+const agent = startAgent({
+  certificates,
+  schedulers: [scheduler.address],
+  flags: ['--lane-hold-ms', '2', '--stop-engines-on-exit'],
+});
 
 const SIM: EngineSpec = {
   name: 'sim-1',

@@ -102,7 +102,7 @@ export type EngineEventIn =
   | { readonly kind: 'idle' }
   /** The first process has ended; what is left of its tree is being swept. */
   | ({ readonly kind: 'died' } & ExitFacts)
-  /** No process is left, and its GPU memory is free as far as can be told. */
+  /** After `died`: no process is left, and its GPU memory is free as far as can be told. */
   | ({
       readonly kind: 'gone';
       readonly diagnosis?: Diagnosis;

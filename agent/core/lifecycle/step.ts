@@ -6,18 +6,7 @@
 import { backoffDelayMs, type BackoffPolicy } from '../../../lib/backoff.ts';
 import { seenDiagnosis } from '../crash_classifier.ts';
 import type { AcceptedSpec } from '../engine_spec.ts';
-import {
-  drain,
-  enter,
-  fail,
-  goPending,
-  rest,
-  retryOrGiveUp,
-  shouldRun,
-  stay,
-  terminate,
-  without,
-} from './change.ts';
+import { drain, enter, fail, goPending, rest, retryOrGiveUp, shouldRun, stay, terminate, without } from './change.ts';
 import type { EngineEventIn, EngineLife, ExitFacts, LifecycleContext, StepResult } from './life.ts';
 import { TIMED, WITH_PROCESS } from './table.ts';
 
@@ -212,12 +201,8 @@ function afterEnd(life: EngineLife, context: LifecycleContext): StepResult {
 }
 
 function onGone(life: EngineLife, event: Of<'gone'>, context: LifecycleContext): StepResult {
-  if (!WITH_PROCESS.has(life.status) || life.pid === undefined) return stay(life);
-  if (life.status !== 'stopping') {
-    // Nobody told of the death before: then it is told now, and its end with it.
-    const died = onDied(life, { ...event, kind: 'died' }, context);
-    return onGone(died.life, event, context);
-  }
+  // The death is told first, always, so an engine whose process is gone is stopping already.
+  if (life.status !== 'stopping' || life.pid === undefined) return stay(life);
   const ended = exitOf(life, event);
   const { ending } = life;
   if (ending === undefined) return afterEnd(ended, context);
@@ -282,7 +267,7 @@ function onOrder(
 ): StepResult {
   switch (event.kind) {
     case 'unwanted':
-      return life.wanted || life.status === 'stopped' ? reconsider({ ...life, wanted: false }, context) : stay(life);
+      return life.wanted ? reconsider({ ...life, wanted: false }, context) : stay(life);
     case 'hold':
       return reconsider({ ...life, hold: event.hold }, context);
     case 'unhold':

@@ -10,7 +10,7 @@ export const NEXT = {
   /** The host is looked at before anything is started. */
   preflight: ['starting', 'pending', 'backoff', 'failed', 'stopped', 'quarantined'],
   /** The process is being launched or loads its model. */
-  starting: ['warming', 'stopping', 'pending', 'backoff', 'failed'],
+  starting: ['warming', 'stopping', 'backoff', 'failed'],
   /** It answers; one real token is asked for before it may take traffic. */
   warming: ['ready', 'stopping'],
   ready: ['draining', 'stopping'],
@@ -21,7 +21,7 @@ export const NEXT = {
   /** No process; kept because a person drained it, or about to be forgotten. */
   stopped: ['pending', 'quarantined'],
   /** Waits after a failure. */
-  backoff: ['pending', 'failed', 'stopped', 'quarantined'],
+  backoff: ['pending', 'stopped', 'quarantined'],
   /** Not tried again without a person or a new wish. */
   failed: ['pending', 'stopped', 'quarantined'],
   /** Its GPU may not be used. */
