@@ -141,6 +141,36 @@ export const settings = defineSettings('agent', {
     default: 600_000,
     doc: 'Time as ready after which earlier crashes of an engine are forgotten.',
   },
+  restartWindowMs: {
+    schema: durationMs({ min: 1000 }),
+    default: 3_600_000,
+    doc: 'Failures of an engine older than this do not count towards its most restarts.',
+  },
+  hostRestartBurst: {
+    schema: integer({ min: 1, max: 10_000 }),
+    default: 16,
+    doc: 'Restarts after failures, of all engines together, that may come at once.',
+  },
+  hostRestartPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 10_000,
+    doc: 'Time after which one more such restart may come.',
+  },
+  warmTimeoutMs: {
+    schema: durationMs({ min: 100 }),
+    default: 120_000,
+    doc: 'Time for the first token of a fresh engine, which must come before it takes requests.',
+  },
+  gpuReleaseTimeoutMs: {
+    schema: durationMs({ min: 0 }),
+    default: 30_000,
+    doc: 'Longest wait for the GPU memory of an engine that has ended before it is started again.',
+  },
+  stopEnginesOnExit: {
+    schema: flag(),
+    default: false,
+    doc: 'Stop the engines when the agent stops, instead of leaving them to the next agent; `sophia up` sets it.',
+  },
   probePeriodMs: {
     schema: durationMs({ min: 50 }),
     default: 2000,
@@ -165,7 +195,7 @@ export const settings = defineSettings('agent', {
   allowedExtraFlags: {
     schema: list(text()),
     default: [],
-    doc: 'Engine flags that a specification may carry; empty: any that the agent does not set itself.',
+    doc: 'Engine flags that a specification may carry besides the usual ones of its kind.',
   },
   gpuReader: {
     schema: oneOf(['auto', 'nvidia-smi', 'none']),

@@ -2,7 +2,9 @@
  * What the parts of an agent know of each other: how an engine is launched, watched and spoken to, how GPUs are read,
  * how the relay threads and the schedulers are reached. Types only.
  */
-import type { EngineLife } from './core/engine_lifecycle.ts';
+import type { AgentState } from './core/agent_state.ts';
+import type { EngineLife } from './core/lifecycle/life.ts';
+import type { PreflightFacts } from './core/preflight.ts';
 import type { Command__Output } from '../proto/gen/fleet/v1/Command.ts';
 import type { CommandOutput } from '../proto/gen/fleet/v1/CommandOutput.ts';
 import type { CommandResult } from '../proto/gen/fleet/v1/CommandResult.ts';
@@ -18,7 +20,13 @@ import type { Telemetry } from '../proto/gen/fleet/v1/Telemetry.ts';
 /** Where an engine listens. */
 export type EngineAddress =
   | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
+  | {
+      readonly kind: 'tcp';
+      readonly host: string;
+      readonly port: number;
+      /** Sent as a bearer: vLLM asks for it under /v1 only, so it does not guard every route. */
+      readonly apiKey?: string;
+    };
 
 /** A program to run, as an argument vector: no field of a spec ever reaches a shell. */
 export interface LaunchPlan {
@@ -145,6 +153,61 @@ export interface EngineLoad {
   readonly waitingRequests?: number;
   readonly kvCacheUsageRatio?: number;
   readonly generationTokensTotal?: number;
+  /** Engine steps and prompt tokens so far: witnesses of progress that no stream shows. */
+  readonly iterationsTotal?: number;
+  readonly promptTokensTotal?: number;
+}
+
+/** What a look at the host before a start needs to know. */
+export interface PreflightQuestion {
+  readonly address: EngineAddress;
+  readonly program: string;
+  readonly model: string;
+  /** Whether `model` may be a hub id. */
+  readonly mayBeHub: boolean;
+  readonly modelRoots: readonly string[];
+  readonly cacheFolder: string;
+}
+
+/** Reads the host for preflight. Never rejects: what cannot be read is absent. */
+export interface HostInspector {
+  preflight(question: PreflightQuestion): Promise<PreflightFacts>;
+  /** Processes that the kernel killed for lack of memory since boot. */
+  oomKills(): Promise<number | undefined>;
+  /** The real path behind symbolic links when it lies under one of the roots, else undefined. */
+  confinedPath(path: string, roots: readonly string[]): Promise<string | undefined>;
+}
+
+/** The story of each engine on disk. A disk that fails never fails the caller. */
+export interface EngineJournal {
+  append(entry: EngineEvent): void;
+  /** Oldest first. */
+  read(engine: string): Promise<readonly EngineEvent[]>;
+  /** Why entries are in memory only, while they are. */
+  degraded(): string | undefined;
+  /** Waits for what is being written. */
+  flush(): Promise<void>;
+}
+
+/** What the agent remembers over its restart. A disk that fails never fails the caller. */
+export interface StateStore {
+  load(): Promise<AgentState>;
+  save(state: AgentState): void;
+  degraded(): string | undefined;
+  flush(): Promise<void>;
+}
+
+/** Writes down what a wedged engine was doing. Never rejects; gives the file, or undefined when none was written. */
+export interface EngineDumper {
+  dump(request: {
+    readonly engine: string;
+    readonly incarnation: number;
+    readonly folder: string;
+    readonly pids: readonly number[];
+    readonly address: EngineAddress;
+    readonly why: string;
+    readonly lastLines: string;
+  }): Promise<string | undefined>;
 }
 
 /** One reading of all GPUs; an empty list with source 'none' is a normal answer. */

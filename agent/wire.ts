@@ -1,14 +1,11 @@
 /** Puts the parts of an agent together; the only place that knows all of them. */
 import { mkdirSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { CodedError } from '../lib/errors.ts';
 import { randomToken } from '../lib/ids.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
-import type { ConfigOf } from '../lib/io/settings.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
@@ -19,15 +16,14 @@ import { createHostFacts } from './adapters/host_facts.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
-import { processEnvironment, type settings } from './config.ts';
-import { hashText } from './core/engine_spec.ts';
-import type { EngineLauncher, GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
-import { RunLoop } from './run_loop.ts';
+import { processEnvironment } from './config.ts';
+import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { RunLoop } from './run_loop/run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
+import { createLoop } from './wire/control.ts';
+import type { AgentConfig } from './wire/settings.ts';
 import type { TlsMaterial } from './workers/relay_messages.ts';
-
-export type AgentConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
 
 const RELAY_RESTART_DELAY_MS = 500;
 const RELAY_STOP_GRACE_MS = 500;
@@ -52,61 +48,6 @@ interface Parts {
   readonly tls: TlsMaterial;
   readonly dataFolder: string;
   readonly sessionId: string;
-}
-
-function createLoop(
-  parts: Parts,
-  relay: Relay,
-  links: SchedulerLinks,
-  gpus: GpuReader,
-  onRestart: (engine: string, reason: string) => void,
-): { readonly loop: RunLoop; readonly launcher: EngineLauncher } {
-  const { config, logger, dataFolder } = parts;
-  const { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts } = config;
-  const launcher = createLauncher({
-    enginesFolder: path.join(dataFolder, 'engines'),
-    logger,
-    keeperUnits: config.keeperUnits,
-    outputMaxBytes: config.engineOutputMaxBytes,
-  });
-  const shortSocketFolder = path.join(os.tmpdir(), `sophia-${hashText(dataFolder)}`);
-  const loop = new RunLoop({
-    clock: systemClock,
-    random: systemRandom,
-    launcher,
-    probe: createEngineProbe(),
-    relay,
-    links,
-    log: logger,
-    rules: () => ({
-      gpuIndexes: gpus.latest().gpus.map((gpu) => gpu.index),
-      modelRoots: config.modelRoots,
-      socketRoots: [dataFolder],
-      allowedExtraFlags: config.allowedExtraFlags,
-      maxEngines: config.maxEngines,
-      defaultLimits: { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts },
-    }),
-    host: {
-      vllmCommand: config.vllmCommand,
-      nodeCommand: process.execPath,
-      engineProgramFolder: fileURLToPath(new URL('./engines', import.meta.url)),
-      dataFolder,
-      shortSocketFolder,
-      cpuCores: os.availableParallelism(),
-      environment: processEnvironment(),
-    },
-    restartBackoff: {
-      baseMs: config.restartBaseMs,
-      capMs: config.restartCapMs,
-      minMs: Math.min(100, config.restartBaseMs),
-    },
-    stableAfterMs: config.stableAfterMs,
-    probePeriodMs: config.probePeriodMs,
-    probeTimeoutMs: config.probeTimeoutMs,
-    unhealthyAfter: config.unhealthyAfter,
-    onRestart,
-  });
-  return { loop, launcher };
 }
 
 function createRelayOf(parts: Parts): Relay {
@@ -177,15 +118,8 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['hos
     ...(loop.orders.generation === undefined ? {} : { observedGeneration: loop.orders.generation }),
     ...(loop.orders.term === undefined ? {} : { observedTerm: loop.orders.term }),
     engines: loop.picture(),
+    nodeEvent: loop.nodeEvent() ?? null,
   };
-}
-
-async function stopLeftovers(launcher: EngineLauncher, logger: Logger): Promise<void> {
-  for (const { engine, launched } of await launcher.adoptable()) {
-    if (!launched.ended()) logger.warn({ engine, pid: launched.pid }, 'stopping an engine that an earlier agent left');
-    launched.signal('SIGKILL');
-    await launched.exited;
-  }
 }
 
 /** What sessions bring to the loop, the telemetry and the relay. */
@@ -226,7 +160,13 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     onFailure: metrics.gpuReaderFailed,
   });
   const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
-  const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
+  const launcher = createLauncher({
+    enginesFolder: path.join(dataFolder, 'engines'),
+    logger,
+    keeperUnits: config.keeperUnits,
+    outputMaxBytes: config.engineOutputMaxBytes,
+  });
+  const loop = createLoop({ config, logger, dataFolder, launcher, relay, links, gpus, onRestart: metrics.restarted });
   const host = createHostFacts(dataFolder);
   const telemetry = new TelemetryLoop(
     {
@@ -248,8 +188,15 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const connect = (): void =>
     links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
   // Whoever asks a second time wants an end at once, and still no engine left behind.
-  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
-    .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
+  const onForced = (): void => {
+    if (config.stopEnginesOnExit) loop.killAll();
+  };
+  const restore = (): Promise<void> => loop.restore();
+  const letGo = async (): Promise<void> => {
+    if (config.stopEnginesOnExit) await loop.stopAll();
+    await loop.detach();
+  };
+  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced })
     .add(
       'gpus',
       () => gpus.start(),
@@ -266,8 +213,10 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
       () => relay.start(),
       () => relay.stop(RELAY_STOP_GRACE_MS),
     )
+    // Engines that still run are taken over before any scheduler is dialled: the hello tells of them.
+    .add('engines', restore, nothing)
     .add('sessions', connect, () => links.stop('the agent stops'))
-    .add('engines', nothing, () => loop.stopAll())
+    .add('supervision', nothing, letGo)
     .add(
       'telemetry',
       () => telemetry.start(),

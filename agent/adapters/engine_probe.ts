@@ -4,16 +4,40 @@
  */
 import http from 'node:http';
 import { z } from 'zod';
-import type { EngineAddress, EngineLoad, EngineProbe, ProbedModel } from '../ports.ts';
+import type {
+  EngineAddress,
+  EngineLoad,
+  EngineProbe,
+  EngineVerb,
+  GenerationVerdict,
+  ProbedModel,
+  VerbAnswer,
+} from '../ports.ts';
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 type Answer = { readonly status: number; readonly text: string } | 'refused' | 'timeout';
 
-function ask(address: EngineAddress, path: string, timeoutMs: number): Promise<Answer> {
+interface Question {
+  readonly path: string;
+  /** Sent as JSON by POST; absent: GET. */
+  readonly body?: object;
+}
+
+function ask(address: EngineAddress, question: Question, timeoutMs: number): Promise<Answer> {
   return new Promise((resolve) => {
     const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
-    const request = http.get({ ...target, path, agent: false, headers: { host: 'engine' } }, (response) => {
+    const key = address.kind === 'tcp' ? address.apiKey : undefined;
+    const body = question.body === undefined ? undefined : JSON.stringify(question.body);
+    const headers = {
+      host: 'engine',
+      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+      ...(body === undefined
+        ? {}
+        : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+    };
+    const method = body === undefined ? 'GET' : 'POST';
+    const request = http.request({ ...target, method, path: question.path, agent: false, headers }, (response) => {
       const pieces: Buffer[] = [];
       let size = 0;
       response.on('data', (piece: Buffer) => {
@@ -24,6 +48,8 @@ function ask(address: EngineAddress, path: string, timeoutMs: number): Promise<A
       response.on('end', () =>
         settle({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString('utf8') }),
       );
+      // The connection was cut in the middle of the answer.
+      response.on('close', () => settle('refused'));
     });
     const timer = setTimeout(() => {
       settle('timeout');
@@ -35,6 +61,7 @@ function ask(address: EngineAddress, path: string, timeoutMs: number): Promise<A
     };
     // Whatever the reason: the engine did not answer; a time-out has settled before it destroys the request.
     request.on('error', () => settle('refused'));
+    request.end(body);
   });
 }
 
@@ -83,11 +110,15 @@ export function loadFromMetrics(text: string): EngineLoad {
   const waiting = first('vllm:num_requests_waiting');
   const usage = first('vllm:kv_cache_usage_perc', 'vllm:gpu_cache_usage_perc');
   const tokens = first('vllm:generation_tokens_total', 'vllm:generation_tokens');
+  const prompts = first('vllm:prompt_tokens_total', 'vllm:prompt_tokens');
+  const iterations = first('vllm:iteration_tokens_total_count');
   return {
     ...(running === undefined ? {} : { runningRequests: Math.round(running) }),
     ...(waiting === undefined ? {} : { waitingRequests: Math.round(waiting) }),
     ...(usage === undefined ? {} : { kvCacheUsageRatio: Math.min(1, usage) }),
     ...(tokens === undefined ? {} : { generationTokensTotal: Math.round(tokens) }),
+    ...(prompts === undefined ? {} : { promptTokensTotal: Math.round(prompts) }),
+    ...(iterations === undefined ? {} : { iterationsTotal: Math.round(iterations) }),
   };
 }
 
@@ -110,21 +141,93 @@ function parseModels(text: string): readonly ProbedModel[] | undefined {
   }));
 }
 
+const completionSchema = z.object({ choices: z.array(z.object({ finish_reason: z.string().nullish() })).min(1) });
+const errorSchema = z.object({ error: z.object({ message: z.string() }) });
+
+/** The engine's own words about its refusal, cut to a line. */
+function refusalOf(text: string): string {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // Not JSON: the text itself is the refusal.
+    return text.slice(0, 200);
+  }
+  const parsed = errorSchema.safeParse(body);
+  return (parsed.success ? parsed.data.error.message : text).slice(0, 200);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not JSON, so it is no completion, as the caller finds.
+    return undefined;
+  }
+}
+
+/** One greedy token of a prompt that every tokenizer knows. */
+async function generateOne(address: EngineAddress, model: string, timeoutMs: number): Promise<GenerationVerdict> {
+  const startedAt = performance.now();
+  const body = { model, prompt: 'Hello', max_tokens: 1, temperature: 0, stream: false };
+  const answer = await ask(address, { path: '/v1/completions', body }, timeoutMs);
+  if (answer === 'timeout') return { kind: 'failed', message: `No token came within ${timeoutMs} ms.` };
+  if (answer === 'refused') return { kind: 'failed', message: 'The connection was refused or cut.' };
+  const { status, text } = answer;
+  // vLLM answers 404 where a model has no such task and 400 where a task is not supported; 501 is its word since 0.11.
+  if (status === 400 || status === 404 || status === 405 || status === 501) return { kind: 'not_generative' };
+  if (status !== 200) return { kind: 'failed', message: `It answered ${status}: ${refusalOf(text)}` };
+  const parsed = completionSchema.safeParse(parseJson(text));
+  if (!parsed.success) return { kind: 'failed', message: 'Its answer is no completion.' };
+  if (parsed.data.choices[0]?.finish_reason === 'abort')
+    return { kind: 'failed', message: 'It aborted the request without being asked.' };
+  return { kind: 'ok', ms: performance.now() - startedAt };
+}
+
+/** vLLM's routes: sleep and wake need its development mode, LoRA its run-time updating (api_server.py). */
+function verbQuestion(verb: EngineVerb): Question {
+  switch (verb.kind) {
+    case 'sleep':
+      return { path: `/sleep?level=${verb.level}`, body: {} };
+    case 'wake':
+      return { path: '/wake_up', body: {} };
+    case 'lora_load':
+      return { path: '/v1/load_lora_adapter', body: { lora_name: verb.name, lora_path: verb.path } };
+    case 'lora_unload':
+      return { path: '/v1/unload_lora_adapter', body: { lora_name: verb.name } };
+    case 'prefix_cache_reset':
+      return { path: '/reset_prefix_cache', body: {} };
+  }
+}
+
+async function askVerb(address: EngineAddress, verb: EngineVerb, timeoutMs: number): Promise<VerbAnswer> {
+  const answer = await ask(address, verbQuestion(verb), timeoutMs);
+  if (answer === 'timeout') return { kind: 'failed', message: `The engine did not answer within ${timeoutMs} ms.` };
+  if (answer === 'refused') return { kind: 'failed', message: 'The engine does not take connections.' };
+  const { status, text } = answer;
+  if (status >= 200 && status < 300) return { kind: 'done' };
+  const isRoute = (status === 404 && !verb.kind.startsWith('lora')) || status === 405 || status === 501;
+  // A LoRA that is not there is 404 too; a route that is not there has FastAPI's own body.
+  if (isRoute || (status === 404 && text.includes('"detail"')) || status === 403)
+    return { kind: 'unsupported', message: `The engine has no route for ${verb.kind}.` };
+  return { kind: 'failed', message: `The engine answered ${status}: ${refusalOf(text)}` };
+}
+
 export function createEngineProbe(): EngineProbe {
   return {
     async health(address, timeoutMs) {
-      const answer = await ask(address, '/health', timeoutMs);
+      const answer = await ask(address, { path: '/health' }, timeoutMs);
       if (answer === 'refused' || answer === 'timeout') return answer;
       return answer.status === 200 ? 'ok' : 'unhealthy';
     },
     async models(address, timeoutMs) {
-      const answer = await ask(address, '/v1/models', timeoutMs);
+      const answer = await ask(address, { path: '/v1/models' }, timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? parseModels(answer.text) : undefined;
     },
-    generateOne: () => Promise.resolve({ kind: 'not_generative' }),
-    verb: () => Promise.resolve({ kind: 'unsupported', message: 'The engine has no such verb.' }),
+    generateOne,
+    verb: askVerb,
     async load(address, timeoutMs) {
-      const answer = await ask(address, '/metrics', timeoutMs);
+      const answer = await ask(address, { path: '/metrics' }, timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? loadFromMetrics(answer.text) : undefined;
     },
   };

@@ -16,7 +16,11 @@ import { groupMembers } from '../../lib/io/processes.ts';
 
 const certificates = await makeCertificates('node-a');
 const scheduler = await new FakeScheduler({ certificates }).start();
-const agent = startAgent({ certificates, schedulers: [scheduler.address], flags: ['--lane-hold-ms', '2'] });
+const agent = startAgent({
+  certificates,
+  schedulers: [scheduler.address],
+  flags: ['--lane-hold-ms', '2', '--stop-engines-on-exit'],
+});
 
 const SIM: EngineSpec = {
   name: 'sim-1',
@@ -326,6 +330,7 @@ t.test('bad specifications are rejected by name, the good one goes on', async (t
     { ...SIM, name: 'gpu', gpuIds: [0] },
     { ...SIM, name: 'Bad Name' },
     { ...SIM, name: 'flags', extraFlags: ['--uds', '/x'] },
+    { ...SIM, name: 'unknown', extraFlags: ['--no-such-flag'] },
   ]);
   await until(() => scheduler.acks.length > acks, 'an acknowledgement');
   t.match(scheduler.acks.at(-1), {
@@ -334,6 +339,7 @@ t.test('bad specifications are rejected by name, the good one goes on', async (t
       { engine: 'gpu', code: 'invalid_spec', param: 'gpu_ids' },
       { engine: 'Bad Name', param: 'name' },
       { engine: 'flags', param: 'extra_flags[0]' },
+      { engine: 'unknown', param: 'extra_flags[0]' },
     ],
   });
   t.equal(scheduler.latest('sim-1')?.state, 'ENGINE_STATE_READY');
@@ -342,10 +348,10 @@ t.test('bad specifications are rejected by name, the good one goes on', async (t
 t.test('an engine that cannot start says why', async (t) => {
   scheduler.sendDesired(4, [
     SIM,
-    { ...SIM, name: 'broken', extraFlags: ['--no-such-flag'], limits: { ...SIM.limits, maxRestarts: 0 } },
+    { ...SIM, name: 'broken', extraFlags: ['--sim-no-such-flag'], limits: { ...SIM.limits, maxRestarts: 0 } },
   ]);
   const failed = await scheduler.waitState('broken', 'FAILED');
-  t.match(failed, { exitCode: 2, reason: 'start_crashed' });
+  t.match(failed, { exitCode: 2, reason: 'start_crashed', cause: 'bad_flag', advice: /Correct the flag/ });
 });
 
 t.test('an engine that is no longer wanted finishes its requests and ends', async (t) => {
