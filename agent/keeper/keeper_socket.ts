@@ -88,7 +88,10 @@ export async function openSocket(answers: KeeperAnswers): Promise<KeeperSocket> 
   const server: Server = createServer((socket) => accept(socket, clients, answers));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
+    // The file is made within the call, readable for nobody else.
+    const before = process.umask(0o177);
     server.listen(LIFE_FILES.socket, resolve);
+    process.umask(before);
   });
   return {
     publish(line) {
