@@ -30,8 +30,7 @@ export class ThreadPulse {
 
   constructor() {
     this.#observer = new PerformanceObserver((list) => {
-      for (const entry of list.getEntries())
-        this.#gcPauseMaxMs = Math.max(this.#gcPauseMaxMs, entry.duration);
+      for (const entry of list.getEntries()) this.#gcPauseMaxMs = Math.max(this.#gcPauseMaxMs, entry.duration);
     });
   }
 

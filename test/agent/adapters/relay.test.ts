@@ -182,7 +182,9 @@ t.test('the figures of threads add up; one that is stuck says nothing of progres
   const figures = { open: 1, plain: 0, waitingFirst: 1, waitingBytes: 10, stalled: 0, faults: 1 };
   const stats = (more: object): WorkerStats => ({
     openByEngine: { a: 1 },
-    progress: { a: { incarnation: 2, figures: { ...figures, firstOpenAtMs: 100, oldestWaitingSinceMs: 100, ...more } } },
+    progress: {
+      a: { incarnation: 2, figures: { ...figures, firstOpenAtMs: 100, oldestWaitingSinceMs: 100, ...more } },
+    },
     counters: {
       detached: 1,
       detachedTotal: 2,

@@ -91,7 +91,8 @@ t.test('each caller gets its vectors with indexes from 0, and its share of the u
 });
 
 t.test('the numbers of a vector stay as the engine wrote them', async (t) => {
-  const text = '{"data":[{"embedding":[1e-05, 0.10],"index":1},{"index":0,"embedding":"q/8="}],"usage":{"prompt_tokens":2}}';
+  const text =
+    '{"data":[{"embedding":[1e-05, 0.10],"index":1},{"index":0,"embedding":"q/8="}],"usage":{"prompt_tokens":2}}';
   const [first, second] = splitEmbeddingAnswer(bytes(text), [call({ input: 'a' }), call({ input: 'b' })]) ?? [];
   t.match(new TextDecoder().decode(first), '[{"index":0,"embedding":"q/8="}]');
   t.match(new TextDecoder().decode(second), '[{"embedding":[1e-05, 0.10],"index":0}]');
@@ -124,13 +125,17 @@ t.test('shares are whole, add up, and follow the sizes', async (t) => {
   t.same(shares(10, [1, 1, 1]), [4, 3, 3]);
   t.same(shares(0, [3, 4]), [0, 0]);
   fc.assert(
-    fc.property(fc.nat(1e6), fc.array(fc.integer({ min: 1, max: 1e5 }), { minLength: 1, maxLength: 20 }), (total, sizes) => {
-      const sum = sizes.reduce((all, size) => all + size, 0);
-      const all = shares(total, sizes);
-      return (
-        all.reduce((a, b) => a + b, 0) === total &&
-        all.every((share, at) => Math.abs(share - (total * (sizes[at] as number)) / sum) <= 1)
-      );
-    }),
+    fc.property(
+      fc.nat(1e6),
+      fc.array(fc.integer({ min: 1, max: 1e5 }), { minLength: 1, maxLength: 20 }),
+      (total, sizes) => {
+        const sum = sizes.reduce((all, size) => all + size, 0);
+        const all = shares(total, sizes);
+        return (
+          all.reduce((a, b) => a + b, 0) === total &&
+          all.every((share, at) => Math.abs(share - (total * (sizes[at] as number)) / sum) <= 1)
+        );
+      },
+    ),
   );
 });

@@ -29,7 +29,10 @@ type Step =
 const steps: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('append' as const), size: fc.nat(900), ids: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('extend' as const), size: fc.nat(900) }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('release' as const), taken: fc.nat(120), before: fc.nat(100) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('release' as const), taken: fc.nat(120), before: fc.nat(100) }),
+  },
 );
 
 t.test('frames come back as they went in, whatever was released in between', async (t) => {

@@ -81,37 +81,40 @@ t.test('figures of threads are put on one clock and added', async (t) => {
   });
 });
 
-t.test('tokens are held only on a busy thread or for a receiver that lags, and never longer than the bound', async (t) => {
-  const facts: HoldFacts = {
-    urgent: false,
-    maxHoldMs: 40,
-    utilization: 1,
-    unsentBytes: 0,
-    sinceLastSendMs: 0,
-  };
-  t.equal(holdMs(facts), 40);
-  t.equal(holdMs({ ...facts, urgent: true }), 0, 'a first token');
-  t.equal(holdMs({ ...facts, urgent: true, unsentBytes: 1e9 }), 0);
-  t.equal(holdMs({ ...facts, maxHoldMs: 0, unsentBytes: 1e9 }), 0, 'turned off');
-  t.equal(holdMs({ ...facts, utilization: 0.3 }), 0, 'an idle thread');
-  t.equal(holdMs({ ...facts, utilization: 0, unsentBytes: 1e6 }), 40, 'a receiver that lags');
-  t.equal(holdMs({ ...facts, sinceLastSendMs: 15 }), 25, 'what was sent lately counts');
-  t.equal(holdMs({ ...facts, sinceLastSendMs: 100 }), 0);
-  const middle = holdMs({ ...facts, utilization: 0.675 });
-  t.ok(middle > 19 && middle < 21, 'between idle and busy it grows evenly');
-  fc.assert(
-    fc.property(
-      fc.double({ min: 0, max: 1, noNaN: true }),
-      fc.nat(1000),
-      fc.nat(1e7),
-      fc.nat(5000),
-      (utilization, maxHoldMs, unsentBytes, sinceLastSendMs) => {
-        const hold = holdMs({ urgent: false, utilization, maxHoldMs, unsentBytes, sinceLastSendMs });
-        return hold >= 0 && hold <= maxHoldMs;
-      },
-    ),
-  );
-});
+t.test(
+  'tokens are held only on a busy thread or for a receiver that lags, and never longer than the bound',
+  async (t) => {
+    const facts: HoldFacts = {
+      urgent: false,
+      maxHoldMs: 40,
+      utilization: 1,
+      unsentBytes: 0,
+      sinceLastSendMs: 0,
+    };
+    t.equal(holdMs(facts), 40);
+    t.equal(holdMs({ ...facts, urgent: true }), 0, 'a first token');
+    t.equal(holdMs({ ...facts, urgent: true, unsentBytes: 1e9 }), 0);
+    t.equal(holdMs({ ...facts, maxHoldMs: 0, unsentBytes: 1e9 }), 0, 'turned off');
+    t.equal(holdMs({ ...facts, utilization: 0.3 }), 0, 'an idle thread');
+    t.equal(holdMs({ ...facts, utilization: 0, unsentBytes: 1e6 }), 40, 'a receiver that lags');
+    t.equal(holdMs({ ...facts, sinceLastSendMs: 15 }), 25, 'what was sent lately counts');
+    t.equal(holdMs({ ...facts, sinceLastSendMs: 100 }), 0);
+    const middle = holdMs({ ...facts, utilization: 0.675 });
+    t.ok(middle > 19 && middle < 21, 'between idle and busy it grows evenly');
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.nat(1000),
+        fc.nat(1e7),
+        fc.nat(5000),
+        (utilization, maxHoldMs, unsentBytes, sinceLastSendMs) => {
+          const hold = holdMs({ urgent: false, utilization, maxHoldMs, unsentBytes, sinceLastSendMs });
+          return hold >= 0 && hold <= maxHoldMs;
+        },
+      ),
+    );
+  },
+);
 
 t.test('a request is sent again only where the engine cannot have begun it', async (t) => {
   const lost: LostExchange = {

@@ -113,23 +113,26 @@ t.test('an end during the gap is kept, and so is one that was sent into the dyin
   await until(() => stand.stats()?.progress['raw']?.figures.faults === 1, 'the fault to be told');
 });
 
-t.test('without credit the engine waits, and a scheduler that comes back takes the rest at its own speed', async (t) => {
-  const stand = await startStand(t);
-  const { exchange } = await stand.begin({ credit: 2000, autoCredit: false, meta: { requestId: 'slow' } });
-  const second = await stand.cut(await stand.lane());
-  exchange.begin();
-  const event = 'x'.repeat(1000);
-  for (const id of numbers(0, 2000)) exchange.token(id, event);
-  await until(() => stand.stats()?.progress['raw']?.figures.stalled === 1, 'the engine to be held back');
-  t.ok(exchange.socket.writableLength > 0, 'its socket is full');
-  const next = second.attach('slow', { credit: 1500, autoCredit: false });
-  await until(() => next.frames.length > 0, 'as much as its credit');
-  t.ok(next.ids.length < 300);
-  exchange.finish();
-  second.grant(next, 100_000_000);
-  await next.ended;
-  t.same(next.ids, numbers(0, 2000));
-});
+t.test(
+  'without credit the engine waits, and a scheduler that comes back takes the rest at its own speed',
+  async (t) => {
+    const stand = await startStand(t);
+    const { exchange } = await stand.begin({ credit: 2000, autoCredit: false, meta: { requestId: 'slow' } });
+    const second = await stand.cut(await stand.lane());
+    exchange.begin();
+    const event = 'x'.repeat(1000);
+    for (const id of numbers(0, 2000)) exchange.token(id, event);
+    await until(() => stand.stats()?.progress['raw']?.figures.stalled === 1, 'the engine to be held back');
+    t.ok(exchange.socket.writableLength > 0, 'its socket is full');
+    const next = second.attach('slow', { credit: 1500, autoCredit: false });
+    await until(() => next.frames.length > 0, 'as much as its credit');
+    t.ok(next.ids.length < 300);
+    exchange.finish();
+    second.grant(next, 100_000_000);
+    await next.ended;
+    t.same(next.ids, numbers(0, 2000));
+  },
+);
 
 t.test('what nobody comes back for is aborted after the grace; with none at once', async (t) => {
   for (const laneGraceMs of [300, 0]) {
@@ -146,25 +149,28 @@ t.test('what nobody comes back for is aborted after the grace; with none at once
   }
 });
 
-t.test('a second attach takes the request over; an older attempt, another life and a wrong place are refused', async (t) => {
-  const stand = await startStand(t);
-  const lane = await stand.lane();
-  const { answer, exchange } = await stand.begin({ attempt: 1, meta: { requestId: 'mine' } });
-  exchange.begin();
-  exchange.token(0);
-  await until(() => answer.ids.length === 1, 'a token');
-  t.match((await lane.attach('mine', { attempt: 0 }).ended).failed, { code: 'already_exists' });
-  t.match((await lane.attach('mine', { attempt: 1, incarnation: 6 }).ended).failed, { code: 'engine_died' });
-  t.match((await lane.attach('mine', { attempt: 1, index: 2 }).ended).failed, { code: 'stream_lost' });
-  t.match((await lane.attach('a b').ended).failed, { code: 'not_found' });
-  const taken = lane.attach('mine', { attempt: 2, index: 1, incarnation: 7 });
-  t.match((await answer.ended).failed, { code: 'stream_lost' }, 'the first is told');
-  exchange.token(1);
-  exchange.finish();
-  await taken.ended;
-  t.same(taken.ids, [1]);
-  t.equal(answer.late, 0);
-});
+t.test(
+  'a second attach takes the request over; an older attempt, another life and a wrong place are refused',
+  async (t) => {
+    const stand = await startStand(t);
+    const lane = await stand.lane();
+    const { answer, exchange } = await stand.begin({ attempt: 1, meta: { requestId: 'mine' } });
+    exchange.begin();
+    exchange.token(0);
+    await until(() => answer.ids.length === 1, 'a token');
+    t.match((await lane.attach('mine', { attempt: 0 }).ended).failed, { code: 'already_exists' });
+    t.match((await lane.attach('mine', { attempt: 1, incarnation: 6 }).ended).failed, { code: 'engine_died' });
+    t.match((await lane.attach('mine', { attempt: 1, index: 2 }).ended).failed, { code: 'stream_lost' });
+    t.match((await lane.attach('a b').ended).failed, { code: 'not_found' });
+    const taken = lane.attach('mine', { attempt: 2, index: 1, incarnation: 7 });
+    t.match((await answer.ended).failed, { code: 'stream_lost' }, 'the first is told');
+    exchange.token(1);
+    exchange.finish();
+    await taken.ended;
+    t.same(taken.ids, [1]);
+    t.equal(answer.late, 0);
+  },
+);
 
 t.test('a later attempt without an attach ends the one that runs without a lane', async (t) => {
   const stand = await startStand(t);
