@@ -207,6 +207,12 @@ export class FakeLane {
   attach(requestId: string, place: AttachOptions = {}): Answer {
     const stream = this.#nextStream++;
     const answer = this.expect(stream, place.autoCredit ?? true);
+    this.attachAs(stream, requestId, place);
+    return answer;
+  }
+
+  /** Sends an ATTACH with this number of a stream. */
+  attachAs(stream: number, requestId: string, place: AttachOptions = {}): void {
     const batch = new FrameBatch();
     const header = {
       kind: FRAME.ATTACH,
@@ -220,7 +226,6 @@ export class FakeLane {
     };
     batch.append(header, Buffer.from(requestId));
     this.#call.write(batch.take());
-    return answer;
   }
 
   /** Registers an answer for a stream number that was never submitted, for ATTACH. */

@@ -167,6 +167,13 @@ t.test('the list of open requests is what a model of it says, also past its end'
       );
     }),
   );
+  const one = new Uint8Array(openListBytes(1));
+  const full = new OpenList(one);
+  full.open('a', 'e');
+  const unlisted = full.open('b', 'e');
+  t.match(readOpenList(one), { listed: [{ requestId: 'a', engine: 'e' }], unlisted: 1 });
+  full.close(unlisted);
+  t.equal(readOpenList(one).unlisted, 0);
   const memory = new Uint8Array(openListBytes(1));
   new OpenList(memory).open('i'.repeat(128), 'e'.repeat(500));
   t.same(readOpenList(memory).listed, [{ requestId: 'i'.repeat(128), engine: 'e'.repeat(126) }]);
