@@ -159,45 +159,32 @@ export class FakeLane {
   }
 
   submit(options: SubmitOptions): Answer {
-    const stream = this.#nextStream++;
-    let finish: () => void = () => undefined;
-    const body = options.body as { stream?: boolean };
-    const answer: Answer = {
-      stream,
-      head: false,
-      text: '',
-      ids: [],
-      frames: [],
-      late: 0,
-      cancelled: false,
-      ended: new Promise((resolve) => {
-        finish = () => resolve(answer);
-      }),
-    };
-    this.#pending.set(stream, { answer, finish, autoCredit: options.autoCredit ?? true });
-    const meta: SubmitMeta = {
-      requestId: `req-${stream}`,
-      engine: options.engine,
-      path: options.path ?? '/v1/chat/completions',
-      stream: body.stream === true,
-      wantUsage: false,
-      wantTokenIds: false,
-      ...options.meta,
-    };
+    return this.submitAll([options])[0] as Answer;
+  }
+
+  /** Submits all of them in one message. */
+  submitAll(all: readonly SubmitOptions[]): Answer[] {
     const batch = new FrameBatch();
-    batch.append(
-      {
-        kind: FRAME.SUBMIT,
-        stream,
-        credit: options.credit ?? 64 * 1024,
-        incarnation: options.incarnation ?? 0,
-        attempt: options.attempt ?? 0,
-      },
-      encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))),
-      options.resumeIds ?? [],
-    );
+    const answers = all.map((options) => {
+      const { stream: isStream } = options.body as { stream?: boolean };
+      const stream = this.#nextStream++;
+      const answer = this.expect(stream, options.autoCredit ?? true);
+      const meta: SubmitMeta = {
+        requestId: `req-${stream}`,
+        engine: options.engine,
+        path: options.path ?? '/v1/chat/completions',
+        stream: isStream === true,
+        wantUsage: false,
+        wantTokenIds: false,
+        ...options.meta,
+      };
+      const { credit = 64 * 1024, incarnation = 0, attempt = 0, resumeIds = [] } = options;
+      const header = { kind: FRAME.SUBMIT, stream, credit, incarnation, attempt };
+      batch.append(header, encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))), resumeIds);
+      return answer;
+    });
     this.#call.write(batch.take());
-    return answer;
+    return answers;
   }
 
   /** Sends one frame without a payload. */
@@ -220,6 +207,12 @@ export class FakeLane {
   attach(requestId: string, place: AttachOptions = {}): Answer {
     const stream = this.#nextStream++;
     const answer = this.expect(stream, place.autoCredit ?? true);
+    this.attachAs(stream, requestId, place);
+    return answer;
+  }
+
+  /** Sends an ATTACH with this number of a stream. */
+  attachAs(stream: number, requestId: string, place: AttachOptions = {}): void {
     const batch = new FrameBatch();
     const header = {
       kind: FRAME.ATTACH,
@@ -233,7 +226,6 @@ export class FakeLane {
     };
     batch.append(header, Buffer.from(requestId));
     this.#call.write(batch.take());
-    return answer;
   }
 
   /** Registers an answer for a stream number that was never submitted, for ATTACH. */
