@@ -46,9 +46,7 @@ function parseLine(line: string): JournalEntry | undefined {
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
   const { engine, state, reason } = value as Record<string, unknown>;
-  return typeof engine === 'string' && typeof state === 'string' && typeof reason === 'string'
-    ? value
-    : undefined;
+  return typeof engine === 'string' && typeof state === 'string' && typeof reason === 'string' ? value : undefined;
 }
 
 export function parseJournal(text: string): ParsedJournal {
