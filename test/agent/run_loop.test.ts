@@ -18,7 +18,11 @@ const statesOf = (fixture: Fixture): string[] =>
 
 t.test('an engine goes from an order to service, and every step is in its journal', async (t) => {
   const fixture = await serving();
-  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', message: /first token in 12 ms/, checks: [{ name: 'address' }] });
+  t.match(fixture.latest('e1'), {
+    state: 'ENGINE_STATE_READY',
+    message: /first token in 12 ms/,
+    checks: [{ name: 'address' }],
+  });
   t.same([...new Set(statesOf(fixture))], ['pending', 'preflight', 'starting', 'warming', 'ready']);
   for (const entry of fixture.journal) t.ok(entry.reason !== '' && entry.message !== '');
   t.match(fixture.targets, [{ engine: 'e1', incarnation: 1 }]);
@@ -115,7 +119,11 @@ t.test('a restart waits for the GPU memory of the last life, as long as it is bo
   const options = { gpus: [0] };
   const fixture = createFixture(options);
   const held = (): void => {
-    fixture.sample = { source: 'nvml', atMs: fixture.clock.wallMs() + 1, gpus: [{ index: 0, processes: [{ pid: 100 }] }] };
+    fixture.sample = {
+      source: 'nvml',
+      atMs: fixture.clock.wallMs() + 1,
+      gpus: [{ index: 0, processes: [{ pid: 100 }] }],
+    };
   };
   fixture.sample = { source: 'nvml', atMs: 0, gpus: [{ index: 0, processes: [] }] };
   await fixture.loop.restore();
@@ -130,7 +138,11 @@ t.test('a restart waits for the GPU memory of the last life, as long as it is bo
   t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_BACKOFF');
   await fixture.clock.pass(2000);
   fixture.engine().end({ exitCode: 1 });
-  fixture.sample = { source: 'nvml', atMs: fixture.clock.wallMs() + 9, gpus: [{ index: 0, processes: [{ pid: 110 }] }] };
+  fixture.sample = {
+    source: 'nvml',
+    atMs: fixture.clock.wallMs() + 9,
+    gpus: [{ index: 0, processes: [{ pid: 110 }] }],
+  };
   await fixture.clock.pass(3500);
   t.match(fixture.journal.find((entry) => entry.reason === 'gpu_not_released')?.message, /pid 110 on GPU 0/);
   const told = fixture.journal.findLast((entry) => entry.state === 'ENGINE_STATE_BACKOFF');
@@ -193,7 +205,10 @@ t.test('a storm of restarts over all engines is braked', async (t) => {
   const fixture = createFixture();
   await fixture.loop.restore();
   const names = ['a', 'b', 'c', 'd', 'e', 'f'];
-  fixture.desire(1, names.map((name) => ({ ...SIM_SPEC, name })));
+  fixture.desire(
+    1,
+    names.map((name) => ({ ...SIM_SPEC, name })),
+  );
   await fixture.clock.pass(500);
   for (const engine of [...fixture.engines]) engine.end({ exitCode: 1 });
   await fixture.clock.pass(5000);
@@ -259,7 +274,11 @@ async function leftBehind(): Promise<{ before: Fixture; adoptable: AdoptableEngi
   await before.loop.detach();
   const { plan } = before.engine();
   const engine = new FakeEngine(plan, 100);
-  return { before, engine, adoptable: { engine: 'e1', incarnation: 1, specHash: plan.specHash, plan, launched: engine } };
+  return {
+    before,
+    engine,
+    adoptable: { engine: 'e1', incarnation: 1, specHash: plan.specHash, plan, launched: engine },
+  };
 }
 
 t.test('a new agent serves again at once with the engines of the old one, with no scheduler at all', async (t) => {
@@ -348,7 +367,10 @@ t.test('a GPU asks for a restart, and its quarantine moves its engines aside', a
   const order = { gpu: 0, reason: 'xid_48', message: 'GPU 0 met Xid 48.' };
   fixture.loop.onGpuOrder({ ...order, kind: 'restart_engines' });
   await fixture.clock.pass(2000);
-  t.match(fixture.journal.find((entry) => entry.reason === 'xid_48'), { state: 'ENGINE_STATE_STOPPING' });
+  t.match(
+    fixture.journal.find((entry) => entry.reason === 'xid_48'),
+    { state: 'ENGINE_STATE_STOPPING' },
+  );
   t.equal(fixture.latest('e1')?.incarnation, 2);
   fixture.quarantined = [0, 1];
   fixture.loop.onGpuOrder({ ...order, kind: 'quarantine' });

@@ -11,7 +11,11 @@ const LINES: readonly (readonly [line: string, cause: string, retry: string])[] 
     'backoff',
   ],
   ['torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.', 'gpu_memory', 'backoff'],
-  ['ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`', 'gpu_memory', 'backoff'],
+  [
+    'ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`',
+    'gpu_memory',
+    'backoff',
+  ],
   ['vllm: error: unrecognized arguments: --max-model-length 5', 'bad_flag', 'never'],
   ["vllm serve: error: argument --dtype: invalid choice: 'float8' (choose from auto, half)", 'bad_flag', 'never'],
   [
@@ -29,7 +33,11 @@ const LINES: readonly (readonly [line: string, cause: string, retry: string])[] 
     'bad_model',
     'never',
   ],
-  ["OSError: org/none is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'", 'bad_model', 'never'],
+  [
+    "OSError: org/none is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+    'bad_model',
+    'never',
+  ],
   ["ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", 'bad_model', 'never'],
   ['safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge', 'bad_model', 'never'],
   ['ERROR [llama] The weights at /x cannot be loaded: ENOENT: no such file or directory', 'bad_model', 'never'],
@@ -38,7 +46,11 @@ const LINES: readonly (readonly [line: string, cause: string, retry: string])[] 
   ['RuntimeError: CUDA error: uncorrectable ECC error encountered', 'gpu_fault', 'backoff'],
   ['OSError: [Errno 28] No space left on device', 'disk_full', 'backoff'],
   ['MemoryError', 'host_memory', 'backoff'],
-  ['RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}', 'engine_core', 'backoff'],
+  [
+    'RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}',
+    'engine_core',
+    'backoff',
+  ],
   ['Something nobody has seen before', 'unknown', 'backoff'],
 ];
 
@@ -85,6 +97,9 @@ t.test('every row has a sentence and an advice, and only a bad flag or model is 
     t.match(sentence, /^[A-Z].*\.$/);
     t.match(advice, /^[A-Z].*\.$/);
   }
-  t.same(rows.filter(({ retry }) => retry === 'never').map(({ cause }) => cause), ['bad_flag', 'bad_model']);
+  t.same(
+    rows.filter(({ retry }) => retry === 'never').map(({ cause }) => cause),
+    ['bad_flag', 'bad_model'],
+  );
   t.equal(seenDiagnosis('wedged').cause, 'wedged');
 });

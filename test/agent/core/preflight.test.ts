@@ -43,7 +43,8 @@ const judge = ({ spec, facts, gpu, input }: Change = {}) =>
     ...input,
   });
 
-const verdicts = (change?: Change) => Object.fromEntries(judge(change).checks.map(({ name, verdict }) => [name, verdict]));
+const verdicts = (change?: Change) =>
+  Object.fromEntries(judge(change).checks.map(({ name, verdict }) => [name, verdict]));
 
 t.test('a host that is ready has a verdict for each check', async (t) => {
   t.equal(judge().kind, 'go');
@@ -68,12 +69,7 @@ t.test('each thing that stops a start is named with its row', async (t) => {
     [{ facts: { model: { kind: 'unreadable', why: 'EACCES' } } }, 'model', 'bad_model', 'never'],
     [{ facts: { model: { kind: 'outside' } } }, 'model', 'bad_model', 'never'],
     [{ facts: { model: { kind: 'not_a_model' } } }, 'model', 'bad_model', 'never'],
-    [
-      { spec: { extraFlags: ['--cpu-offload-gb', '60'] } },
-      'host_memory',
-      'host_memory',
-      'backoff',
-    ],
+    [{ spec: { extraFlags: ['--cpu-offload-gb', '60'] } }, 'host_memory', 'host_memory', 'backoff'],
     [{ facts: { cacheDiskFreeBytes: 1000 } }, 'cache_disk', 'disk_full', 'backoff'],
     [{ input: { others: [{ name: 'o', gpuIds: [0] }] } }, 'gpu_ids', 'host', 'backoff'],
     [{ input: { quarantinedGpus: [0] } }, 'gpu_ids', 'gpu_fault', 'backoff'],
@@ -116,7 +112,10 @@ t.test('GPU memory is judged by the flags of vLLM', async (t) => {
 t.test('little host memory or disk is a warning, because needs are estimates', async (t) => {
   t.equal(verdicts({ facts: { hostMemoryAvailableBytes: GIB } })['host_memory'], 'warn');
   t.equal(verdicts({ facts: { cacheDiskFreeBytes: 0.5 * GIB } })['cache_disk'], 'warn');
-  const llama = { spec: { kind: 'llama' as const, gpuIds: [] }, facts: { model: { kind: 'gguf' as const, bytes: 200 * GIB } } };
+  const llama = {
+    spec: { kind: 'llama' as const, gpuIds: [] },
+    facts: { model: { kind: 'gguf' as const, bytes: 200 * GIB } },
+  };
   t.equal(verdicts(llama)['host_memory'], 'warn');
 });
 
@@ -139,5 +138,8 @@ t.test('on a GH200 the addressing mode stands beside the figures', async (t) => 
       },
     },
   });
-  t.match(mixed.checks.find(({ name }) => name === 'addressing'), { verdict: 'warn', detail: /differ/ });
+  t.match(
+    mixed.checks.find(({ name }) => name === 'addressing'),
+    { verdict: 'warn', detail: /differ/ },
+  );
 });

@@ -15,7 +15,10 @@ t.test('the brake of an engine: pauses that grow, and an end in a window', async
   const none = { restarts: 0, restartTimesMs: [] };
   const first = judgeRestart(none, policy, 0, seededRandom(1));
   t.match(first, { kind: 'after', delayMs: 100, history: { restarts: 1, restartTimesMs: [0] } });
-  t.match(judgeRestart({ restarts: 2, restartTimesMs: [0, 10] }, policy, 20, seededRandom(1)), { kind: 'give_up', inWindow: 2 });
+  t.match(judgeRestart({ restarts: 2, restartTimesMs: [0, 10] }, policy, 20, seededRandom(1)), {
+    kind: 'give_up',
+    inWindow: 2,
+  });
   t.match(judgeRestart({ restarts: 2, restartTimesMs: [0, 10] }, policy, 1005, seededRandom(1)), { kind: 'after' });
   t.match(judgeRestart(none, { ...policy, maxRestarts: 0 }, 0, seededRandom(1)), { kind: 'give_up' });
 });
@@ -65,7 +68,10 @@ t.test('an estimate of a start comes from milestones and from its own past', asy
   for (let i = 0; i < 200; i++) history = recordStart(history, `k${i % 150}`, { totalMs: i, marks: {} });
   t.equal(Object.keys(history).length, 128);
   for (let i = 0; i < 20; i++) history = recordStart(history, 'k', { totalMs: i, marks: {} });
-  t.same(history['k']?.map(({ totalMs }) => totalMs), [12, 13, 14, 15, 16, 17, 18, 19]);
+  t.same(
+    history['k']?.map(({ totalMs }) => totalMs),
+    [12, 13, 14, 15, 16, 17, 18, 19],
+  );
 });
 
 t.test('an estimate of a drain comes from the rate so far', async (t) => {
@@ -106,7 +112,14 @@ t.test('an adopted engine that no order names is what its plan says', async (t) 
     address: { kind: 'unix', path: '/s' },
     specHash: 'h',
   };
-  t.match(specFromPlan(plan, limits), { kind: 'vllm', model: 'org/m', servedModelName: 'm', gpuIds: [0, 2], hash: 'h', limits });
+  t.match(specFromPlan(plan, limits), {
+    kind: 'vllm',
+    model: 'org/m',
+    servedModelName: 'm',
+    gpuIds: [0, 2],
+    hash: 'h',
+    limits,
+  });
   const own = (name: string, args: readonly string[]) =>
     specFromPlan(
       {

@@ -73,13 +73,25 @@ t.test('a queue is no wedge while anything moves, for ten minutes at overload', 
 t.test('requests that are held back by their clients never count', async (t) => {
   const held = () => ({ progress: busy({ open: 3, stalled: 3 }) });
   t.equal(runUntil('wedged', held, 120_000), undefined);
-  t.ok(runUntil('wedged', () => ({ progress: busy({ open: 4, stalled: 3 }) }), 10_000), 'but the fourth does');
+  t.ok(
+    runUntil('wedged', () => ({ progress: busy({ open: 4, stalled: 3 }) }), 10_000),
+    'but the fourth does',
+  );
 });
 
 t.test('an idle engine, another life or no figures at all are fine', async (t) => {
-  t.equal(runUntil('wedged', () => ({ progress: busy({ open: 0 }) }), 60_000), undefined);
-  t.equal(runUntil('wedged', () => ({ progress: busy({ incarnation: 2 }) }), 60_000), undefined);
-  t.equal(runUntil('wedged', () => ({ progress: undefined }), 60_000), undefined);
+  t.equal(
+    runUntil('wedged', () => ({ progress: busy({ open: 0 }) }), 60_000),
+    undefined,
+  );
+  t.equal(
+    runUntil('wedged', () => ({ progress: busy({ incarnation: 2 }) }), 60_000),
+    undefined,
+  );
+  t.equal(
+    runUntil('wedged', () => ({ progress: undefined }), 60_000),
+    undefined,
+  );
 });
 
 const waiting = (bytes: number): EngineProgress => {
@@ -135,7 +147,10 @@ t.test('an answer that is not streamed is no wedge while the counters of the eng
 });
 
 t.test('without any witness an engine that streams nothing is asked, not judged', async (t) => {
-  t.equal(runUntil('wedged', () => ({ progress: waiting(0) }), 60_000), undefined);
+  t.equal(
+    runUntil('wedged', () => ({ progress: waiting(0) }), 60_000),
+    undefined,
+  );
   t.equal(withWitness(beginWatch(1, 0), {}, 5).witness, undefined);
   t.equal(withWitness(beginWatch(1, 0), undefined, 5).witness, undefined);
 });
