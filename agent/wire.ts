@@ -17,7 +17,7 @@ import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
 import { processEnvironment } from './config.ts';
-import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { GpuReader, HostFactsReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import type { RunLoop } from './run_loop/run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
@@ -140,7 +140,97 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
   };
 }
 
+function createTelemetry(
+  { config, logger }: Parts,
+  sources: { host: HostFactsReader; gpus: GpuReader; relay: Relay; links: SchedulerLinks; loop: RunLoop },
+): TelemetryLoop {
+  const { host, gpus, relay, links, loop } = sources;
+  return new TelemetryLoop(
+    {
+      clock: systemClock,
+      host,
+      gpus,
+      probe: createEngineProbe(),
+      relay,
+      engines: () => loop.engines(),
+      probeTimeoutMs: config.probeTimeoutMs,
+      send: (message) => links.sendTelemetry(message),
+      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
+    },
+    config.telemetryPeriodMs,
+  );
+}
+
 const nothing = (): void => undefined;
+
+/** What sessions bring to the loop, the telemetry and the relay. */
+function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, relay: Relay): SessionEvents {
+  const seen = new Set<string>();
+  return {
+    onConnected: (scheduler, term, periodMs) => {
+      logger.info({ scheduler, term }, 'session open');
+      loop.observeTerm(term);
+      if (periodMs > 0) telemetry.setPeriod(periodMs);
+      // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
+      seen.add(scheduler);
+      relay.setSchedulers([...seen]);
+    },
+    onDisconnected: (scheduler, reason) => logger.warn({ scheduler, reason }, 'session lost'),
+    onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
+    onCommand: () => undefined,
+  };
+}
+
+function createTelemetry(
+  { config, logger }: Parts,
+  sources: { host: HostFactsReader; gpus: GpuReader; relay: Relay; links: SchedulerLinks; loop: RunLoop },
+): TelemetryLoop {
+  const { host, gpus, relay, links, loop } = sources;
+  return new TelemetryLoop(
+    {
+      clock: systemClock,
+      host,
+      gpus,
+      probe: createEngineProbe(),
+      relay,
+      engines: () => loop.engines(),
+      probeTimeoutMs: config.probeTimeoutMs,
+      send: (message) => links.sendTelemetry(message),
+      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
+    },
+    config.telemetryPeriodMs,
+  );
+}
+
+const nothing = (): void => undefined;
+
+/** What an earlier agent left and what could not be taken over. */
+async function stopLeftovers(
+  launcher: ReturnType<typeof createLauncher>,
+  adopted: ReadonlySet<string>,
+  logger: Logger,
+): Promise<void> {
+  for (const leftover of await launcher.leftovers()) {
+    if (adopted.has(leftover.engine)) continue;
+    logger.warn({ engine: leftover.engine, pid: leftover.pid }, 'stopping an engine that an earlier agent left');
+    await leftover.stop();
+  }
+}
+
+/** How the engines are taken over at the start and let go at the end. */
+function supervisionOf(loop: RunLoop, config: AgentConfig) {
+  return {
+    // Whoever asks a second time wants an end at once; engines that are to outlive the agent do so also then.
+    onForced: (): void => {
+      if (config.stopEnginesOnExit) loop.killAll();
+    },
+    restore: (): Promise<void> => loop.restore(),
+    letGo: async (): Promise<void> => {
+      if (config.stopEnginesOnExit) await loop.stopAll();
+      await loop.detach();
+    },
+  };
+}
 
 /** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
 export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
@@ -168,34 +258,13 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   });
   const loop = createLoop({ config, logger, dataFolder, launcher, relay, links, gpus, onRestart: metrics.restarted });
   const host = createHostFacts(dataFolder);
-  const telemetry = new TelemetryLoop(
-    {
-      clock: systemClock,
-      host,
-      gpus,
-      probe: createEngineProbe(),
-      relay,
-      engines: () => loop.engines(),
-      probeTimeoutMs: config.probeTimeoutMs,
-      send: (message) => links.sendTelemetry(message),
-      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
-    },
-    config.telemetryPeriodMs,
-  );
+  const telemetry = createTelemetry(parts, { host, gpus, relay, links, loop });
   metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
 
   let facts: Hello['host'] = null;
   const connect = (): void =>
     links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
-  // Whoever asks a second time wants an end at once, and still no engine left behind.
-  const onForced = (): void => {
-    if (config.stopEnginesOnExit) loop.killAll();
-  };
-  const restore = (): Promise<void> => loop.restore();
-  const letGo = async (): Promise<void> => {
-    if (config.stopEnginesOnExit) await loop.stopAll();
-    await loop.detach();
-  };
+  const { onForced, restore, letGo } = supervisionOf(loop, config);
   const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced })
     .add(
       'gpus',

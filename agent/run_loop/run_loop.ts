@@ -21,24 +21,18 @@ import type {
 } from '../core/lifecycle/life.ts';
 import { step } from '../core/lifecycle/step.ts';
 import { judgeOrder, observeTerm, type OrderState, reconcile } from '../core/reconcile.ts';
-import { differs, isTransition, toDrain, toEngineEvent } from '../core/report.ts';
+import { differs, isTransition, toEngineEvent } from '../core/report.ts';
 import { brakeDelayMs, fullBrake, type HostBrake, takeRestart } from '../core/restart_brake.ts';
 import { type PastStart, recordStart } from '../core/start_estimate.ts';
 import type { AdoptableEngine, EngineView } from '../ports.ts';
 import { dumpAndKill, followEngine } from './ender.ts';
+import { carryOutGpuOrder, type GpuOrder } from './gpu_orders.ts';
 import { freshRuntime, type LoopCore, type RunLoopParts, type Runtime } from './parts.ts';
+import { nodeEventOf, relayTargets } from './told.ts';
 import { launchEngine, probeAdopted, probeStart, runPreflight, warmEngine } from './starter.ts';
 import { drainView, probeReady, tickAll } from './watcher.ts';
 
 const CLOSE_PROBE_MS = 100;
-
-/** What a GPU's health asks of the engines on it. */
-export interface GpuOrder {
-  readonly kind: 'restart_engines' | 'quarantine' | 'release';
-  readonly gpu: number;
-  readonly reason: string;
-  readonly message: string;
-}
 
 export class RunLoop implements LoopCore {
   readonly parts: RunLoopParts;
@@ -82,7 +76,7 @@ export class RunLoop implements LoopCore {
 
   /** Present while the node drains or is drained. */
   nodeEvent(): NodeEvent | undefined {
-    return this.#state.nodeHold === undefined ? undefined : this.#nodeEvent();
+    return this.#state.nodeHold === undefined ? undefined : nodeEventOf(this, this.#state.nodeHold);
   }
 
   /**
@@ -195,7 +189,7 @@ export class RunLoop implements LoopCore {
       // Who drained an engine by name first stays named.
       if (this.#engines.get(name)?.life.hold === undefined) this.send(name, { kind: 'hold', hold });
     }
-    if (engine === undefined) this.parts.links.sendNodeEvent(this.#nodeEvent());
+    if (engine === undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
   }
 
   /** Cancels a drain. Engines that were drained by name stay drained when the node is released. */
@@ -207,7 +201,7 @@ export class RunLoop implements LoopCore {
     for (const name of engine === undefined ? [...this.#engines.keys()] : [engine]) {
       if (holdOf(this.#state, name) === undefined) this.send(name, { kind: 'unhold', actor });
     }
-    if (engine === undefined) this.parts.links.sendNodeEvent(this.#nodeEvent());
+    if (engine === undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
   }
 
   holdOf(engine?: string): Hold | undefined {
@@ -215,15 +209,7 @@ export class RunLoop implements LoopCore {
   }
 
   onGpuOrder(order: GpuOrder): void {
-    const { kind, gpu, reason, message } = order;
-    for (const { life } of [...this.#engines.values()]) {
-      if (!life.spec.gpuIds.includes(gpu)) continue;
-      const { name, gpuIds } = life.spec;
-      if (kind === 'restart_engines') this.send(name, { kind: 'restart', reason, message, drain: false });
-      else if (kind === 'quarantine') this.send(name, { kind: 'quarantine', message });
-      else if (!(this.parts.quarantinedGpus?.() ?? []).some((one) => one !== gpu && gpuIds.includes(one)))
-        this.send(name, { kind: 'lift', message });
-    }
+    carryOutGpuOrder(this, order);
   }
 
   note(runtime: Runtime, reason: string, message: string): void {
@@ -233,7 +219,7 @@ export class RunLoop implements LoopCore {
 
   tell(runtime: Runtime): void {
     this.parts.links.sendEngineEvent(this.#eventOf(runtime));
-    if (this.#state.nodeHold !== undefined) this.parts.links.sendNodeEvent(this.#nodeEvent());
+    if (this.#state.nodeHold !== undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
   }
 
   pastStarts(key: string): readonly PastStart[] {
@@ -251,17 +237,6 @@ export class RunLoop implements LoopCore {
 
   #eventOf(runtime: Runtime): EngineEvent {
     return toEngineEvent(runtime.life, this.parts.clock.wallMs(), runtime.plan?.address, drainView(this, runtime));
-  }
-
-  #nodeEvent(): NodeEvent {
-    const { nodeHold } = this.#state;
-    const atMs = this.parts.clock.wallMs();
-    if (nodeHold === undefined) return { draining: false, atMs };
-    const { openByEngine } = this.parts.relay.stats();
-    const runningRequests = Object.values(openByEngine).reduce((sum, open) => sum + open, 0);
-    const etas = [...this.#engines.values()].map((runtime) => drainView(this, runtime)?.etaMs ?? 0);
-    const view = { runningRequests, etaMs: Math.max(0, ...etas) };
-    return { draining: true, atMs, drain: toDrain(nodeHold, view) };
   }
 
   #context(): LifecycleContext {
@@ -367,29 +342,13 @@ export class RunLoop implements LoopCore {
   /** What a change of status means for the relay and for the probes. */
   #onStatus(runtime: Runtime): void {
     const { status } = runtime.life;
-    this.#publishTargets();
+    this.parts.relay.setTargets(relayTargets(this.#engines.values()));
     runtime.cancelProbe?.();
     delete runtime.cancelProbe;
     if (status !== 'draining') delete runtime.drain;
     if (status === 'adopted') this.#probeAfter(runtime, 0);
     else if (status === 'ready') this.#probeAfter(runtime, this.parts.times.probePeriodMs);
     else if (status === 'starting' || status === 'warming') this.#probeAfter(runtime, CLOSE_PROBE_MS);
-  }
-
-  #publishTargets(): void {
-    const targets = [];
-    for (const { life, plan } of this.#engines.values()) {
-      if (plan === undefined || (life.status !== 'ready' && life.status !== 'draining')) continue;
-      const most = life.spec.maxConcurrentRequests;
-      targets.push({
-        engine: life.spec.name,
-        incarnation: life.incarnation,
-        address: plan.address,
-        ...(life.status === 'draining' || life.sleeping ? { draining: true } : {}),
-        ...(most === undefined ? {} : { maxConcurrentRequests: most }),
-      });
-    }
-    this.parts.relay.setTargets(targets);
   }
 
   #probeAfter(runtime: Runtime, delayMs: number): void {
