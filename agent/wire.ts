@@ -12,16 +12,19 @@ import type { ConfigOf } from '../lib/io/settings.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
-import { createAgentMetrics } from './adapters/agent_metrics.ts';
+import { type AgentMetrics, createAgentMetrics } from './adapters/agent_metrics.ts';
+import { createAgentVitals } from './adapters/agent_vitals.ts';
+import { EngineLoadReader } from './adapters/engine_loads.ts';
 import { createEngineProbe } from './adapters/engine_probe.ts';
 import { createGpuReader } from './adapters/gpu/gpu_sensor.ts';
 import { createHostFacts } from './adapters/host_facts.ts';
+import { ProcessMemory } from './adapters/process_memory.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
 import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
-import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { GpuReader, HostFactsReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
@@ -184,14 +187,66 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
     onConnected: (scheduler, term, periodMs) => {
       logger.info({ scheduler, term }, 'session open');
       loop.observeTerm(term);
-      if (periodMs > 0) telemetry.setPeriod(periodMs);
+      telemetry.connected(scheduler, periodMs);
       // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
       seen.add(scheduler);
       relay.setSchedulers([...seen]);
     },
-    onDisconnected: (scheduler, reason) => logger.warn({ scheduler, reason }, 'session lost'),
+    onDisconnected: (scheduler, reason) => {
+      telemetry.disconnected(scheduler);
+      logger.warn({ scheduler, reason }, 'session lost');
+    },
     onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
     onCommand: () => undefined,
+  };
+}
+
+interface TelemetrySources {
+  readonly loop: RunLoop;
+  readonly relay: Relay;
+  readonly links: SchedulerLinks;
+  readonly gpus: GpuReader;
+  readonly host: HostFactsReader;
+  readonly metrics: AgentMetrics;
+}
+
+/** Telemetry with what it reads by itself: loads of the engines, memory of their processes, the agent's own state. */
+function createTelemetry({ config, logger }: Parts, sources: TelemetrySources) {
+  const { loop, relay, links, gpus, host, metrics } = sources;
+  const vitals = createAgentVitals();
+  const memory = new ProcessMemory({
+    clock: systemClock,
+    leaders: () =>
+      new Map(loop.engines().flatMap(({ life }) => (life.pid === undefined ? [] : [[life.spec.name, life.pid]]))),
+  });
+  const telemetry = new TelemetryLoop(
+    {
+      clock: systemClock,
+      host,
+      gpus,
+      relay,
+      loads: new EngineLoadReader({ clock: systemClock, probe: createEngineProbe(), timeoutMs: config.probeTimeoutMs }),
+      engines: () => loop.engines(),
+      hostMemoryByEngine: memory.newest,
+      agent: () => vitals.read(relay.stats()),
+      send: (scheduler, message) => links.sendTelemetry(scheduler, message),
+      onDropped: () => metrics.dropped('telemetry', 1),
+      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
+    },
+    config.telemetryPeriodMs,
+  );
+  return {
+    loop: telemetry,
+    async start(): Promise<void> {
+      vitals.start();
+      memory.start();
+      await telemetry.start();
+    },
+    stop(): void {
+      telemetry.stop();
+      memory.stop();
+      vitals.stop();
+    },
   };
 }
 
@@ -216,26 +271,13 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   });
   const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
-  const host = createHostFacts(dataFolder);
-  const telemetry = new TelemetryLoop(
-    {
-      clock: systemClock,
-      host,
-      gpus,
-      probe: createEngineProbe(),
-      relay,
-      engines: () => loop.engines(),
-      probeTimeoutMs: config.probeTimeoutMs,
-      send: (message) => links.sendTelemetry(message),
-      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
-    },
-    config.telemetryPeriodMs,
-  );
-  metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
+  const host = createHostFacts(dataFolder, systemClock);
+  const telemetry = createTelemetry(parts, { loop, relay, links, gpus, host, metrics });
+  metrics.observe({ relay, engines: () => loop.engines(), loads: () => telemetry.loop.loads, gpus });
 
   let facts: Hello['host'] = null;
   const connect = (): void =>
-    links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
+    links.start(sessionEvents(logger, loop, telemetry.loop, relay), () => helloOf(parts, loop, gpus, facts));
   // Whoever asks a second time wants an end at once, and still no engine left behind.
   const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
@@ -255,13 +297,14 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
       () => relay.start(),
       () => relay.stop(RELAY_STOP_GRACE_MS),
     )
-    .add('sessions', connect, () => links.stop('the agent stops'))
-    .add('engines', nothing, () => loop.stopAll())
+    // Before the sessions, so that the first one gets a whole picture.
     .add(
       'telemetry',
       () => telemetry.start(),
       () => telemetry.stop(),
     )
+    .add('sessions', connect, () => links.stop('the agent stops'))
+    .add('engines', nothing, () => loop.stopAll())
     // A parent that waits for this process is told; without one there is nobody to tell.
     .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
     .listen();

@@ -11,7 +11,7 @@ import type { EngineLoad, EngineView, GpuReader, Relay } from '../ports.ts';
 export interface MetricSources {
   readonly relay: Relay;
   readonly engines: () => readonly EngineView[];
-  readonly loads: ReadonlyMap<string, EngineLoad>;
+  readonly loads: () => ReadonlyMap<string, EngineLoad>;
   readonly gpus: GpuReader;
 }
 
@@ -44,7 +44,7 @@ function createCollector(metrics: Metrics): (sources: MetricSources) => void {
     stalled.inc({}, grow('stallsTotal', stats.stallsTotal));
     const open = Object.values(stats.openByEngine).reduce((sum, one) => sum + one, 0);
     metrics.gauge('lane_requests_active').set({ worker: 'all' }, open);
-    for (const [engine, load] of loads) {
+    for (const [engine, load] of loads()) {
       setKnown(metrics, 'engine_requests_running', { engine }, load.runningRequests);
       setKnown(metrics, 'engine_requests_waiting', { engine }, load.waitingRequests);
       setKnown(metrics, 'engine_kv_cache_usage_ratio', { engine }, load.kvCacheUsageRatio);

@@ -34,7 +34,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
       active.dec({ door: end.door });
       recordChatEnd(metrics, { ...end, code: end.outcome });
     },
-    dropped: (where) => droppedTotal.inc({ where }),
+    dropped: (where, count = 1) => droppedTotal.inc({ where }, count),
     nodes(connected, lost) {
       nodes.set({ state: 'connected' }, connected);
       nodes.set({ state: 'lost' }, lost);
