@@ -36,7 +36,7 @@ export function sessionOf(stat: string): number {
  * Memory of a tree: what each process has for itself, and the largest shared part once, because the members of a tree
  * mostly share the same pages. `statm` holds size, resident and shared in pages, proc(5).
  */
-export function treeBytes(statms: readonly string[], pageBytes: number): number {
+export function treeBytes(statms: readonly string[], bytesPerPage: number): number {
   let own = 0;
   let shared = 0;
   for (const statm of statms) {
@@ -44,7 +44,7 @@ export function treeBytes(statms: readonly string[], pageBytes: number): number 
     own += resident - sharedPages;
     shared = Math.max(shared, sharedPages);
   }
-  return (own + shared) * pageBytes;
+  return (own + shared) * bytesPerPage;
 }
 
 const PAGE_SIZES = [4096, 16_384, 65_536] as const;
