@@ -88,7 +88,7 @@ function createListener(render: () => Promise<string>, contentType: string, logg
 
 /** @param port loopback port of the listener; 0: none */
 export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
-  const metrics = createMetrics();
+  const metrics = createMetrics({ processMetrics: 'calm' });
   const collect = createCollector(metrics);
   let sources: MetricSources | undefined;
   let server: http.Server | undefined;

@@ -48,7 +48,7 @@ export function parseMemoryUsed(meminfo: string): number | undefined {
 }
 
 /** Load and memory move fast enough for this; the space on a disk is asked for less often, as it may be a slow one. */
-const READ_PERIOD_MS = 2000;
+const READ_PERIOD_MS = 5000;
 const DISK_PERIOD_MS = 30_000;
 
 /** Remembers an answer for a while, and asks once when several ask. */

@@ -11,7 +11,16 @@ import type { GpuReading } from '../../proto/gen/fleet/v1/GpuReading.ts';
 import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { deltaOf, loadJumped, type Picture, type TelemetryBase } from '../core/telemetry_delta.ts';
-import type { EngineLoad, EngineView, GpuReader, GpuState, HostFactsReader, Relay, RelayStats } from '../ports.ts';
+import type {
+  EngineLoad,
+  EngineView,
+  GpuReader,
+  GpuSample,
+  GpuState,
+  HostFactsReader,
+  Relay,
+  RelayStats,
+} from '../ports.ts';
 
 /** The newest load of each engine, as engine_loads.ts gathers it. */
 export interface EngineLoads {
@@ -57,6 +66,21 @@ export function gpuReading(gpu: GpuState, health: string | undefined): GpuReadin
 
 type Known<Fields> = { [Name in keyof Fields]?: Exclude<Fields[Name], undefined> };
 
+/**
+ * Readings of all GPUs; the same objects as before while the sample and the healths are the same, which is most of the
+ * time, as GPUs are read less often than telemetry is sent.
+ */
+function createGpuReadings(): (sample: GpuSample, healthOf: (index: number) => string | undefined) => GpuReading[] {
+  let of: readonly GpuState[] | undefined;
+  let readings: GpuReading[] = [];
+  return (sample, healthOf) => {
+    const same = sample.gpus === of && readings.every(({ index = 0, health }) => health === healthOf(index));
+    if (!same) readings = sample.gpus.map((gpu) => gpuReading(gpu, healthOf(gpu.index)));
+    of = sample.gpus;
+    return readings;
+  };
+}
+
 /** Leaves out what is unknown. */
 function known<Fields extends object>(fields: Fields): Known<Fields> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Known<Fields>;
@@ -73,6 +97,7 @@ export class TelemetryLoop {
   readonly #parts: TelemetryParts;
   readonly #defaultPeriodMs: number;
   readonly #listeners = new Map<string, Listener>();
+  readonly #gpuReadings = createGpuReadings();
   #host: HostReading = {};
   #toldOpen: Readonly<Record<string, number>> = {};
   #cancelRound: () => void = () => undefined;
@@ -195,7 +220,7 @@ export class TelemetryLoop {
       atMs,
       host: this.#host,
       agent: agent(),
-      gpus: sample.gpus.map((gpu) => gpuReading(gpu, gpuHealth?.(gpu.index))),
+      gpus: this.#gpuReadings(sample, (index) => gpuHealth?.(index)),
       engines: engines().map((view) => this.#engineReading(view, stats, nowMs, gpuMemory, hostMemory)),
       gpuSource: sample.source,
       gpuReason: sample.reason,

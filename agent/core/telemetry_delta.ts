@@ -153,6 +153,7 @@ function worthTelling(
   nowMs: number,
 ): boolean {
   if (sent === undefined) return true;
+  if (sent.entry === now) return false;
   const found = compare(sent.entry as Fields, now as Fields, bands);
   return found === 'leaves' || (found === 'differs' && nowMs - sent.atMs >= SETTLE_MS);
 }

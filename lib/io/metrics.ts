@@ -45,8 +45,11 @@ export interface Metrics {
 export interface MetricsOptions {
   /** Most distinct values of one label of one metric; later ones count as `other`. 200 when absent. */
   readonly maxLabelValues?: number;
-  /** CPU, memory, event loop and garbage collection of this process; true when absent. */
-  readonly processMetrics?: boolean;
+  /**
+   * CPU, memory, event loop and garbage collection of this process; true when absent. `calm` leaves out the histogram of
+   * the event loop's delays, which wakes the process a hundred times a second.
+   */
+  readonly processMetrics?: boolean | 'calm';
 }
 
 /** Maps a value to itself when it is one of `values`, else to `other`. */
@@ -83,11 +86,24 @@ function createLabelGuard(labelNames: readonly string[], max: number) {
   return { guard, holds, forget };
 }
 
+const CALM_RESOLUTION_MS = 60_000;
+const LOOP_HISTOGRAM = /^nodejs_eventloop_lag_(min|max|mean|stddev|p\d+)_seconds$/;
+
+function collectProcessMetrics(registry: Registry, calm: boolean): void {
+  if (!calm) {
+    collectDefaultMetrics({ register: registry });
+    return;
+  }
+  // The package cannot be told to leave the histogram out: it is made to look once a minute, and is not shown.
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: CALM_RESOLUTION_MS });
+  for (const { name } of registry.getMetricsAsArray()) if (LOOP_HISTOGRAM.test(name)) registry.removeSingleMetric(name);
+}
+
 /** Metrics of one process, in a registry of their own, so that tests can make as many as they like. */
 export function createMetrics(options: MetricsOptions = {}): Metrics {
   const registry = new Registry();
   const max = options.maxLabelValues ?? 200;
-  if (options.processMetrics !== false) collectDefaultMetrics({ register: registry });
+  if (options.processMetrics !== false) collectProcessMetrics(registry, options.processMetrics === 'calm');
   const made = new Map<MetricName, unknown>();
   const once = <Handle>(name: MetricName, make: () => Handle): Handle => {
     const before = made.get(name) as Handle | undefined;
