@@ -230,6 +230,7 @@ function createTelemetry({ config, logger }: Parts, sources: TelemetrySources) {
       hostMemoryByEngine: memory.newest,
       agent: () => vitals.read(relay.stats()),
       send: (scheduler, message) => links.sendTelemetry(scheduler, message),
+      onSent: metrics.telemetrySent,
       onDropped: () => metrics.dropped('telemetry', 1),
       onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
     },
@@ -273,7 +274,15 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
   const host = createHostFacts(dataFolder, systemClock);
   const telemetry = createTelemetry(parts, { loop, relay, links, gpus, host, metrics });
-  metrics.observe({ relay, engines: () => loop.engines(), loads: () => telemetry.loop.loads, gpus });
+  metrics.observe({
+    relay,
+    sessions: () => telemetry.loop.sessions,
+    host: () => ({
+      node: config.nodeName,
+      ...telemetry.loop.picture(),
+      states: loop.engines().map(({ life }) => [life.spec.name, life.status]),
+    }),
+  });
 
   let facts: Hello['host'] = null;
   const connect = (): void =>

@@ -42,9 +42,11 @@ export interface TelemetryParts {
   /** `ok`, `degraded`, `unhealthy` or `quarantined`. */
   readonly gpuHealth?: (index: number) => string | undefined;
   readonly sleeping?: (engine: string) => boolean | undefined;
+  /** Since it was asked last. */
   readonly agent: () => AgentReading;
   /** Hands a message to the session of a scheduler; false: it can take none now. */
   readonly send: (scheduler: string, telemetry: Telemetry) => boolean;
+  readonly onSent: (kind: 'snapshot' | 'delta' | 'empty') => void;
   /** A sample was passed over because a session was full. */
   readonly onDropped: () => void;
   readonly onError: (error: unknown) => void;
@@ -99,6 +101,7 @@ export class TelemetryLoop {
   readonly #listeners = new Map<string, Listener>();
   readonly #gpuReadings = createGpuReadings();
   #host: HostReading = {};
+  #agent: AgentReading = {};
   #toldOpen: Readonly<Record<string, number>> = {};
   #cancelRound: () => void = () => undefined;
   #cancelJumps: () => void = () => undefined;
@@ -112,14 +115,15 @@ export class TelemetryLoop {
     this.#defaultPeriodMs = defaultPeriodMs;
   }
 
-  /** Newest load of each engine, for the agent's own metrics. */
-  get loads(): ReadonlyMap<string, EngineLoad> {
-    return this.#parts.loads.newest;
+  /** Schedulers with a session. */
+  get sessions(): number {
+    return this.#listeners.size;
   }
 
   /** Resolves when there is a first picture, so that a session that opens then gets a full one. */
   async start(): Promise<void> {
     this.#stopped = false;
+    this.#agent = this.#parts.agent();
     await this.#readHost();
     this.#later(this.#periodMs());
     this.#watchJumps();
@@ -177,6 +181,7 @@ export class TelemetryLoop {
     const { loads, relay, engines } = this.#parts;
     await Promise.all([this.#readHost(), loads.refresh(engines(), relay.stats().openByEngine, PATIENCE_MS)]);
     if (this.#stopped) return;
+    this.#agent = this.#parts.agent();
     const nowMs = this.#parts.clock.monotonicMs();
     // A little early is on time: otherwise a timer that rings a moment too soon would skip a whole period.
     this.#tell((listener) => nowMs - listener.sentAtMs >= 0.9 * listener.periodMs);
@@ -197,21 +202,25 @@ export class TelemetryLoop {
   #tell(isDue: (listener: Listener) => boolean): void {
     const due = [...this.#listeners].filter(([, listener]) => isDue(listener));
     if (due.length === 0) return;
-    const { clock, relay, send, onDropped } = this.#parts;
+    const { clock, relay, send, onSent, onDropped } = this.#parts;
     const nowMs = clock.monotonicMs();
-    const stats = relay.stats();
-    const picture = this.#picture(stats, nowMs);
-    this.#toldOpen = { ...stats.openByEngine };
+    const picture = this.picture();
+    this.#toldOpen = { ...relay.stats().openByEngine };
     for (const [scheduler, listener] of due) {
-      const { message, base } = deltaOf(listener.base, picture, nowMs);
+      const { message, base, changed } = deltaOf(listener.base, picture, nowMs);
       listener.sentAtMs = nowMs;
-      if (send(scheduler, message)) listener.base = base;
-      else onDropped();
+      if (send(scheduler, message)) {
+        listener.base = base;
+        onSent(message.snapshot === true ? 'snapshot' : changed ? 'delta' : 'empty');
+      } else onDropped();
     }
   }
 
-  #picture(stats: RelayStats, nowMs: number): Picture {
-    const { clock, gpus, engines, gpuHealth, agent } = this.#parts;
+  /** Everything that is known now, out of what is at hand. */
+  picture(): Picture {
+    const { clock, gpus, engines, relay, gpuHealth } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    const stats = relay.stats();
     const atMs = clock.wallMs();
     const sample = gpus.latest();
     const gpuMemory = this.#parts.gpuMemoryByEngine?.();
@@ -219,7 +228,7 @@ export class TelemetryLoop {
     return {
       atMs,
       host: this.#host,
-      agent: agent(),
+      agent: this.#agent,
       gpus: this.#gpuReadings(sample, (index) => gpuHealth?.(index)),
       engines: engines().map((view) => this.#engineReading(view, stats, nowMs, gpuMemory, hostMemory)),
       gpuSource: sample.source,
@@ -237,7 +246,7 @@ export class TelemetryLoop {
   ): EngineReading {
     const { incarnation, spec } = view.life;
     const { name } = spec;
-    const load = this.loads.get(name);
+    const load = this.#parts.loads.newest.get(name);
     const seen = stats.progress[name];
     // What the relay saw of another life says nothing about this one.
     const progress = seen?.incarnation === incarnation ? seen : undefined;

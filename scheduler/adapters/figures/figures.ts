@@ -16,7 +16,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
   const tokens = metrics.counter('chat_tokens_total');
   const active = metrics.gauge('chat_requests_active');
   const droppedTotal = metrics.counter('dropped_total');
-  const nodes = metrics.gauge('fleet_nodes');
+  const nodes = metrics.gauge('sophia_fleet_nodes');
 
   return {
     started(door) {

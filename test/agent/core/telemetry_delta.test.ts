@@ -167,7 +167,7 @@ function insideBands(told: object, truth: object, bands: Readonly<Record<string,
 
 t.test(
   'whatever happens, a scheduler has the picture to within the dead-bands, and exactly after a while',
-  async (t) => {
+  async () => {
     fc.assert(
       fc.property(fc.array(pictures, { minLength: 1, maxLength: 30 }), (story) => {
         let base: TelemetryBase | undefined;
