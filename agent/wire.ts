@@ -27,7 +27,7 @@ import { hashText } from './core/engine_spec.ts';
 import type { GpuReader, HostFactsReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
-import { TelemetryLoop } from './adapters/telemetry.ts';
+import { pushingLinks, TelemetryLoop } from './adapters/telemetry.ts';
 import type { TlsMaterial } from './workers/relay_messages.ts';
 
 export type AgentConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
@@ -270,7 +270,10 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     environment: processEnvironment(),
     onFailure: metrics.gpuReaderFailed,
   });
-  const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
+  const links = pushingLinks(
+    createLinksOf(parts, (count) => metrics.dropped('session_events', count)),
+    () => telemetry.loop.pushNow(),
+  );
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
   const host = createHostFacts(dataFolder, systemClock);
   const telemetry = createTelemetry(parts, { loop, relay, links, gpus, host, metrics });

@@ -55,8 +55,18 @@ program
   .option('--json', 'one JSON object as the last line')
   .option('--gpus <n>', 'GPUs of the host, read from a stand-in for nvidia-smi', wholeNumber, 8)
   .option('--engines <n>', 'idle engines of the host', wholeNumber, 8)
-  .option('--agents <n>', 'agents with real sessions and lanes, each speaking once a second', wholeNumber, 1000)
-  .option('--simulated <n>', 'agents fed to the core of a scheduler in this process', wholeNumber, 10_000)
+  .option(
+    '--agents <n>',
+    'agents that speak once a second: up to 2000 with real sessions and lanes, more in process',
+    wholeNumber,
+    1000,
+  )
+  .option(
+    '--simulated <n>',
+    'agents fed to the core of a scheduler in this process, when --agents is not above 2000',
+    wholeNumber,
+    10_000,
+  )
   .option('--changing <n>', 'GPUs and engines of an agent that change each second', wholeNumber, 2)
   .option('--settle <n>', 'seconds before a measurement', wholeNumber, 10)
   .option('--seconds <n>', 'measured time of each part', wholeNumber, 30)

@@ -20,6 +20,7 @@ import type {
   HostFactsReader,
   Relay,
   RelayStats,
+  SchedulerLinks,
 } from '../ports.ts';
 
 /** The newest load of each engine, as engine_loads.ts gathers it. */
@@ -50,6 +51,36 @@ export interface TelemetryParts {
   /** A sample was passed over because a session was full. */
   readonly onDropped: () => void;
   readonly onError: (error: unknown) => void;
+}
+
+/** States of an engine that change where requests may go: telemetry follows them at once. */
+const URGENT: ReadonlySet<string> = new Set([
+  'ENGINE_STATE_READY',
+  'ENGINE_STATE_DRAINING',
+  'ENGINE_STATE_STOPPING',
+  'ENGINE_STATE_STOPPED',
+  'ENGINE_STATE_BACKOFF',
+  'ENGINE_STATE_FAILED',
+  'ENGINE_STATE_QUARANTINED',
+]);
+
+/** The links to the schedulers, after whose urgent events `push` is called: a death, a drain, a quarantine. */
+export function pushingLinks(links: SchedulerLinks, push: () => void): SchedulerLinks {
+  return {
+    ...links,
+    sendEngineEvent(event) {
+      links.sendEngineEvent(event);
+      if (URGENT.has(String(event.state))) push();
+    },
+    sendGpuEvent(event) {
+      links.sendGpuEvent(event);
+      push();
+    },
+    sendNodeEvent(event) {
+      links.sendNodeEvent(event);
+      push();
+    },
+  };
 }
 
 /** How long a round waits for engines that answer before it speaks of those that have. */

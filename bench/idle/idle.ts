@@ -21,6 +21,9 @@ export interface IdleOptions {
 
 const SIMULATED_ROUNDS = 5;
 const PERIOD_MS = 1000;
+/** Each agent with sessions has two connections with TLS; beyond this many a machine measures its own sockets. */
+const MAX_WITH_SESSIONS = 2000;
+const USUAL_SESSIONS = 1000;
 
 interface Report {
   readonly agent: AgentCost;
@@ -57,13 +60,16 @@ function printIdle(options: IdleOptions, { agent: cost, scheduler, core }: Repor
 
 /** The action of the command. */
 export async function runIdle(options: IdleOptions): Promise<void> {
-  const { gpus, engines, agents, simulated, changing, settle, seconds } = options;
+  const { gpus, engines, changing, settle, seconds } = options;
+  const tooMany = options.agents > MAX_WITH_SESSIONS;
+  const agents = tooMany ? USUAL_SESSIONS : options.agents;
+  const simulated = tooMany ? options.agents : options.simulated;
   const shape = { gpus, engines, changing };
   const agent = await measureAgent({ gpus, engines, settleSeconds: settle, seconds });
   const load = { agents, periodMs: PERIOD_MS, shape, settleSeconds: settle, seconds };
   const scheduler = await measureScheduler(load);
   const core = measureFleetCore(simulated, SIMULATED_ROUNDS, shape);
-  process.stdout.write(`${printIdle(options, { agent, scheduler, core })}\n`);
+  process.stdout.write(`${printIdle({ ...options, agents }, { agent, scheduler, core })}\n`);
   if (options.json !== true) return;
   const sensorCore = agent.sensor?.corePercent ?? 0;
   const sensorMb = agent.sensor?.rssMb ?? 0;

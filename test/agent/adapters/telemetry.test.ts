@@ -1,8 +1,15 @@
 /** Telemetry as schedulers get it: who gets what when, and what an engine that hangs does to it. */
 import t from 'tap';
 import { EngineLoadReader } from '../../../agent/adapters/engine_loads.ts';
-import { TelemetryLoop, type TelemetryParts } from '../../../agent/adapters/telemetry.ts';
-import type { EngineAddress, EngineLoad, EngineView, GpuSample, RelayStats } from '../../../agent/ports.ts';
+import { pushingLinks, TelemetryLoop, type TelemetryParts } from '../../../agent/adapters/telemetry.ts';
+import type {
+  EngineAddress,
+  EngineLoad,
+  EngineView,
+  GpuSample,
+  RelayStats,
+  SchedulerLinks,
+} from '../../../agent/ports.ts';
 import { systemClock } from '../../../lib/io/system.ts';
 import type { Telemetry } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import { eventually } from '../../support/child.ts';
@@ -147,6 +154,21 @@ t.test('what cannot wait is pushed at once, together, and so is a jump in load',
   await eventually('the jump', () => world.of('one').length > 2);
   t.match(world.of('one')[2], { engines: [{ relayedRequests: 40 }] });
   t.equal(world.of('one').length, 3, 'fifty calls of one moment are one push');
+});
+
+t.test('events that change where requests may go are followed by telemetry, progress of a start is not', async (t) => {
+  const said: string[] = [];
+  const links = {
+    sendEngineEvent: ({ state }: { state?: unknown }) => void said.push(String(state)),
+    sendGpuEvent: () => void said.push('gpu'),
+    sendNodeEvent: () => void said.push('node'),
+  } as unknown as SchedulerLinks;
+  const pushing = pushingLinks(links, () => void said.push('push'));
+  pushing.sendEngineEvent({ engine: 'e', state: 'ENGINE_STATE_STARTING' });
+  pushing.sendEngineEvent({ engine: 'e', state: 'ENGINE_STATE_BACKOFF' });
+  pushing.sendGpuEvent({ index: 0, quarantined: true });
+  pushing.sendNodeEvent({ draining: true });
+  t.same(said, ['ENGINE_STATE_STARTING', 'ENGINE_STATE_BACKOFF', 'push', 'gpu', 'push', 'node', 'push']);
 });
 
 t.test('progress is of one life: silence and pace while requests are open', async (t) => {
