@@ -68,7 +68,7 @@ program
     10_000,
   )
   .option('--changing <n>', 'GPUs and engines of an agent that change each second', wholeNumber, 2)
-  .option('--settle <n>', 'seconds before a measurement', wholeNumber, 10)
+  .option('--settle <n>', 'seconds before a measurement; the collector tidies up after a start', wholeNumber, 40)
   .option('--seconds <n>', 'measured time of each part', wholeNumber, 30)
   .action(runIdle);
 
