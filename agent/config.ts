@@ -210,7 +210,7 @@ export const settings = defineSettings('agent', {
   gpuPeriodMs: { schema: durationMs({ min: 100 }), default: 5000, doc: 'How often GPUs are read.' },
   telemetryPeriodMs: {
     schema: durationMs({ min: 100 }),
-    default: 2000,
+    default: 1000,
     doc: 'How often telemetry is sent where a scheduler does not ask for another period.',
   },
   keepaliveMs: {

@@ -374,7 +374,8 @@ export interface SessionEvents {
 export interface SchedulerLinks {
   start(events: SessionEvents, hello: () => Hello): void;
   sendEngineEvent(event: EngineEvent): void;
-  sendTelemetry(telemetry: Telemetry): void;
+  /** To one scheduler; false when its session can take no more now, and then nothing was sent. */
+  sendTelemetry(scheduler: string, telemetry: Telemetry): boolean;
   sendDesiredStateAck(generation: number, rejections: readonly SpecRejection[]): void;
   sendGpuEvent(event: GpuEvent): void;
   sendNodeEvent(event: NodeEvent): void;

@@ -24,12 +24,17 @@ export interface BenchFleetOptions {
   readonly simFlags: readonly string[];
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
+  /** What the processes inherit; this process's own environment when absent. */
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 export interface BenchFleet {
   readonly scheduler: Child;
   readonly agent: Child;
+  /** Folder of the fleet: certificates, logs, data. */
+  readonly root: string;
   readonly httpPort: number;
+  readonly fleetPort: number;
   readonly grpcAddress: string;
   readonly key: string;
   /** Unix sockets of the engines. */
@@ -75,7 +80,7 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
       root,
       nodeName: 'bench',
       engines,
-      env: benchEnvironment(),
+      env: options.env ?? benchEnvironment(),
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'warn', ...options.scheduler },
@@ -87,7 +92,9 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
     return {
       scheduler: fleet.scheduler,
       agent: fleet.agent,
+      root,
       httpPort: fleet.httpPort,
+      fleetPort: fleet.fleetPort,
       grpcAddress,
       key,
       engineSockets,

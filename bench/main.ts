@@ -4,6 +4,7 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { runIdle } from './idle/idle.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
@@ -47,5 +48,28 @@ program
   .option('--concurrency <n>', 'requests at a time', wholeNumber, 200)
   .option('--tokens <n>', 'tokens of each answer', wholeNumber, 64)
   .action(runReaders);
+
+program
+  .command('agent-idle')
+  .description('an agent and a scheduler with nothing to do: CPU and memory of the processes')
+  .option('--json', 'one JSON object as the last line')
+  .option('--gpus <n>', 'GPUs of the host, read from a stand-in for nvidia-smi', wholeNumber, 8)
+  .option('--engines <n>', 'idle engines of the host', wholeNumber, 8)
+  .option(
+    '--agents <n>',
+    'agents that speak once a second: up to 2000 with real sessions and lanes, more in process',
+    wholeNumber,
+    1000,
+  )
+  .option(
+    '--simulated <n>',
+    'agents fed to the core of a scheduler in this process, when --agents is not above 2000',
+    wholeNumber,
+    10_000,
+  )
+  .option('--changing <n>', 'GPUs and engines of an agent that change each second', wholeNumber, 2)
+  .option('--settle <n>', 'seconds before a measurement; the collector tidies up after a start', wholeNumber, 40)
+  .option('--seconds <n>', 'measured time of each part', wholeNumber, 30)
+  .action(runIdle);
 
 await program.parseAsync(process.argv);

@@ -141,6 +141,11 @@ export const settings = defineSettings('scheduler', {
     doc: 'Largest WebSocket message.',
   },
   routingPolicy: { schema: oneOf(POLICY_NAMES), default: 'least_requests', doc: 'How an engine is picked.' },
+  metricsDetailNodes: {
+    schema: integer({ max: 200 }),
+    default: 32,
+    doc: 'Nodes whose readings /metrics shows one by one, in the order of their names; the others are in the sums. Each costs some 300 series.',
+  },
   telemetryPeriodMs: {
     schema: durationMs({ min: 100, max: 60_000 }),
     default: 1000,

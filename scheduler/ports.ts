@@ -221,7 +221,7 @@ export interface Figures {
   refused(model: string, door: Door, code: ErrorCode): void;
   ended(end: EndedRequest): void;
   /** Something went past the rules and was passed over; `where` is one of a few words of the program. */
-  dropped(where: string): void;
+  dropped(where: string, count?: number): void;
   nodes(connected: number, lost: number): void;
 }
 

@@ -16,6 +16,7 @@ import { createAuthenticator } from './adapters/auth/authenticator.ts';
 import { type JwtVerifier, openJwtVerifier } from './adapters/auth/jwt.ts';
 import { openKeyStore } from './adapters/auth/key_store.ts';
 import { sha256 } from './adapters/auth/sha256.ts';
+import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { createFigures } from './adapters/figures/figures.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
@@ -277,6 +278,8 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const loop = makeLoop(config, logger, metrics, startedAtMs);
+  const { directory } = loop.inspector;
+  showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const grpc = await makeGrpcDoor(parts);

@@ -12,6 +12,7 @@ import { LANE_PROTOCOL_VERSION } from '../../proto/codec.ts';
 import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
 import type { Hello } from '../../proto/gen/fleet/v1/Hello.ts';
 import type { SchedulerMessage__Output } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
+import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
 import type { SchedulerLinks, SessionEvents } from '../ports.ts';
 import type { TlsMaterial } from '../workers/relay_messages.ts';
@@ -51,8 +52,6 @@ class SchedulerLink {
   #openedAtMs = 0;
   #blocked = false;
   #waiting: BoundedQueue<AgentMessage> = newQueue();
-  /** Only the newest telemetry waits: an older one says nothing any more. */
-  #waitingTelemetry: AgentMessage | undefined;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -87,7 +86,6 @@ class SchedulerLink {
     this.#openedAtMs = performance.now();
     // What waited is in the hello: the newest state of each engine is its whole truth.
     this.#waiting = newQueue();
-    this.#waitingTelemetry = undefined;
     stream.on('data', (message: SchedulerMessage__Output) => this.#onMessage(stream, message));
     stream.on('drain', () => this.#onDrain(stream));
     stream.on('error', (error: Error & { code?: number; details?: string }) => {
@@ -146,8 +144,14 @@ class SchedulerLink {
       this.#write(body);
       return;
     }
-    if (body.telemetry != null) this.#waitingTelemetry = body;
-    else this.#options.onDropped(this.#waiting.push(body).length);
+    this.#options.onDropped(this.#waiting.push(body).length);
+  }
+
+  /** Telemetry never waits: the next sample says more than one that is old when it leaves. */
+  sendTelemetry(telemetry: Telemetry): boolean {
+    if (this.#stream === undefined || !this.#welcomed || this.#blocked) return false;
+    this.#write({ telemetry });
+    return true;
   }
 
   #write(body: AgentMessage): void {
@@ -159,9 +163,8 @@ class SchedulerLink {
     if (stream !== this.#stream) return;
     this.#blocked = false;
     while (!this.#blocked) {
-      const next = this.#waiting.shift() ?? this.#waitingTelemetry;
+      const next = this.#waiting.shift();
       if (next === undefined) return;
-      if (next === this.#waitingTelemetry) this.#waitingTelemetry = undefined;
       this.#write(next);
     }
   }
@@ -211,7 +214,8 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
     sendNodeEvent: () => undefined,
     sendCommandOutput: () => undefined,
     sendCommandResult: () => undefined,
-    sendTelemetry: (telemetry) => toAll({ telemetry }),
+    sendTelemetry: (scheduler, telemetry) =>
+      links.find((link) => link.address === scheduler)?.sendTelemetry(telemetry) ?? false,
     sendDesiredStateAck: (generation, rejections) =>
       toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),
     async stop(reason) {

@@ -129,7 +129,15 @@ t.test('the hello and the ready event say what the host and the engine are', asy
     () => scheduler.telemetry.some((one) => one.engines[0]?.runningRequests !== undefined),
     'telemetry of the engine',
   );
-  t.match(scheduler.telemetry.at(-1), { gpuSource: 'none', gpus: [], host: { memoryUsedBytes: Number } });
+  t.match(scheduler.telemetry[0], {
+    snapshot: true,
+    gpuSource: 'none',
+    gpus: [],
+    host: { memoryUsedBytes: Number },
+    agent: { rssBytes: Number },
+  });
+  const snapshots = scheduler.telemetry.filter((one) => one.snapshot);
+  t.equal(snapshots.length, 1, 'one snapshot per session; what follows are deltas');
 });
 
 t.test('a stream has the text and the ids that the engine gives when asked directly', async (t) => {

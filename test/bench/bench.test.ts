@@ -22,3 +22,26 @@ t.test('a load that does not exist is refused with the list of those that do', a
   t.match(await child.exited, { code: 1 });
   t.match(child.stderr(), /64x50, 256x50, 1000x20, unpaced/);
 });
+
+t.test('agent-idle measures an agent and a scheduler, and names what it fed how', async (t) => {
+  const sizes = [
+    '--gpus',
+    '2',
+    '--engines',
+    '1',
+    '--agents',
+    '6',
+    '--simulated',
+    '50',
+    '--settle',
+    '1',
+    '--seconds',
+    '1',
+  ];
+  const child = startChild(t, { args: [BENCH_MAIN, 'agent-idle', '--json', ...sizes] });
+  t.match(await child.exited, { code: 0 }, child.stderr());
+  const result = JSON.parse(child.stdout().trim().split('\n').at(-1) ?? '') as Record<string, unknown>;
+  t.match(result, { schedulerAgents: 6, simulatedAgents: 50, simulatedBy: /in process/, gpus: 2, engines: 1 });
+  for (const name of ['corePercent', 'rssMb', 'schedulerCorePercentAt1000', 'sensorRssMb'])
+    t.ok(Number.isFinite(result[name]), `${name} is a figure`);
+});

@@ -31,9 +31,10 @@ export interface EngineRecord {
   /** What it serves, or what it served when it last said so: a restarting engine keeps its models known. */
   readonly models: readonly ServedModel__Output[];
   readonly reading: EngineReading__Output | undefined;
-  /** Monotonic milliseconds. */
-  readonly readingAtMs: number;
-  /** Requests that this scheduler had on the engine when the reading came: the part of the reading that is ours. */
+  /**
+   * Requests that this scheduler had on the engine when its agent last said how it stands, be it by silence about it: the
+   * part of the reading that is ours.
+   */
   readonly reservedAtReading: number;
 }
 
@@ -49,7 +50,12 @@ export interface NodeState {
   readonly lastSeenWallMs: number;
   /** Monotonic milliseconds. */
   readonly lastSeenAtMs: number;
+  /** The picture that the node's messages make together; of an earlier session until this one has sent a snapshot. */
   readonly telemetry: Telemetry__Output | undefined;
+  /** Whether this session has sent a snapshot, so that deltas mean something. */
+  readonly hasSnapshot: boolean;
+  /** Monotonic milliseconds; when telemetry came last. */
+  readonly telemetryAtMs: number | undefined;
   readonly desired: DesiredState | undefined;
   readonly observedGeneration: number | undefined;
   readonly rejections: readonly SpecRejection__Output[];

@@ -119,7 +119,7 @@ export class FleetWatch implements FleetSink {
         clock.after(deathGraceMs, () => onEngineEnded(effect.engine, effect.incarnation));
         return;
       case 'passed_over':
-        figures.dropped(`fleet_${effect.what}`);
+        figures.dropped(`fleet_${effect.what}`, effect.count);
     }
   }
 
