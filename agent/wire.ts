@@ -12,16 +12,20 @@ import type { ConfigOf } from '../lib/io/settings.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
-import { createAgentMetrics } from './adapters/agent_metrics.ts';
+import { type AdminSocket, createAdminSocket, MAX_PATH_BYTES } from './adapters/admin_socket/admin_socket.ts';
+import { type AgentMetrics, createAgentMetrics } from './adapters/agent_metrics.ts';
+import { createLogCommands } from './adapters/command_logs/command_logs.ts';
+import { routeCommands } from './adapters/command_router.ts';
 import { createEngineProbe } from './adapters/engine_probe.ts';
 import { createGpuReader } from './adapters/gpu/gpu_sensor.ts';
 import { createHostFacts } from './adapters/host_facts.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
+import { createSessionCommands, type SessionCommands } from './adapters/session_commands.ts';
 import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
-import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { CommandRunner, GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
@@ -31,6 +35,7 @@ export type AgentConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
 
 const RELAY_RESTART_DELAY_MS = 500;
 const RELAY_STOP_GRACE_MS = 500;
+const MAX_COMMANDS_PER_SCHEDULER = 16;
 
 function makeDataFolder(dataDir: string): string {
   const folder = path.resolve(dataDir);
@@ -177,8 +182,41 @@ async function stopLeftovers(launcher: ReturnType<typeof createLauncher>, logger
   }
 }
 
-/** What sessions bring to the loop, the telemetry and the relay. */
-function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, relay: Relay): SessionEvents {
+/** Everything that an operator may order of this agent, wherever the order comes from. */
+function commandsOf(parts: Parts): CommandRunner {
+  const unsupported = { code: 'not_supported', message: 'This agent cannot do that.', param: 'verb' };
+  return routeCommands({
+    logs: createLogCommands({ enginesFolder: path.join(parts.dataFolder, 'engines') }),
+    releaseGpu: () => Promise.resolve(unsupported),
+    rest: { run: () => Promise.resolve(unsupported) },
+  });
+}
+
+/** The local socket, or undefined where it is turned off or the data folder lies too deep for one. */
+function adminSocketOf(parts: Parts, runner: CommandRunner, hello: () => Hello): AdminSocket | undefined {
+  const { config, dataFolder, logger } = parts;
+  if (config.adminSocket === 'none') return undefined;
+  const place = config.adminSocket ?? path.join(dataFolder, 'admin.sock');
+  if (config.adminSocket === undefined && Buffer.byteLength(place) > MAX_PATH_BYTES) {
+    logger.warn({ place }, 'the path is too long for a socket: set adminSocket to have a local one');
+    return undefined;
+  }
+  const picture = () => {
+    const { engines = [], gpuEvents = [], nodeEvent } = hello();
+    const drains = nodeEvent == null ? {} : { nodeEvent };
+    return { nodeName: config.nodeName, agentVersion: packageVersion(), engines, gpuEvents, ...drains };
+  };
+  return createAdminSocket({ path: place, runner, picture, log: logger });
+}
+
+/** What sessions bring to the loop, the telemetry, the relay and the commands. */
+function sessionEvents(
+  logger: Logger,
+  loop: RunLoop,
+  telemetry: TelemetryLoop,
+  relay: Relay,
+  commands: SessionCommands,
+): SessionEvents {
   const seen = new Set<string>();
   return {
     onConnected: (scheduler, term, periodMs) => {
@@ -189,13 +227,70 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
       seen.add(scheduler);
       relay.setSchedulers([...seen]);
     },
-    onDisconnected: (scheduler, reason) => logger.warn({ scheduler, reason }, 'session lost'),
+    onDisconnected: (scheduler, reason) => {
+      logger.warn({ scheduler, reason }, 'session lost');
+      commands.onDisconnected(scheduler);
+    },
     onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
-    onCommand: () => undefined,
+    onCommand: (scheduler, term, command) => commands.onCommand(scheduler, term, command),
   };
 }
 
 const nothing = (): void => undefined;
+
+/** The parts that start and stop, in the order in which they start. */
+interface Members {
+  readonly socket: AdminSocket | undefined;
+  readonly launcher: ReturnType<typeof createLauncher>;
+  readonly gpus: GpuReader;
+  readonly metrics: AgentMetrics;
+  readonly relay: Relay;
+  readonly links: SchedulerLinks;
+  readonly loop: RunLoop;
+  readonly telemetry: TelemetryLoop;
+  readonly readFacts: () => Promise<void>;
+  readonly connect: () => void;
+}
+
+function lifecycleOf({ config, logger }: Parts, members: Members): Lifecycle {
+  const { socket, launcher, gpus, metrics, relay, links, loop, telemetry, readFacts, connect } = members;
+  // Whoever asks a second time wants an end at once, and still no engine left behind.
+  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
+    // First of all: a second agent on the same folder must be refused before it touches an engine.
+    .add(
+      'admin socket',
+      () => socket?.start(),
+      () => socket?.stop(),
+    )
+    .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
+    .add(
+      'gpus',
+      () => gpus.start(),
+      () => gpus.stop(),
+    )
+    .add('facts', readFacts, nothing)
+    .add(
+      'metrics',
+      () => metrics.start(),
+      () => metrics.stop(),
+    )
+    .add(
+      'relay',
+      () => relay.start(),
+      () => relay.stop(RELAY_STOP_GRACE_MS),
+    )
+    .add('sessions', connect, () => links.stop('the agent stops'))
+    .add('engines', nothing, () => loop.stopAll())
+    .add(
+      'telemetry',
+      () => telemetry.start(),
+      () => telemetry.stop(),
+    )
+    // A parent that waits for this process is told; without one there is nobody to tell.
+    .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
+    .listen();
+  return config.stopWithParent ? lifecycle.stopWithParent() : lifecycle;
+}
 
 /** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
 export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
@@ -234,36 +329,17 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
 
   let facts: Hello['host'] = null;
-  const connect = (): void =>
-    links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
-  // Whoever asks a second time wants an end at once, and still no engine left behind.
-  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
-    .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
-    .add(
-      'gpus',
-      () => gpus.start(),
-      () => gpus.stop(),
-    )
-    .add('facts', async () => void (facts = await host.facts()), nothing)
-    .add(
-      'metrics',
-      () => metrics.start(),
-      () => metrics.stop(),
-    )
-    .add(
-      'relay',
-      () => relay.start(),
-      () => relay.stop(RELAY_STOP_GRACE_MS),
-    )
-    .add('sessions', connect, () => links.stop('the agent stops'))
-    .add('engines', nothing, () => loop.stopAll())
-    .add(
-      'telemetry',
-      () => telemetry.start(),
-      () => telemetry.stop(),
-    )
-    // A parent that waits for this process is told; without one there is nobody to tell.
-    .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
-    .listen();
-  return config.stopWithParent ? lifecycle.stopWithParent() : lifecycle;
+  const hello = (): Hello => helloOf(parts, loop, gpus, facts);
+  const runner = commandsOf(parts);
+  const commands = createSessionCommands({
+    runner,
+    links,
+    newestTerm: () => loop.orders.term,
+    maxCommands: MAX_COMMANDS_PER_SCHEDULER,
+    log: logger,
+  });
+  const socket = adminSocketOf(parts, runner, hello);
+  const connect = (): void => links.start(sessionEvents(logger, loop, telemetry, relay, commands), hello);
+  const readFacts = async (): Promise<void> => void (facts = await host.facts());
+  return lifecycleOf(parts, { socket, launcher, gpus, metrics, relay, links, loop, telemetry, readFacts, connect });
 }
