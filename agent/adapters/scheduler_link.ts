@@ -160,9 +160,10 @@ class SchedulerLink {
     this.#timer = setTimeout(() => this.connect(), delayMs);
   }
 
+  /** What happens between the hello and the welcome is in neither: it waits as well. */
   send(body: AgentMessage): void {
-    if (this.#stream === undefined || !this.#welcomed) return;
-    if (!this.#blocked) {
+    if (this.#stream === undefined) return;
+    if (this.#welcomed && !this.#blocked) {
       this.#write(body);
       return;
     }

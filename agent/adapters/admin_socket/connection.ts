@@ -11,7 +11,7 @@ import type { CommandRunner, CommandSink } from '../../ports.ts';
 import type { EngineEvent } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { GpuEvent } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { NodeEvent } from '../../../proto/gen/fleet/v1/NodeEvent.ts';
-import { type AdminRequest, parseRequest } from './requests.ts';
+import { type AdminRequest, checkRequest, idOf, parseLine } from './requests.ts';
 
 /** What the agent knows of itself, as its hello says it. */
 export interface AgentPicture {
@@ -79,9 +79,9 @@ export class AdminConnection {
   #onLine(line: string): void {
     let id = '';
     try {
-      const request = parseRequest(line);
-      ({ id } = request);
-      this.#take(request);
+      const value = parseLine(line);
+      id = idOf(value);
+      this.#take(checkRequest(value));
     } catch (thrown) {
       this.#fail(id, toCodedError(thrown));
     }

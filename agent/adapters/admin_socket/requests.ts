@@ -28,14 +28,23 @@ export type AdminRequest =
   | { readonly kind: 'cancel'; readonly id: string; readonly targetId: string }
   | { readonly kind: 'command'; readonly id: string; readonly command: Command__Output };
 
-/** @throws CodedError malformed_json, invalid_value, missing_field */
-export function parseRequest(line: string): AdminRequest {
-  let value: unknown;
+/** @throws CodedError malformed_json */
+export function parseLine(line: string): unknown {
   try {
-    value = JSON.parse(line);
+    return JSON.parse(line);
   } catch (cause) {
     throw new CodedError('malformed_json', 'A request is one JSON object on one line.', { cause });
   }
+}
+
+/** The id of a request, also of one that is not acceptable, so that its client can tell which one was refused. */
+export function idOf(value: unknown): string {
+  const parsed = z.looseObject({ id: requestSchema.shape.id }).safeParse(value);
+  return parsed.success ? parsed.data.id : '';
+}
+
+/** @throws CodedError invalid_value */
+export function checkRequest(value: unknown): AdminRequest {
   const parsed = requestSchema.safeParse(value);
   if (!parsed.success) {
     const param = parsed.error.issues[0]?.path.map(String).join('.') || 'request';

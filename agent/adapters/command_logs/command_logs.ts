@@ -5,7 +5,6 @@
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { DEFAULT_TAIL_LINES, MAX_TAIL_LINES } from '../../../lib/command_verbs.ts';
 import { CodedError } from '../../../lib/errors.ts';
 import type { Command__Output } from '../../../proto/gen/fleet/v1/Command.ts';
@@ -69,15 +68,17 @@ class LineWriter {
 }
 
 /** Waits, but not beyond the abort. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  let stop = (): void => undefined;
-  const aborted = new Promise<void>((resolve) => {
-    stop = resolve;
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener('abort', done, { once: true });
   });
-  signal.addEventListener('abort', stop, { once: true });
-  await Promise.race([sleep(ms, undefined, { ref: false }), aborted]);
-  signal.removeEventListener('abort', stop);
 }
 
 /** One reading of one log. */
