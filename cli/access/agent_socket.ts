@@ -90,9 +90,11 @@ class AgentSocket {
   constructor(path: string, socket: Socket) {
     this.#path = path;
     this.#socket = socket;
-    // The reader learns of a broken connection as the end of the lines.
+    const lines = createInterface({ input: socket, crlfDelay: Infinity });
+    this.#lines = lines[Symbol.asyncIterator]();
+    // However the connection ends, its reader learns of it as the end of the lines.
     socket.on('error', () => socket.destroy());
-    this.#lines = createInterface({ input: socket, crlfDelay: Infinity })[Symbol.asyncIterator]();
+    socket.on('close', () => lines.close());
   }
 
   async picture(request: object): Promise<Picture> {
