@@ -35,6 +35,11 @@ export const settings = defineSettings('agent', {
     default: './sophia-agent',
     doc: 'Folder for engine output, sockets and records.',
   },
+  adminSocket: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'Unix socket for `sophia --agent-socket`, for this user only; unset: admin.sock in dataDir; none opens none.',
+  },
   relayWorkers: {
     schema: integer({ min: 1, max: 64 }),
     default: defaultRelayWorkers(),

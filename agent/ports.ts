@@ -388,6 +388,8 @@ export interface SchedulerLinks {
 /** Where a command's outputs go; `signal` aborts when nobody reads them any more. */
 export interface CommandSink {
   output(output: Omit<CommandOutput, 'id'>): void;
+  /** Resolves when the reader can take more, and at once when `signal` has aborted; absent: there is no limit. */
+  ready?(): Promise<void>;
   readonly signal: AbortSignal;
 }
 

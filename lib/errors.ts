@@ -260,6 +260,14 @@ export const ERRORS = {
     when: 'A scheduler with an older fencing term gave an order.',
     next: 'Nothing: the newer scheduler is in charge.',
   },
+  node_unreachable: {
+    http: 503,
+    grpc: 'UNAVAILABLE',
+    type: 'server_error',
+    retry: true,
+    when: 'The agent of the node has no session with this scheduler, or lost it before an order had its result.',
+    next: 'See `sophia node list`; on the host itself use `sophia --agent-socket PATH`.',
+  },
   invalid_spec: invalid('An engine specification is not acceptable.', 'Correct the field that `param` names.'),
   storage_failed: {
     http: 500,

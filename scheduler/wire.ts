@@ -192,7 +192,11 @@ async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
     generator: loop.generator,
     fleet: loop.fleetView,
     authenticator,
-    admin: createAdminHandlers({ fleet, keys, clock: systemClock, random: systemRandom, sha256, logger }),
+    admin: (identityOf) =>
+      createAdminHandlers(
+        { fleet, keys, clock: systemClock, random: systemRandom, sha256, logger, commander: loop.commander },
+        identityOf,
+      ),
     clock: systemClock,
     random: systemRandom,
     logger,

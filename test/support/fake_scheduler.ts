@@ -22,10 +22,15 @@ import {
   visitFrames,
 } from '../../proto/codec.ts';
 import type { AgentMessage__Output } from '../../proto/gen/fleet/v1/AgentMessage.ts';
+import type { Command } from '../../proto/gen/fleet/v1/Command.ts';
+import type { CommandOutput__Output } from '../../proto/gen/fleet/v1/CommandOutput.ts';
+import type { CommandResult__Output } from '../../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredStateAck__Output } from '../../proto/gen/fleet/v1/DesiredStateAck.ts';
 import type { EngineEvent__Output } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec } from '../../proto/gen/fleet/v1/EngineSpec.ts';
+import type { GpuEvent__Output } from '../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SchedulerMessage } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
 import type { Telemetry__Output } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
@@ -281,6 +286,12 @@ export class FakeScheduler {
   readonly goodbyes: string[] = [];
   readonly lanes: FakeLane[] = [];
   readonly seqs: number[] = [];
+  readonly gpuEvents: GpuEvent__Output[] = [];
+  readonly nodeEvents: NodeEvent__Output[] = [];
+  readonly outputs: CommandOutput__Output[] = [];
+  readonly results: CommandResult__Output[] = [];
+  /** Whether GPU events are acknowledged. */
+  acknowledges = true;
   sessions = 0;
   term: number;
   port = 0;
@@ -331,6 +342,13 @@ export class FakeScheduler {
       if (message.engineEvent != null) this.events.push(message.engineEvent);
       if (message.telemetry != null) this.telemetry.push(message.telemetry);
       if (message.desiredStateAck != null) this.acks.push(message.desiredStateAck);
+      if (message.gpuEvent != null) {
+        this.gpuEvents.push(message.gpuEvent);
+        if (this.acknowledges) call.write({ term: this.term, eventAck: { seq: message.seq } });
+      }
+      if (message.nodeEvent != null) this.nodeEvents.push(message.nodeEvent);
+      if (message.commandOutput != null) this.outputs.push(message.commandOutput);
+      if (message.commandResult != null) this.results.push(message.commandResult);
       if (message.goodbye != null) this.goodbyes.push(message.goodbye.reason);
     });
     call.on('error', () => this.#forget(call));
@@ -346,6 +364,10 @@ export class FakeScheduler {
 
   sendDesired(generation: number, engines: readonly EngineSpec[], term = this.term): void {
     this.#session?.write({ term, desiredState: { generation, engines: [...engines] } });
+  }
+
+  sendCommand(command: Command, term = this.term): void {
+    this.#session?.write({ term, command });
   }
 
   cutSession(code: number = status.UNAVAILABLE): void {

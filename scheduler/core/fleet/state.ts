@@ -7,7 +7,9 @@ import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineReading__Output } from '../../../proto/gen/fleet/v1/EngineReading.ts';
+import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
@@ -18,6 +20,8 @@ export const MAX_HISTORY = 32;
 export const MAX_ENGINES_PER_NODE = 256;
 /** Nodes that are kept; lost ones are forgotten first, longest lost first. */
 export const MAX_NODES = 4096;
+/** GPUs whose newest event is kept per node. */
+export const MAX_GPUS_PER_NODE = 256;
 
 export interface EngineRecord {
   readonly id: EngineId;
@@ -61,6 +65,10 @@ export interface NodeState {
   readonly rejections: readonly SpecRejection__Output[];
   readonly goodbye: string | undefined;
   readonly engines: ReadonlyMap<string, EngineRecord>;
+  /** The newest event of each GPU that had one, by index. */
+  readonly gpuEvents: ReadonlyMap<number, GpuEvent__Output>;
+  /** What the node said last about its drain; undefined: it serves. */
+  readonly nodeEvent: NodeEvent__Output | undefined;
 }
 
 export interface FleetState {

@@ -7,7 +7,9 @@ import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineReading__Output } from '../../../proto/gen/fleet/v1/EngineReading.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
+import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import {
@@ -15,6 +17,7 @@ import {
   type EngineRecord,
   type FleetState,
   MAX_ENGINES_PER_NODE,
+  MAX_GPUS_PER_NODE,
   MAX_HISTORY,
   MAX_NODES,
   type NodeState,
@@ -48,6 +51,13 @@ export type FleetEvent =
       readonly generation: number;
       readonly rejections: readonly SpecRejection__Output[];
     }
+  | { readonly kind: 'gpu_event'; readonly node: NodeId; readonly connection: number; readonly event: GpuEvent__Output }
+  | {
+      readonly kind: 'node_event';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly event: NodeEvent__Output;
+    }
   | { readonly kind: 'goodbye'; readonly node: NodeId; readonly connection: number; readonly reason: string }
   | { readonly kind: 'session_lost'; readonly node: NodeId; readonly connection: number };
 
@@ -68,6 +78,7 @@ export type FleetEffect =
         | 'old_stream'
         | 'old_incarnation'
         | 'too_many_engines'
+        | 'too_many_gpus'
         | 'delta_before_snapshot'
         | 'impossible_figure';
       /** How many of it; one when absent. */
@@ -108,6 +119,11 @@ export function step(state: FleetState, event: FleetEvent, context: StepContext)
       return stepEngine(state, seen, event.event);
     case 'desired_ack':
       state.nodes.set(event.node, { ...seen, observedGeneration: event.generation, rejections: event.rejections });
+      return NOTHING;
+    case 'gpu_event':
+      return stepGpu(state, seen, event.event);
+    case 'node_event':
+      state.nodes.set(event.node, { ...seen, nodeEvent: event.event.draining ? event.event : undefined });
       return NOTHING;
     case 'goodbye':
       state.nodes.set(event.node, { ...seen, goodbye: event.reason });
@@ -157,8 +173,25 @@ function stepHello(
     rejections: [],
     goodbye: undefined,
     engines,
+    gpuEvents: gpusOf(hello, before),
+    nodeEvent: hello.nodeEvent?.draining === true ? hello.nodeEvent : undefined,
   });
   return effects;
+}
+
+/** A hello names every GPU that is quarantined now; what was told of the others before still stands. */
+function gpusOf(hello: Hello__Output, before: NodeState | undefined): ReadonlyMap<number, GpuEvent__Output> {
+  const events = new Map<number, GpuEvent__Output>();
+  for (const [index, event] of before?.gpuEvents ?? []) if (!event.quarantined) events.set(index, event);
+  for (const event of hello.gpuEvents) events.set(event.index, event);
+  return events;
+}
+
+function stepGpu(state: FleetState, node: NodeState, event: GpuEvent__Output): readonly FleetEffect[] {
+  if (!node.gpuEvents.has(event.index) && node.gpuEvents.size >= MAX_GPUS_PER_NODE)
+    return [{ kind: 'passed_over', what: 'too_many_gpus' }];
+  state.nodes.set(node.name, { ...node, gpuEvents: new Map(node.gpuEvents).set(event.index, event) });
+  return NOTHING;
 }
 
 function stepEngine(state: FleetState, node: NodeState, event: EngineEvent__Output): readonly FleetEffect[] {
