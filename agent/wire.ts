@@ -15,6 +15,7 @@ import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import { createAgentMetrics } from './adapters/agent_metrics.ts';
 import { createEngineProbe } from './adapters/engine_probe.ts';
 import { createGpuReader } from './adapters/gpu/gpu_sensor.ts';
+import { createGpuHealthStore, readBootId } from './adapters/gpu/health_store.ts';
 import { createHostFacts } from './adapters/host_facts.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
@@ -23,6 +24,7 @@ import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
 import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
+import { GpuWatch } from './run_loop/gpu_watch.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
 import type { TlsMaterial } from './workers/relay_messages.ts';
@@ -145,8 +147,26 @@ function createLinksOf(parts: Parts, onDropped: (count: number) => void): Schedu
   });
 }
 
+function createGpuWatch(parts: Parts, reader: GpuReader, links: SchedulerLinks): GpuWatch {
+  const { config, logger, dataFolder } = parts;
+  return new GpuWatch({
+    reader,
+    store: createGpuHealthStore(dataFolder),
+    clock: systemClock,
+    bootId: readBootId(),
+    policy: {
+      quarantineShare: config.gpuQuarantineShare / 100,
+      blindAfterMs: config.gpuBlindAfterMs,
+      expectGpus: config.expectGpus,
+    },
+    log: logger,
+    onEvent: (event) => links.sendGpuEvent(event),
+    onOrder: (order) => logger.warn({ order }, 'order to the engines of a GPU'),
+  });
+}
+
 /** The first message of a session: who the agent is and what runs on it. */
-function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['host']): Hello {
+function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, watch: GpuWatch, facts: Hello['host']): Hello {
   const { config, sessionId } = parts;
   const sample = gpus.latest();
   return {
@@ -167,6 +187,7 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['hos
     ...(loop.orders.generation === undefined ? {} : { observedGeneration: loop.orders.generation }),
     ...(loop.orders.term === undefined ? {} : { observedTerm: loop.orders.term }),
     engines: loop.picture(),
+    gpuEvents: watch.current(),
   };
 }
 
@@ -206,8 +227,11 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const relay = createRelayOf(parts);
   const gpus = createGpuReader({
     reader: config.gpuReader,
-    deadlineMs: config.nvidiaSmiTimeoutMs,
+    nvmlLibrary: config.nvmlLibrary,
+    nvmlTimeoutMs: config.nvmlTimeoutMs,
+    nvidiaSmiTimeoutMs: config.nvidiaSmiTimeoutMs,
     periodMs: config.gpuPeriodMs,
+    nvidiaSmiPeriodMs: config.nvidiaSmiPeriodMs,
     clock: systemClock,
     random: systemRandom,
     logger,
@@ -215,6 +239,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     onFailure: metrics.gpuReaderFailed,
   });
   const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
+  const watch = createGpuWatch(parts, gpus, links);
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
   const host = createHostFacts(dataFolder);
   const telemetry = new TelemetryLoop(
@@ -235,10 +260,15 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
 
   let facts: Hello['host'] = null;
   const connect = (): void =>
-    links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
+    links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, watch, facts));
   // Whoever asks a second time wants an end at once, and still no engine left behind.
   const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
+    .add(
+      'gpu health',
+      () => watch.start(),
+      () => watch.stop(),
+    )
     .add(
       'gpus',
       () => gpus.start(),
