@@ -143,7 +143,10 @@ async function readPlain(native: Native, device: Device, group: Group, throttle:
       instead.map(({ call }) => call),
       [],
     );
+    const fromFields = { ...readings };
     takeCalls(instead, second.figures);
+    // One call stands in for several fields, also for those that are there.
+    Object.assign(readings, fromFields);
   }
   return { readings, needsReset };
 }

@@ -53,16 +53,17 @@ static void reload(void) {
   fclose(file);
 }
 
-/* The text after `key=` of a line, up to the next blank; 0 where the line has no such key. */
+/* The text after the last `key=` of a line, up to the next blank; 0 where the line has no such key. */
 static int value_in(const char *line, const char *key, char *text, unsigned int size) {
   size_t length = strlen(key);
+  int found = 0;
   for (const char *at = strchr(line, ' '); at != NULL; at = strchr(at + 1, ' ')) {
     if (strncmp(at + 1, key, length) != 0 || at[1 + length] != '=') continue;
     const char *value = at + 2 + length;
     snprintf(text, size, "%.*s", (int)strcspn(value, " "), value);
-    return 1;
+    found = 1;
   }
-  return 0;
+  return found;
 }
 
 static double number_in(const char *line, const char *key, double otherwise) {
