@@ -202,7 +202,8 @@ async function readGroup(session: Session, device: Device, group: Group): Promis
   if (group === 'c2c') return readC2c(native, device);
   const { readings, needsReset } = await readPlain(native, device, group, throttle);
   // A GPU that answers "reset required" to everything cannot tell its recovery action any more.
-  if (needsReset && group === 'health') readings.recoveryAction ??= 'reset';
+  if (needsReset && group === 'health' && (readings.recoveryAction ?? 'none') === 'none')
+    readings.recoveryAction = 'reset';
   if (group === 'gh200' && readings.numaNode !== undefined)
     Object.assign(readings, numaMemory(numaFolder, readings.numaNode));
   if (group !== 'process') return readings;

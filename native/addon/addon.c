@@ -6,6 +6,7 @@
 #include <node_api.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,9 @@ typedef struct {
   unsigned long long type, data;
 } told_event;
 
+/* NULL once the loop that listens has ended: the thread of the events may outlive it. */
 static napi_threadsafe_function event_target;
+static pthread_mutex_t event_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static napi_value number(napi_env env, double value) {
   napi_value made = NULL;
@@ -138,7 +141,19 @@ static void tell_event(int gpu, unsigned long long type, unsigned long long data
   told_event *event = malloc(sizeof *event);
   if (event == NULL) return;
   *event = (told_event){gpu, type, data};
-  if (napi_call_threadsafe_function(event_target, event, napi_tsfn_nonblocking) != napi_ok) free(event);
+  pthread_mutex_lock(&event_lock);
+  int is_told = event_target != NULL &&
+                napi_call_threadsafe_function(event_target, event, napi_tsfn_nonblocking) == napi_ok;
+  pthread_mutex_unlock(&event_lock);
+  if (!is_told) free(event);
+}
+
+/* Runs before Node takes the function away. */
+static void forget_target(void *unused) {
+  (void)unused;
+  pthread_mutex_lock(&event_lock);
+  event_target = NULL;
+  pthread_mutex_unlock(&event_lock);
 }
 
 static void deliver_event(napi_env env, napi_value callback, void *unused, void *data) {
@@ -285,6 +300,7 @@ static napi_value js_watch(napi_env env, napi_callback_info info) {
                                       deliver_event, &event_target) != napi_ok)
     return fail(env, "watch takes a function");
   napi_unref_threadsafe_function(env, event_target);
+  napi_add_env_cleanup_hook(env, forget_target, NULL);
   job *made = new_job(JOB_WATCH);
   return made == NULL ? fail(env, "out of memory") : begin(env, made);
 }

@@ -96,6 +96,8 @@ export class SensorProcess {
   /** Asks, after the earlier question has been answered; starts the sensor where there is none. Never rejects. */
   ask(question: Question, deadlineMs: number): Promise<Outcome> {
     if (this.#child === undefined) {
+      // A reading needs the life that was opened; a new process knows nothing of it.
+      if (question.ask === 'read') return Promise.resolve({ kind: 'gone' });
       if (this.#unreaped.size >= MOST_UNREAPED)
         return Promise.resolve({ kind: 'stuck', unreaped: this.#unreaped.size });
       this.#child = this.#spawn();
