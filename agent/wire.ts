@@ -147,6 +147,22 @@ function createLinksOf(parts: Parts, onDropped: (count: number) => void): Schedu
   });
 }
 
+function createGpus({ config, logger }: Parts, onFailure: (reason: string) => void): GpuReader {
+  return createGpuReader({
+    reader: config.gpuReader,
+    nvmlLibrary: config.nvmlLibrary,
+    nvmlTimeoutMs: config.nvmlTimeoutMs,
+    nvidiaSmiTimeoutMs: config.nvidiaSmiTimeoutMs,
+    periodMs: config.gpuPeriodMs,
+    nvidiaSmiPeriodMs: config.nvidiaSmiPeriodMs,
+    clock: systemClock,
+    random: systemRandom,
+    logger,
+    environment: processEnvironment(),
+    onFailure,
+  });
+}
+
 function createGpuWatch(parts: Parts, reader: GpuReader, links: SchedulerLinks): GpuWatch {
   const { config, logger, dataFolder } = parts;
   return new GpuWatch({
@@ -163,6 +179,17 @@ function createGpuWatch(parts: Parts, reader: GpuReader, links: SchedulerLinks):
     onEvent: (event) => links.sendGpuEvent(event),
     onOrder: (order) => logger.warn({ order }, 'order to the engines of a GPU'),
   });
+}
+
+/** The watch listens before the first reading, so that none is missed. */
+function startGpus(watch: GpuWatch, reader: GpuReader): Promise<void> {
+  watch.start();
+  return reader.start();
+}
+
+function stopGpus(watch: GpuWatch, reader: GpuReader): Promise<void> {
+  watch.stop();
+  return reader.stop();
 }
 
 /** The first message of a session: who the agent is and what runs on it. */
@@ -225,20 +252,8 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
   const metrics = createAgentMetrics(config.metricsPort, logger);
   const relay = createRelayOf(parts);
-  const gpus = createGpuReader({
-    reader: config.gpuReader,
-    nvmlLibrary: config.nvmlLibrary,
-    nvmlTimeoutMs: config.nvmlTimeoutMs,
-    nvidiaSmiTimeoutMs: config.nvidiaSmiTimeoutMs,
-    periodMs: config.gpuPeriodMs,
-    nvidiaSmiPeriodMs: config.nvidiaSmiPeriodMs,
-    clock: systemClock,
-    random: systemRandom,
-    logger,
-    environment: processEnvironment(),
-    onFailure: metrics.gpuReaderFailed,
-  });
   const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
+  const gpus = createGpus(parts, metrics.gpuReaderFailed);
   const watch = createGpuWatch(parts, gpus, links);
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
   const host = createHostFacts(dataFolder);
@@ -265,14 +280,9 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
     .add(
-      'gpu health',
-      () => watch.start(),
-      () => watch.stop(),
-    )
-    .add(
       'gpus',
-      () => gpus.start(),
-      () => gpus.stop(),
+      () => startGpus(watch, gpus),
+      () => stopGpus(watch, gpus),
     )
     .add('facts', async () => void (facts = await host.facts()), nothing)
     .add(

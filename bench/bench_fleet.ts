@@ -24,6 +24,8 @@ export interface BenchFleetOptions {
   readonly simFlags: readonly string[];
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
+  /** NODE_OPTIONS of scheduler and agent. */
+  readonly nodeOptions?: string;
 }
 
 export interface BenchFleet {
@@ -75,7 +77,10 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
       root,
       nodeName: 'bench',
       engines,
-      env: benchEnvironment(),
+      env: {
+        ...benchEnvironment(),
+        ...(options.nodeOptions === undefined ? {} : { NODE_OPTIONS: options.nodeOptions }),
+      },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'warn', ...options.scheduler },

@@ -4,6 +4,7 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
@@ -47,5 +48,12 @@ program
   .option('--concurrency <n>', 'requests at a time', wholeNumber, 200)
   .option('--tokens <n>', 'tokens of each answer', wholeNumber, 64)
   .action(runReaders);
+
+program
+  .command('sensor-hang')
+  .description('the GPU driver hangs under a real agent: lag of its event loop against a control run, and the alarm')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'measured time of each of the two runs', wholeNumber, 60)
+  .action(runSensorHang);
 
 await program.parseAsync(process.argv);

@@ -142,7 +142,8 @@ export class GpuWatch {
       else {
         const { action, index, kind, xid, quarantined, message } = effect.event;
         const fields = { gpu: index, kind, ...(xid === undefined ? {} : { xid }), action, quarantined };
-        if (action === 'GPU_ACTION_RECORD') log.info(fields, `GPU ${index}: ${message}`);
+        // To see nothing of a GPU is an alarm, though there is nothing to be done to it.
+        if (action === 'GPU_ACTION_RECORD' && kind !== 'blind') log.info(fields, `GPU ${index}: ${message}`);
         else log.warn(fields, `GPU ${index}: ${message}`);
         onEvent(effect.event);
       }

@@ -4,7 +4,6 @@
  * is gone, with all it started.
  */
 import smi from 'node-nvidia-smi';
-import { toCodedError } from '../../lib/errors.ts';
 import { loadNative, type Native, NVML_EVENT, NvmlError } from '../../native/contract.ts';
 import type { SensorAnswer, SensorQuestion, SensorTelling } from './messages.ts';
 import { normalise } from './nvidia_smi.ts';
@@ -95,11 +94,11 @@ process.on('message', (question: SensorQuestion) => {
   if (reading) return;
   reading = true;
   const stopWatching = watchCall(question.id);
-  answerTo(question)
+  void answerTo(question)
     .catch((error: unknown) =>
       error instanceof NvmlError
         ? failed(error.failure, `NVML: ${reasonOf(error)}`)
-        : failed('native', reasonOf(toCodedError(error))),
+        : failed('native', reasonOf(error)),
     )
     .then((content) => {
       stopWatching();

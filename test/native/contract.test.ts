@@ -7,7 +7,7 @@ import t from 'tap';
 import { CodedError } from '../../lib/errors.ts';
 import { packageRoot } from '../../lib/io/package_root.ts';
 import { addonPath, loadNative, type Native, NVML_CALLS, NvmlError } from '../../native/contract.ts';
-import { compile, createFakeNvml, ensureAddon, gh200 } from '../support/fake_nvml.ts';
+import { compile, createFakeNvml, ensureAddon, gh200 } from '../../bench/gpu/fake_nvml.ts';
 import { removeFolder, until } from '../support/fake_scheduler.ts';
 
 function native(): Native {

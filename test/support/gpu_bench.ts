@@ -11,7 +11,7 @@ import { GpuWatch } from '../../agent/run_loop/gpu_watch.ts';
 import { createLogger } from '../../lib/io/logger.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import type { GpuEvent } from '../../proto/gen/fleet/v1/GpuEvent.ts';
-import { createFakeNvml, type FakeNvml, gh200 } from './fake_nvml.ts';
+import { createFakeNvml, type FakeNvml, gh200 } from '../../bench/gpu/fake_nvml.ts';
 import { removeFolder, until } from './fake_scheduler.ts';
 
 const logger = createLogger({ name: 'test', level: 'silent' });

@@ -26,7 +26,7 @@ export type SensorChild = Pick<ChildProcess, 'pid' | 'send' | 'on' | 'once' | 'u
   disconnect(): void;
 };
 
-type Unnumbered<Question> = Question extends unknown ? Omit<Question, 'id'> : never;
+type Unnumbered<Numbered> = Numbered extends unknown ? Omit<Numbered, 'id'> : never;
 export type Question = Unnumbered<SensorQuestion>;
 
 export type Outcome =

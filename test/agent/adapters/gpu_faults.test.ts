@@ -8,7 +8,7 @@ import t from 'tap';
 import { createGpuReader } from '../../../agent/adapters/gpu/gpu_sensor.ts';
 import type { GpuOrder } from '../../../agent/core/gpu_health_state.ts';
 import type { GpuEvent } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
-import { type FakeNvml, gh200 } from '../../support/fake_nvml.ts';
+import { type FakeNvml, gh200 } from '../../../bench/gpu/fake_nvml.ts';
 import { until } from '../../support/fake_scheduler.ts';
 import { gpuBench, opened, OPTIONS } from '../../support/gpu_bench.ts';
 
@@ -17,7 +17,7 @@ t.setTimeout(180_000);
 interface Row {
   readonly scenario: string;
   /** The scenario after the healthy one. */
-  readonly then: readonly string[];
+  readonly lines: readonly string[];
   readonly event: Partial<GpuEvent>;
   readonly order?: GpuOrder['kind'];
 }
@@ -43,13 +43,13 @@ type Word = 'RECORD' | 'RESTART_ENGINE' | 'DRAIN' | 'RESET' | 'REBOOT' | 'REPLAC
 
 const row = (
   scenario: string,
-  then: readonly string[],
+  lines: readonly string[],
   event: Partial<GpuEvent>,
   action: Word,
   order?: GpuOrder['kind'],
 ): Row => ({
   scenario,
-  then,
+  lines,
   event: { ...event, action: `GPU_ACTION_${action}`, ...(order === 'quarantine' ? { quarantined: true } : {}) },
   ...(order === undefined ? {} : { order }),
 });
@@ -89,8 +89,8 @@ const ROWS: readonly Row[] = [
     'quarantine',
   ),
   row('too hot', changed('temp=90'), { kind: 'thermal' }, 'RECORD'),
-  row('thermal brake', changed(`reasons=${0x40}`), { kind: 'thermal' }, 'RECORD'),
-  row('power brake', changed(`reasons=${0x80}`), { kind: 'power' }, 'RECORD'),
+  row('thermal brake', changed('reasons=64'), { kind: 'thermal' }, 'RECORD'),
+  row('power brake', changed('reasons=128'), { kind: 'power' }, 'RECORD'),
   row('persistence mode off', changed('persistence=0'), { kind: 'persistence' }, 'RECORD'),
   row('more uncorrected errors', changed('ecc_uncorrected=2'), { kind: 'ecc' }, 'RECORD'),
 ];
@@ -100,7 +100,7 @@ t.test('each fault with its action', async (t) => {
     await t.test(one.scenario, async (t) => {
       const b = gpuBench(t, { play: WELL });
       await opened(b);
-      b.nvml.play(...one.then);
+      b.nvml.play(...one.lines);
       const isIt = (event: GpuEvent): boolean =>
         Object.entries(one.event).every(([key, value]) => event[key as keyof GpuEvent] === value);
       await until(() => b.events.some(isIt), `the event of: ${one.scenario}; there were ${JSON.stringify(b.events)}`);

@@ -1,6 +1,6 @@
 /**
- * The false NVML for tests: compiles it and the real addon with the system's C compiler, once per version of their
- * sources, and gives each test a library of its own with a scenario that it can rewrite at any moment.
+ * The false NVML for benchmarks and tests: compiles it and the real addon with the system's C compiler, once per version of their
+ * sources, and gives each user a library of its own with a scenario that can be rewritten at any moment.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -36,7 +36,7 @@ export function compile(output: string, args: readonly string[]): void {
     execFileSync('cc', [...args, '-o', draft], { stdio: ['ignore', 'ignore', 'pipe'] });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    throw new Error('These tests need a C compiler named cc: install gcc or clang.', { cause });
+    throw new Error('The false NVML needs a C compiler named cc: install gcc or clang.', { cause });
   }
   renameSync(draft, output);
 }
@@ -74,7 +74,7 @@ export interface FakeNvml {
   uninstall(): void;
 }
 
-/** @param folder of the test; one library in each */
+/** @param folder of the user; one library in each */
 export function createFakeNvml(folder: string, options: { readonly old?: boolean } = {}): FakeNvml {
   ensureAddon();
   const library = join(folder, 'libnvidia-ml.so.1');
