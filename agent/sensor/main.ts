@@ -111,3 +111,5 @@ process.on('disconnect', () => {
   // It leads a process group, so that a hanging nvidia-smi goes with it.
   process.kill(-process.pid, 'SIGKILL');
 });
+
+send({ kind: 'started' });

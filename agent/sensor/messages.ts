@@ -98,5 +98,7 @@ export const tellingSchema = z.discriminatedUnion('kind', [
     atMs: z.number(),
   }),
   z.object({ kind: z.literal('waiting'), id: z.number(), place }),
+  // The process is up and takes questions: its start is not the driver's doing.
+  z.object({ kind: z.literal('started') }),
 ]);
 export type SensorTelling = z.infer<typeof tellingSchema>;

@@ -16,7 +16,7 @@ import { createNoGpuReader } from './gpu_none.ts';
 import { GpuTable, GROUP_PERIODS_MS } from './gpu_table.ts';
 import { type Outcome, SensorProcess, type SensorProcessOptions } from './sensor_process.ts';
 
-export interface GpuReaderOptions extends Pick<SensorProcessOptions, 'spawn' | 'kill'> {
+export interface GpuReaderOptions extends Pick<SensorProcessOptions, 'spawn' | 'kill' | 'startTimeoutMs'> {
   readonly reader: 'auto' | 'nvml' | 'nvidia-smi' | 'none';
   /** A path, or a name that the loader looks up. */
   readonly nvmlLibrary: string;
@@ -97,6 +97,7 @@ class GpuSensor implements GpuReader {
     this.#sensor = new SensorProcess({
       clock,
       environment: { PATH: environment['PATH'] ?? '', LANG: 'C' },
+      ...(options.startTimeoutMs === undefined ? {} : { startTimeoutMs: options.startTimeoutMs }),
       ...(options.spawn === undefined ? {} : { spawn: options.spawn }),
       ...(options.kill === undefined ? {} : { kill: options.kill }),
       onIncident: ({ index, what, xid, atMs }) => {

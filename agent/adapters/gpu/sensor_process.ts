@@ -16,6 +16,8 @@ import {
 
 /** Sensors that were killed and have not ended; one more is never started. */
 export const MOST_UNREAPED = 3;
+/** For the start of the process itself, which on a host that loads models can take long. */
+const START_TIMEOUT_MS = 20_000;
 /** A stop does not wait longer than this for a sensor to end. */
 const STOP_WAIT_MS = 1000;
 
@@ -43,6 +45,8 @@ export interface SensorProcessOptions {
   /** The whole environment of the sensor. */
   readonly environment: Readonly<Record<string, string>>;
   readonly onIncident: (incident: Extract<SensorTelling, { kind: 'incident' }>) => void;
+  /** 20 s when absent. */
+  readonly startTimeoutMs?: number;
   /** Starts the process; a test gives one that cannot be ended. */
   readonly spawn?: (environment: Readonly<Record<string, string>>) => SensorChild;
   /** Ends a process group; a test's process takes no notice. */
@@ -52,6 +56,8 @@ export interface SensorProcessOptions {
 interface Pending {
   readonly id: number;
   readonly settle: (outcome: Outcome) => void;
+  /** The deadline begins now: the sensor is up. */
+  readonly begin: () => void;
   place?: { readonly call: string; readonly gpu: number };
 }
 
@@ -79,6 +85,7 @@ export class SensorProcess {
   #child: SensorChild | undefined;
   #pending: Pending | undefined;
   #asked = 0;
+  #started = false;
   readonly #unreaped = new Map<SensorChild, Promise<void>>();
 
   constructor(options: SensorProcessOptions) {
@@ -89,10 +96,6 @@ export class SensorProcess {
     return this.#unreaped.size;
   }
 
-  get pid(): number | undefined {
-    return this.#child?.pid;
-  }
-
   /** Asks, after the earlier question has been answered; starts the sensor where there is none. Never rejects. */
   ask(question: Question, deadlineMs: number): Promise<Outcome> {
     if (this.#child === undefined) {
@@ -101,18 +104,25 @@ export class SensorProcess {
       if (this.#unreaped.size >= MOST_UNREAPED)
         return Promise.resolve({ kind: 'stuck', unreaped: this.#unreaped.size });
       this.#child = this.#spawn();
+      this.#started = false;
     }
     const child = this.#child;
     this.#asked += 1;
     const id = this.#asked;
     return new Promise((resolve) => {
-      const cancel = this.#options.clock.after(deadlineMs, () => {
-        const place = this.#pending?.place;
-        this.#settle({ kind: 'timeout', ...(place === undefined ? {} : { place }) });
-        this.kill();
-      });
+      let cancel = (): void => undefined;
+      const limit = (ms: number): void => {
+        cancel();
+        cancel = this.#options.clock.after(ms, () => {
+          const place = this.#pending?.place;
+          this.#settle({ kind: 'timeout', ...(place === undefined ? {} : { place }) });
+          this.kill();
+        });
+      };
+      limit(this.#started ? deadlineMs : deadlineMs + (this.#options.startTimeoutMs ?? START_TIMEOUT_MS));
       this.#pending = {
         id,
+        begin: () => limit(deadlineMs),
         settle: (outcome) => {
           cancel();
           resolve(outcome);
@@ -164,11 +174,17 @@ export class SensorProcess {
     const telling = tellingSchema.safeParse(message);
     if (telling.success) {
       if (telling.data.kind === 'incident') this.#options.onIncident(telling.data);
+      else if (telling.data.kind === 'started') this.#onStarted();
       else if (this.#pending?.id === telling.data.id) this.#pending.place = telling.data.place;
       return;
     }
     const answer = answerSchema.safeParse(message);
     if (answer.success && answer.data.id === this.#pending?.id) this.#settle({ kind: 'answer', answer: answer.data });
+  }
+
+  #onStarted(): void {
+    this.#started = true;
+    this.#pending?.begin();
   }
 
   #onGone(child: SensorChild): void {

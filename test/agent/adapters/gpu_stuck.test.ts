@@ -36,6 +36,7 @@ t.test('an agent starts and stops beside sensors that cannot be ended, and start
     reader: 'nvml',
     nvmlLibrary: 'any',
     nvmlTimeoutMs: 50,
+    startTimeoutMs: 0,
     random: { next: () => 0, bytes: (count) => new Uint8Array(count) },
     environment: {},
     onFailure: (reason) => failures.push(reason),
@@ -66,6 +67,7 @@ t.test('answers that are none are ignored, and a late one of an earlier sensor t
   const sensor = new SensorProcess({
     clock: systemClock,
     environment: {},
+    startTimeoutMs: 0,
     onIncident: () => t.fail('nothing was told'),
     spawn: () => {
       const child = new StuckChild();
@@ -84,6 +86,7 @@ t.test('answers that are none are ignored, and a late one of an earlier sensor t
   children[0]?.emit('message', { kind: 'smi', id: 2, gpus: [{ index: 9 }] });
   children[0]?.emit('error', new Error('late'));
   children[1]?.emit('message', { kind: 'waiting', id: 1, place: { call: 'x', gpu: 0 } });
+  children[1]?.emit('message', { kind: 'started' });
   children[1]?.emit('message', { kind: 'smi', id: 2, gpus: [] });
   t.match(await second, { kind: 'answer', answer: { gpus: [] } });
   const third = sensor.ask({ ask: 'nvidia-smi' }, 60_000);
@@ -91,3 +94,23 @@ t.test('answers that are none are ignored, and a late one of an earlier sensor t
   t.same(await third, { kind: 'gone' });
   await sensor.stop();
 });
+
+t.test(
+  'the start of the process is not held against the driver, and an answer has its deadline from then on',
+  async (t) => {
+    const child = new StuckChild();
+    const sensor = new SensorProcess({
+      clock: systemClock,
+      environment: {},
+      onIncident: () => undefined,
+      spawn: () => asChild(child),
+      kill: () => undefined,
+    });
+    const answer = sensor.ask({ ask: 'nvidia-smi' }, 20);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    t.equal(sensor.unreaped, 0, 'five deadlines later it may still start');
+    child.emit('message', { kind: 'started' });
+    t.same(await answer, { kind: 'timeout' });
+    t.equal(sensor.unreaped, 1);
+  },
+);
