@@ -203,16 +203,50 @@ export const settings = defineSettings('agent', {
     doc: 'Engine flags that a specification may carry besides the usual ones of its kind.',
   },
   gpuReader: {
-    schema: oneOf(['auto', 'nvidia-smi', 'none']),
+    schema: oneOf(['auto', 'nvml', 'nvidia-smi', 'none']),
     default: 'auto',
-    doc: 'How GPUs are read; auto takes nvidia-smi where there is one.',
+    doc: 'How GPUs are read; auto takes NVML, else nvidia-smi, else nothing, and names which.',
+  },
+  nvmlLibrary: {
+    schema: text({ maxLength: 4000 }),
+    default: 'libnvidia-ml.so.1',
+    doc: "The driver's NVML library: a path, or a name for the loader.",
+  },
+  nvmlTimeoutMs: {
+    schema: durationMs({ min: 100 }),
+    default: 5000,
+    doc: 'Time for one round of NVML calls before the sensor is killed and started again.',
   },
   nvidiaSmiTimeoutMs: {
     schema: durationMs({ min: 100 }),
     default: 20_000,
     doc: 'Time for one run of nvidia-smi before its reader is killed and started again.',
   },
-  gpuPeriodMs: { schema: durationMs({ min: 100 }), default: 5000, doc: 'How often GPUs are read.' },
+  gpuPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 2000,
+    doc: 'How often the load of the GPUs is read by NVML; slower readings have periods of their own.',
+  },
+  nvidiaSmiPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 5000,
+    doc: 'How often GPUs are read where nvidia-smi is the source.',
+  },
+  expectGpus: {
+    schema: flag(),
+    default: false,
+    doc: 'This host has GPUs: not to see any is an alarm from the first start on, and not only once one was seen.',
+  },
+  gpuBlindAfterMs: {
+    schema: durationMs({ min: 1000 }),
+    default: 60_000,
+    doc: 'Age of the newest GPU reading at which a host that has GPUs is called blind.',
+  },
+  gpuQuarantineShare: {
+    schema: integer({ max: 100 }),
+    default: 50,
+    doc: "Most of the node's GPUs that are quarantined at once, in percent; one always may be.",
+  },
   telemetryPeriodMs: {
     schema: durationMs({ min: 100 }),
     default: 1000,

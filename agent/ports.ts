@@ -249,6 +249,17 @@ export interface GpuState {
   readonly migEnabled?: boolean;
   readonly pcieReplayTotal?: number;
   readonly persistenceMode?: boolean;
+  /** Where the hardware begins to slow down. */
+  readonly temperatureLimitCelsius?: number;
+  readonly memoryTemperatureLimitCelsius?: number;
+  /** Of the NUMA node that is the GPU's memory on a GH200, from the kernel. */
+  readonly numaMemoryTotalBytes?: number;
+  readonly numaMemoryFreeBytes?: number;
+  readonly c2cLinksActive?: number;
+  readonly c2cBandwidthMbps?: number;
+  readonly c2cLowPower?: boolean;
+  readonly pcieErrorTotal?: number;
+  readonly pcieFatalTotal?: number;
   /** Processes with memory on this GPU; absent where the list could not be read. */
   readonly processes?: readonly { readonly pid: number; readonly memoryBytes?: number }[];
 }

@@ -26,6 +26,8 @@ export interface BenchFleetOptions {
   readonly agent?: Readonly<Record<string, unknown>>;
   /** What the processes inherit; this process's own environment when absent. */
   readonly env?: NodeJS.ProcessEnv;
+  /** NODE_OPTIONS of scheduler and agent. */
+  readonly nodeOptions?: string;
 }
 
 export interface BenchFleet {
@@ -80,7 +82,10 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
       root,
       nodeName: 'bench',
       engines,
-      env: options.env ?? benchEnvironment(),
+      env: {
+        ...(options.env ?? benchEnvironment()),
+        ...(options.nodeOptions === undefined ? {} : { NODE_OPTIONS: options.nodeOptions }),
+      },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'warn', ...options.scheduler },

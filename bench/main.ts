@@ -5,6 +5,7 @@
  */
 import { Command, InvalidArgumentError } from 'commander';
 import { runIdle } from './idle/idle.ts';
+import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
@@ -71,5 +72,12 @@ program
   .option('--settle <n>', 'seconds before a measurement; the collector tidies up after a start', wholeNumber, 40)
   .option('--seconds <n>', 'measured time of each part', wholeNumber, 30)
   .action(runIdle);
+
+program
+  .command('sensor-hang')
+  .description('the GPU driver hangs under a real agent: lag of its event loop against a control run, and the alarm')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'measured time of each of the two runs', wholeNumber, 60)
+  .action(runSensorHang);
 
 await program.parseAsync(process.argv);

@@ -318,6 +318,22 @@ export const ERRORS = {
     when: 'The command line cannot reach the scheduler.',
     next: 'Start it with `sophia up`, or choose another endpoint context.',
   },
+  gpu_unreadable: {
+    http: 503,
+    grpc: 'UNAVAILABLE',
+    type: 'server_error',
+    retry: true,
+    when: 'The GPUs cannot be read: the library is missing, the driver is not loaded, or a GPU is lost.',
+    next: 'Look at the driver of the host; the message has its own words.',
+  },
+  native_unusable: {
+    http: 500,
+    grpc: 'FAILED_PRECONDITION',
+    type: 'server_error',
+    retry: false,
+    when: 'The native addon is there but cannot be loaded, or refuses what it was given.',
+    next: 'Build it again with `npm run build:native`; without it the agent reads GPUs by nvidia-smi.',
+  },
   internal: {
     http: 500,
     grpc: 'INTERNAL',

@@ -17,6 +17,13 @@ t.test('readers runs its mix to the end and reports memory and speed', async (t)
   t.match(child.stdout(), /60 requests, 0 failed/);
 });
 
+t.test('a driver that hangs is told of by an alarm', async (t) => {
+  const child = startChild(t, { args: [BENCH_MAIN, 'sensor-hang', '--seconds', '8', '--json'] });
+  t.match(await child.exited, { code: 0 }, child.stderr());
+  const report = JSON.parse(child.stdout().trim().split('\n').at(-1) ?? '') as Record<string, unknown>;
+  t.match(report, { seconds: 8, controlLagP99Ms: Number, hungLagP99Ms: Number, staleAlarm: true });
+});
+
 t.test('a load that does not exist is refused with the list of those that do', async (t) => {
   const child = startChild(t, { args: [BENCH_MAIN, 'relay', '--loads', '7x7'] });
   t.match(await child.exited, { code: 1 });
