@@ -8,8 +8,10 @@ import { randomToken } from '../lib/ids.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { createNotifySender, createServiceManager, type ServiceManager } from '../lib/io/service_manager.ts';
 import type { ConfigOf } from '../lib/io/settings.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
+import { Vitals } from '../lib/vitals.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import { createAgentMetrics } from './adapters/agent_metrics.ts';
@@ -19,7 +21,7 @@ import { createHostFacts } from './adapters/host_facts.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
-import { processEnvironment, type settings } from './config.ts';
+import { processEnvironment, serviceManager, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
 import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
@@ -195,6 +197,27 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
   };
 }
 
+/** Schedulers may ask for telemetry once a minute; a round that needs three times its period does not turn. */
+const TELEMETRY_ROUNDS = 3;
+const TELEMETRY_LEAST_MS = 30_000;
+const TELEMETRY_PART = 'the telemetry round';
+
+function serviceManagerOf(parts: Parts, loop: RunLoop, vitals: Vitals, connected: ReadonlySet<string>): ServiceManager {
+  const facts = serviceManager();
+  return createServiceManager({
+    facts,
+    clock: systemClock,
+    vitals,
+    send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
+    log: parts.logger,
+    status: () => {
+      const engines = loop.engines();
+      const ready = engines.filter(({ life }) => life.status === 'ready').length;
+      return `${ready} of ${engines.length} engines ready, ${connected.size} of ${parts.config.schedulers.length} schedulers connected.`;
+    },
+  });
+}
+
 const nothing = (): void => undefined;
 
 /** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
@@ -217,6 +240,9 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
   const host = createHostFacts(dataFolder);
+  const vitals = new Vitals();
+  const connected = new Set<string>();
+  let telemetryPeriodMs = config.telemetryPeriodMs;
   const telemetry = new TelemetryLoop(
     {
       clock: systemClock,
@@ -224,7 +250,11 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
       gpus,
       probe: createEngineProbe(),
       relay,
-      engines: () => loop.engines(),
+      // Asked for once a round: the sign that the loop, its probes and the host's readings still turn.
+      engines: () => {
+        vitals.beat(TELEMETRY_PART, systemClock.monotonicMs());
+        return loop.engines();
+      },
       probeTimeoutMs: config.probeTimeoutMs,
       send: (message) => links.sendTelemetry(message),
       onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
@@ -234,8 +264,23 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
 
   let facts: Hello['host'] = null;
-  const connect = (): void =>
-    links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
+  const events = sessionEvents(logger, loop, telemetry, relay);
+  const watched: SessionEvents = {
+    ...events,
+    onConnected: (scheduler, term, periodMs) => {
+      connected.add(scheduler);
+      if (periodMs > 0) telemetryPeriodMs = periodMs;
+      events.onConnected(scheduler, term, periodMs);
+    },
+    onDisconnected: (scheduler, reason) => {
+      connected.delete(scheduler);
+      events.onDisconnected(scheduler, reason);
+    },
+  };
+  const connect = (): void => links.start(watched, () => helloOf(parts, loop, gpus, facts));
+  const manager = serviceManagerOf(parts, loop, vitals, connected);
+  const telemetryLimitMs = (): number =>
+    TELEMETRY_LEAST_MS + TELEMETRY_ROUNDS * (telemetryPeriodMs + config.probeTimeoutMs);
   // Whoever asks a second time wants an end at once, and still no engine left behind.
   const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
@@ -261,6 +306,14 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
       'telemetry',
       () => telemetry.start(),
       () => telemetry.stop(),
+    )
+    .add(
+      'service manager',
+      () => {
+        vitals.expect(TELEMETRY_PART, telemetryLimitMs, systemClock.monotonicMs());
+        return manager.start();
+      },
+      () => manager.stop(),
     )
     // A parent that waits for this process is told; without one there is nobody to tell.
     .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
