@@ -8,10 +8,8 @@ import { randomToken } from '../lib/ids.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
-import { createNotifySender, createServiceManager, type ServiceManager } from '../lib/io/service_manager.ts';
 import type { ConfigOf } from '../lib/io/settings.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
-import { Vitals } from '../lib/vitals.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import { createAgentMetrics } from './adapters/agent_metrics.ts';
@@ -21,12 +19,13 @@ import { createHostFacts } from './adapters/host_facts.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createRelay } from './adapters/relay.ts';
 import { createSchedulerLinks } from './adapters/scheduler_link.ts';
-import { processEnvironment, serviceManager, type settings } from './config.ts';
+import { processEnvironment, type settings } from './config.ts';
 import { hashText } from './core/engine_spec.ts';
-import type { GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
+import type { GpuReader, HostFactsReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
 import { RunLoop } from './run_loop.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import { TelemetryLoop } from './adapters/telemetry.ts';
+import { type AgentWatch, createAgentWatch } from './wire/watch.ts';
 import type { TlsMaterial } from './workers/relay_messages.ts';
 
 export type AgentConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
@@ -197,25 +196,44 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
   };
 }
 
-/** Schedulers may ask for telemetry once a minute; a round that needs three times its period does not turn. */
-const TELEMETRY_ROUNDS = 3;
-const TELEMETRY_LEAST_MS = 30_000;
-const TELEMETRY_PART = 'the telemetry round';
-
-function serviceManagerOf(parts: Parts, loop: RunLoop, vitals: Vitals, connected: ReadonlySet<string>): ServiceManager {
-  const facts = serviceManager();
-  return createServiceManager({
-    facts,
-    clock: systemClock,
-    vitals,
-    send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
-    log: parts.logger,
-    status: () => {
-      const engines = loop.engines();
-      const ready = engines.filter(({ life }) => life.status === 'ready').length;
-      return `${ready} of ${engines.length} engines ready, ${connected.size} of ${parts.config.schedulers.length} schedulers connected.`;
-    },
+function createWatchOf({ config, logger }: Parts, loop: RunLoop): AgentWatch {
+  return createAgentWatch({
+    logger,
+    engines: () => loop.engines(),
+    schedulers: config.schedulers.length,
+    telemetryPeriodMs: config.telemetryPeriodMs,
+    probeTimeoutMs: config.probeTimeoutMs,
   });
+}
+
+interface TelemetrySources {
+  readonly host: HostFactsReader;
+  readonly gpus: GpuReader;
+  readonly relay: Relay;
+  readonly loop: RunLoop;
+  readonly links: SchedulerLinks;
+  readonly watch: AgentWatch;
+}
+
+function createTelemetryOf({ config, logger }: Parts, sources: TelemetrySources): TelemetryLoop {
+  const { host, gpus, relay, loop, links, watch } = sources;
+  return new TelemetryLoop(
+    {
+      clock: systemClock,
+      host,
+      gpus,
+      probe: createEngineProbe(),
+      relay,
+      engines: () => {
+        watch.onRound();
+        return loop.engines();
+      },
+      probeTimeoutMs: config.probeTimeoutMs,
+      send: (message) => links.sendTelemetry(message),
+      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
+    },
+    config.telemetryPeriodMs,
+  );
 }
 
 const nothing = (): void => undefined;
@@ -240,47 +258,13 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
   const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
   const host = createHostFacts(dataFolder);
-  const vitals = new Vitals();
-  const connected = new Set<string>();
-  let telemetryPeriodMs = config.telemetryPeriodMs;
-  const telemetry = new TelemetryLoop(
-    {
-      clock: systemClock,
-      host,
-      gpus,
-      probe: createEngineProbe(),
-      relay,
-      // Asked for once a round: the sign that the loop, its probes and the host's readings still turn.
-      engines: () => {
-        vitals.beat(TELEMETRY_PART, systemClock.monotonicMs());
-        return loop.engines();
-      },
-      probeTimeoutMs: config.probeTimeoutMs,
-      send: (message) => links.sendTelemetry(message),
-      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
-    },
-    config.telemetryPeriodMs,
-  );
+  const watch = createWatchOf(parts, loop);
+  const telemetry = createTelemetryOf(parts, { host, gpus, relay, loop, links, watch });
   metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
 
   let facts: Hello['host'] = null;
-  const events = sessionEvents(logger, loop, telemetry, relay);
-  const watched: SessionEvents = {
-    ...events,
-    onConnected: (scheduler, term, periodMs) => {
-      connected.add(scheduler);
-      if (periodMs > 0) telemetryPeriodMs = periodMs;
-      events.onConnected(scheduler, term, periodMs);
-    },
-    onDisconnected: (scheduler, reason) => {
-      connected.delete(scheduler);
-      events.onDisconnected(scheduler, reason);
-    },
-  };
-  const connect = (): void => links.start(watched, () => helloOf(parts, loop, gpus, facts));
-  const manager = serviceManagerOf(parts, loop, vitals, connected);
-  const telemetryLimitMs = (): number =>
-    TELEMETRY_LEAST_MS + TELEMETRY_ROUNDS * (telemetryPeriodMs + config.probeTimeoutMs);
+  const connect = (): void =>
+    links.start(watch.noted(sessionEvents(logger, loop, telemetry, relay)), () => helloOf(parts, loop, gpus, facts));
   // Whoever asks a second time wants an end at once, and still no engine left behind.
   const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
     .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
@@ -308,12 +292,9 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
       () => telemetry.stop(),
     )
     .add(
-      'service manager',
-      () => {
-        vitals.expect(TELEMETRY_PART, telemetryLimitMs, systemClock.monotonicMs());
-        return manager.start();
-      },
-      () => manager.stop(),
+      'watch',
+      () => watch.start(),
+      () => watch.stop(),
     )
     // A parent that waits for this process is told; without one there is nobody to tell.
     .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
