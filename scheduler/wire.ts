@@ -256,7 +256,7 @@ function serviceManagerOf({ logger, loop }: Parts): ServiceManager {
     vitals: new Vitals(),
     send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
     log: logger,
-    status: () => `${loop.inspector.runningRequests} requests running; ${loop.fleetView.ready().reason}.`,
+    status: () => `Running requests: ${loop.inspector.runningRequests}; ${loop.fleetView.ready().reason}.`,
   });
 }
 

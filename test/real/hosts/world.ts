@@ -93,8 +93,9 @@ export class World {
 
   constructor(parts: Parts) {
     this.#parts = parts;
-    this.#home = mkdtempSync(path.join(tmpdir(), 'sophia-hosts-'));
-    this.#folder = path.join(this.#home, `hosts-${process.pid}`);
+    this.#folder = mkdtempSync(path.join(tmpdir(), 'sophia-hosts-'));
+    this.#home = path.join(this.#folder, 'home');
+    mkdirSync(this.#home);
   }
 
   async #script(...args: string[]): Promise<Ran> {
@@ -104,7 +105,6 @@ export class World {
   }
 
   async up(): Promise<void> {
-    mkdirSync(this.#folder, { recursive: true });
     // Whatever ends this process, the guard takes the hosts and their networks away.
     spawn('bash', [SCRIPT, this.#folder, 'guard', String(process.pid)], { detached: true, stdio: 'ignore' }).unref();
     await this.#script('up', this.#parts.root);
@@ -149,7 +149,7 @@ export class World {
   }
 
   down(): Promise<Ran> {
-    return run('bash', [SCRIPT, this.#folder, 'down']).then(() => run('rm', ['-rf', this.#home]));
+    return run('bash', [SCRIPT, this.#folder, 'down']);
   }
 
   #inside(command: string, args: readonly string[], options: { cwd?: string; env?: object } = {}): Promise<Ran> {
