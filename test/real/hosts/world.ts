@@ -187,24 +187,38 @@ export class World {
         },
       },
     };
-    writeFileSync(path.join(this.#home, 'inventory.json'), JSON.stringify(inventory, null, 2));
+    writeFileSync(this.#inventory, JSON.stringify(inventory, null, 2));
+  }
+
+  #ansible(command: string, args: readonly string[], env: object = {}): Promise<Ran> {
+    const bin = path.join(this.#parts.venv, 'bin');
+    return this.#inside(path.join(bin, command), args, {
+      cwd: COLLECTION,
+      env: {
+        HOME: this.#home,
+        ANSIBLE_HOST_KEY_CHECKING: 'False',
+        ANSIBLE_SSH_ARGS: '-o ControlMaster=auto -o ControlPersist=10s -o UserKnownHostsFile=/dev/null',
+        ANSIBLE_NOCOLOR: '1',
+        NO_COLOR: '1',
+        PATH: `${bin}:${process.env['PATH'] ?? ''}`,
+        ...env,
+      },
+    });
+  }
+
+  get #inventory(): string {
+    return path.join(this.#home, 'inventory.json');
   }
 
   /** One run of a playbook of the collection, from the controller. */
   playbook(name: string, ...args: string[]): Promise<Ran> {
-    const command = path.join(this.#parts.venv, 'bin', 'ansible-playbook');
-    const inventory = path.join(this.#home, 'inventory.json');
-    return this.#inside(command, ['-i', inventory, `playbooks/${name}`, ...args], {
-      cwd: COLLECTION,
-      env: {
-        HOME: this.#home,
-        ANSIBLE_CONFIG: path.join(COLLECTION, 'ansible.cfg'),
-        ANSIBLE_HOST_KEY_CHECKING: 'False',
-        ANSIBLE_SSH_ARGS: `-o ControlMaster=auto -o ControlPersist=10s -o UserKnownHostsFile=/dev/null`,
-        ANSIBLE_NOCOLOR: '1',
-        PATH: `${path.join(this.#parts.venv, 'bin')}:${process.env['PATH'] ?? ''}`,
-      },
-    });
+    const env = { ANSIBLE_CONFIG: path.join(COLLECTION, 'ansible.cfg') };
+    return this.#ansible('ansible-playbook', ['-i', this.#inventory, `playbooks/${name}`, ...args], env);
+  }
+
+  /** Molecule's default scenario, against the hosts of this world. */
+  molecule(verb: string): Promise<Ran> {
+    return this.#ansible('molecule', [verb], { MOLECULE_FLEET_INVENTORY: this.#inventory });
   }
 
   /** The text that a model answers through the scheduler, asked from the controller; undefined when it does not. */
