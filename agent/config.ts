@@ -2,6 +2,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { defineSettings } from '../lib/io/settings.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, hostPort, integer, list, oneOf, text } from '../lib/io/setting_types.ts';
 
 const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/;
@@ -19,6 +20,9 @@ const defaultRelayWorkers = (): number => (availableParallelism() <= 4 ? 1 : 2);
 
 /** What engines inherit is taken from here, so that no other file reads the environment. */
 export const processEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
+
+/** Whether systemd started this process, and how often it wants a sign of life. */
+export const serviceManager = (): ServiceManagerFacts => serviceManagerFacts(process.env, process.pid);
 
 export const settings = defineSettings('agent', {
   nodeName: {

@@ -3,6 +3,7 @@
  */
 import { Command, Option } from 'commander';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { addCaCommands } from './commands/ca.ts';
 import { addChatCommand } from './commands/chat.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addContextCommands } from './commands/context.ts';
@@ -36,6 +37,7 @@ export function buildProgram(): Command {
   addChatCommand(program);
   addDoctorCommand(program);
   addContextCommands(program);
+  addCaCommands(program);
   addCompletionCommand(program);
   return program;
 }

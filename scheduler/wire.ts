@@ -10,8 +10,10 @@ import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { createNotifySender, createServiceManager, type ServiceManager } from '../lib/io/service_manager.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
 import { seededRandom } from '../lib/rng.ts';
+import { Vitals } from '../lib/vitals.ts';
 import { createAuthenticator } from './adapters/auth/authenticator.ts';
 import { type JwtVerifier, openJwtVerifier } from './adapters/auth/jwt.ts';
 import { openKeyStore } from './adapters/auth/key_store.ts';
@@ -23,7 +25,7 @@ import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
 import { createHttpDoor } from './adapters/http/door.ts';
 import type { HttpDoor } from './adapters/http/options.ts';
-import type { SchedulerConfig } from './config.ts';
+import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
@@ -250,6 +252,19 @@ async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Par
   });
 }
 
+/** The scheduler's one loop is its thread: a thread that is stuck feeds no watchdog. */
+function serviceManagerOf({ logger, loop }: Parts): ServiceManager {
+  const facts = serviceManager();
+  return createServiceManager({
+    facts,
+    clock: systemClock,
+    vitals: new Vitals(),
+    send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
+    log: logger,
+    status: () => `Running requests: ${loop.inspector.runningRequests}; ${loop.fleetView.ready().reason}.`,
+  });
+}
+
 function tellReady(message: ReadyMessage): void {
   if (process.send !== undefined) process.send(message);
   else process.stdout.write(`${JSON.stringify(message)}\n`);
@@ -290,6 +305,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const fleet = await makeFleetDoor(parts);
   const http = makeHttpDoor(parts);
   const ports = { httpPort: 0, grpcPort: 0, fleetPort: 0 };
+  const manager = serviceManagerOf(parts);
   const graceMs = config.drainTimeoutMs + CLOSE_GRACE_MS;
   const lifecycle = createLifecycle({ logger, graceMs });
   lifecycle
@@ -326,6 +342,11 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
         grpc.drain();
         await drainStreams(loop, http, config.drainTimeoutMs, logger);
       },
+    )
+    .add(
+      'service manager',
+      () => manager.start(),
+      () => manager.stop(),
     )
     .listen();
   if (config.stopWithParent) lifecycle.stopWithParent();
