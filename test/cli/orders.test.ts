@@ -132,22 +132,25 @@ t.test('logs are shown as plain text, followed line by line, and end with their 
   t.equal((await run('engine', 'logs', 'e0', '--tail', 'many')).code, 2);
 });
 
-t.test('an unknown engine, a name that two have, and a key without the role are each told as what they are', async (t) => {
-  const { addAgent, run, runAs } = await openCli(t);
-  const a = await addAgent('node-a', ({ result }) => result());
-  await addAgent('node-b', ({ result }) => result());
-  const said = async (outcome: Promise<Outcome>, pattern: RegExp): Promise<void> => {
-    const { code, stderr } = await outcome;
-    t.equal(code, 1);
-    t.match(stderr, pattern);
-  };
-  await said(run('engine', 'drain', 'e9'), /There is no engine of this name/);
-  await said(run('engine', 'logs', 'e0'), /Several engines have this name: node-a\/e0, node-b\/e0/);
-  await said(run('node', 'drain', 'node-c'), /There is no node of this name/);
-  await said(runAs('key-gateway', 'node', 'drain', 'node-a'), /roles is required here: operator, admin/);
-  await said(runAs('wrong', 'engine', 'restart', 'node-a/e0'), /credential is wrong/);
-  t.equal(a.commands.length, 0);
-});
+t.test(
+  'an unknown engine, a name that two have, and a key without the role are each told as what they are',
+  async (t) => {
+    const { addAgent, run, runAs } = await openCli(t);
+    const a = await addAgent('node-a', ({ result }) => result());
+    await addAgent('node-b', ({ result }) => result());
+    const said = async (outcome: Promise<Outcome>, pattern: RegExp): Promise<void> => {
+      const { code, stderr } = await outcome;
+      t.equal(code, 1);
+      t.match(stderr, pattern);
+    };
+    await said(run('engine', 'drain', 'e9'), /There is no engine of this name/);
+    await said(run('engine', 'logs', 'e0'), /Several engines have this name: node-a\/e0, node-b\/e0/);
+    await said(run('node', 'drain', 'node-c'), /There is no node of this name/);
+    await said(runAs('key-gateway', 'node', 'drain', 'node-a'), /roles is required here: operator, admin/);
+    await said(runAs('wrong', 'engine', 'restart', 'node-a/e0'), /credential is wrong/);
+    t.equal(a.commands.length, 0);
+  },
+);
 
 t.test('show says why an engine is as it is, with the journal of its agent', async (t) => {
   const { addAgent, run } = await openCli(t);
@@ -203,7 +206,11 @@ t.test('every other order carries what was said, and what an agent answers is th
     [['engine', 'sleep', 'e0', '--level', '2'], { verb: 'COMMAND_VERB_ENGINE_SLEEP', sleepLevel: 2 }, /sleeps/],
     [['engine', 'wake', 'e0'], { verb: 'COMMAND_VERB_ENGINE_WAKE' }, /awake/],
     [['engine', 'reset-prefix-cache', 'e0'], { verb: 'COMMAND_VERB_PREFIX_CACHE_RESET' }, /empty prefix cache/],
-    [['lora', 'load', 'e0', 'sql', '/a/b'], { verb: 'COMMAND_VERB_LORA_LOAD', loraName: 'sql', loraPath: '/a/b' }, /sql/],
+    [
+      ['lora', 'load', 'e0', 'sql', '/a/b'],
+      { verb: 'COMMAND_VERB_LORA_LOAD', loraName: 'sql', loraPath: '/a/b' },
+      /sql/,
+    ],
     [['lora', 'unload', 'e0', 'sql'], { verb: 'COMMAND_VERB_LORA_UNLOAD', loraName: 'sql' }, /no longer/],
     [['gpu', 'release', 'node-a', '3'], { verb: 'COMMAND_VERB_GPU_RELEASE', gpu: 3, engine: '' }, /GPU 3 of node-a/],
   ];
@@ -219,7 +226,11 @@ t.test('every other order carries what was said, and what an agent answers is th
   t.match(lastObject(refused.stdout), { error: { code: 'not_supported', message: 'This engine cannot sleep.' } });
   answer = { code: 'of_the_future', message: 'Something new.' };
   t.match((await run('engine', 'wake', 'e0')).stderr, /Something new/);
-  for (const args of [['gpu', 'release', 'node-a', 'x'], ['engine', 'sleep', 'e0', '--level', '3'], ['lora', 'load', 'e0']])
+  for (const args of [
+    ['gpu', 'release', 'node-a', 'x'],
+    ['engine', 'sleep', 'e0', '--level', '3'],
+    ['lora', 'load', 'e0'],
+  ])
     t.equal((await run(...args)).code, 2);
   t.equal((await run('engine', 'restart', 'e0', '--reason', 'x'.repeat(600))).code, 2);
 });
@@ -242,6 +253,9 @@ t.test('GPUs are listed with their health, and why a quarantined one is so', asy
   t.match(stdout, /node-a +1 +NVIDIA GH200 +quarantined .* restart engine +GPU has fallen off the bus\. \(Xid 79\)/);
   t.match((await run('node', 'show', 'node-a')).stdout, /quarantined: GPU 1: GPU has fallen/);
   t.match(lastObject((await run('gpu', 'list', '--json')).stdout), {
-    gpus: [{ gpu: 0, quarantined: false, health: 'ok', uuid: 'GPU-0' }, { gpu: 1, quarantined: true, event: { xid: 79 } }],
+    gpus: [
+      { gpu: 0, quarantined: false, health: 'ok', uuid: 'GPU-0' },
+      { gpu: 1, quarantined: true, event: { xid: 79 } },
+    ],
   });
 });

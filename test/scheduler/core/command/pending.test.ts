@@ -130,7 +130,11 @@ t.test('more is granted as it is taken, in halves; an agent that sends far too m
   running.grant(COMMAND_WINDOW_BYTES / 2 - 1);
   t.equal(session.commands.length, 1);
   running.grant(1);
-  t.match(session.commands[1], { verb: 'COMMAND_VERB_CREDIT', targetId: sent?.id, creditBytes: COMMAND_WINDOW_BYTES / 2 });
+  t.match(session.commands[1], {
+    verb: 'COMMAND_VERB_CREDIT',
+    targetId: sent?.id,
+    creditBytes: COMMAND_WINDOW_BYTES / 2,
+  });
   for (let i = 0; i < 20; i++) {
     loop.fleetSink.onCommandOutput(session, output(sent?.id ?? '', Buffer.alloc(COMMAND_WINDOW_BYTES)));
   }
