@@ -294,15 +294,21 @@ t.test('an engine core that is killed fails its streams, and the engine comes ba
   );
 });
 
-t.test('a lane that is cut aborts its requests and comes back', async (t) => {
+t.test('a lane that is cut comes back, and its request goes on where it was', async (t) => {
   const there = await lane();
-  const streaming = there.submit({ engine: 'sim-1', body: chat('Hi', { max_tokens: 4000 }) });
+  const order = { engine: 'sim-1', body: chat('Hi', { max_tokens: 4000 }), credit: 10_000_000, autoCredit: false };
+  const streaming = there.submit({ ...order, meta: { requestId: 'cut-1' } });
   await until(() => streaming.ids.length > 2, 'tokens');
   there.cut();
   there.closed = true;
-  await until(async () => (await runningRequests()) === 0, 'the engine to be idle', 5000);
   const next = await lane();
   t.not(next, there);
+  const had = streaming.ids.length;
+  const again = next.attach('cut-1', { index: had, hadBytes: Buffer.byteLength(streaming.text), credit: 10_000_000 });
+  await until(() => again.ids.length > 2, 'more tokens');
+  t.equal(again.frames[0]?.index, had);
+  next.cancel(again);
+  await until(async () => (await runningRequests()) === 0, 'the engine to be idle', 5000);
   t.equal((await next.submit({ engine: 'sim-1', body: chat('Hi', { max_tokens: 3 }) }).ended).ids.length, 3);
 });
 
