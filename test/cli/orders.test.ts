@@ -1,97 +1,8 @@
 /** Orders by the command line, with a real scheduler's doors and fake agents behind them. */
-import t, { type Test } from 'tap';
-import type { EngineEvent } from '../../proto/gen/fleet/v1/EngineEvent.ts';
+import t from 'tap';
 import { readyEngine } from '../support/fake_agent.ts';
-import { openOrders } from '../scheduler/orders_fixture.ts';
-import { makeHome, type Outcome, sophia, startSophia } from './sophia.ts';
-
-async function openCli(t: Test) {
-  const orders = await openOrders(t);
-  const home = makeHome(t);
-  const args = (rest: readonly string[]): string[] => ['--endpoint', orders.endpoint, ...rest];
-  const env = { SOPHIA_KEY: 'key-operator' };
-  return {
-    ...orders,
-    run: (...rest: string[]): Promise<Outcome> => sophia(t, home, args(rest), env),
-    runAs: (key: string, ...rest: string[]): Promise<Outcome> => sophia(t, home, args(rest), { SOPHIA_KEY: key }),
-    start: (...rest: string[]) => startSophia(t, home, args(rest), env),
-  };
-}
-
-const draining = (runningRequests: number, more: Partial<EngineEvent> = {}): EngineEvent =>
-  readyEngine('e0', 'm', {
-    state: 'ENGINE_STATE_DRAINING',
-    reason: 'draining',
-    drain: { runningRequests, etaMs: 12_000, sinceMs: Date.now(), actor: 'anna', reason: 'a new kernel' },
-    ...more,
-  });
-
-const lastObject = (stdout: string): unknown => JSON.parse(stdout.trim().split('\n').at(-1) ?? '');
-
-t.test('a drain tells what still runs and how to take it back', async (t) => {
-  const { addAgent, run } = await openCli(t);
-  const { session, commands } = await addAgent('node-a', ({ command, result }) => {
-    session.event(command.verb === 'COMMAND_VERB_ENGINE_DRAIN' ? draining(3) : readyEngine('e0', 'm'));
-    result();
-  });
-  const drained = await run('engine', 'drain', 'e0', '--reason', 'a new kernel');
-  t.equal(drained.code, 0, drained.stderr);
-  t.match(drained.stdout, /node-a\/e0 drains: 3 requests run, about 12 s left, for \d+ s, by order of anna/);
-  t.match(drained.stdout, /sophia engine undrain node-a\/e0/);
-  t.match(commands, [{ verb: 'COMMAND_VERB_ENGINE_DRAIN', engine: 'e0', reason: 'a new kernel', actor: 'test' }]);
-  const json = await run('engine', 'drain', 'e0', '--json');
-  t.match(lastObject(json.stdout), { name: 'node-a/e0', state: 'drains', drain: { runningRequests: 3 } });
-  const undrained = await run('engine', 'undrain', 'e0');
-  t.equal(undrained.stdout, 'node-a/e0 takes requests again.\n');
-  t.match(commands.at(-1), { verb: 'COMMAND_VERB_ENGINE_UNDRAIN' });
-});
-
-t.test('--wait stays until nothing runs, Ctrl-C leaves the drain going, and a drain taken back is told', async (t) => {
-  const { addAgent, start } = await openCli(t);
-  const { session } = await addAgent('node-a', ({ result }) => {
-    session.event(draining(3));
-    result();
-  });
-  const waiting = start('engine', 'drain', 'e0', '--wait');
-  await waiting.waitFor(/3 requests run/);
-  session.event(draining(1));
-  await waiting.waitFor(/1 request runs/);
-  session.event(draining(0));
-  t.equal((await waiting.exited).code, 0);
-  t.match(waiting.stdout(), /node-a\/e0 is drained: nothing runs on it\./);
-
-  const left = start('engine', 'drain', 'e0', '--wait');
-  await left.waitFor(/3 requests run/);
-  left.signal('SIGINT');
-  t.equal((await left.exited).code, 130);
-  t.match(left.stdout(), /the drain goes on\. Take it back with: sophia engine undrain node-a\/e0/);
-
-  const undone = start('engine', 'drain', 'e0', '--wait');
-  await undone.waitFor(/3 requests run/);
-  session.event(readyEngine('e0', 'm'));
-  t.equal((await undone.exited).code, 1);
-  t.match(undone.stderr(), /was taken back/);
-});
-
-t.test('a node drains as a whole', async (t) => {
-  const { addAgent, run, start } = await openCli(t);
-  const { session, commands } = await addAgent('node-a', ({ command, result }) => {
-    const on = command.verb === 'COMMAND_VERB_NODE_DRAIN';
-    session.send({ nodeEvent: { draining: on, ...(on ? { drain: { runningRequests: 2 } } : {}) } });
-    result();
-  });
-  const waiting = start('node', 'drain', 'node-a', '--wait', '--json');
-  await new Promise((resolve) => setTimeout(resolve, 10));
-  const shown = async (): Promise<string> => (await run('node', 'list')).stdout;
-  while (!/node-a +drains/.test(await shown()));
-  t.match((await run('node', 'show', 'node-a')).stdout, /drain: +2 requests run/);
-  t.match((await run('engine', 'list')).stdout, /node_draining/);
-  session.send({ nodeEvent: { draining: true, drain: { runningRequests: 0 } } });
-  t.equal((await waiting.exited).code, 0);
-  t.match(lastObject(waiting.stdout()), { name: 'node-a', state: 'drained' });
-  t.equal((await run('node', 'undrain', 'node-a')).stdout, 'node-a takes requests again.\n');
-  t.match(commands, [{ verb: 'COMMAND_VERB_NODE_DRAIN', engine: '' }, { verb: 'COMMAND_VERB_NODE_UNDRAIN' }]);
-});
+import { draining, lastObject, openCli } from './orders_cli.ts';
+import type { Outcome } from './sophia.ts';
 
 t.test('logs are shown as plain text, followed line by line, and end with their agent', async (t) => {
   const { addAgent, run, start } = await openCli(t);
@@ -132,22 +43,25 @@ t.test('logs are shown as plain text, followed line by line, and end with their 
   t.equal((await run('engine', 'logs', 'e0', '--tail', 'many')).code, 2);
 });
 
-t.test('an unknown engine, a name that two have, and a key without the role are each told as what they are', async (t) => {
-  const { addAgent, run, runAs } = await openCli(t);
-  const a = await addAgent('node-a', ({ result }) => result());
-  await addAgent('node-b', ({ result }) => result());
-  const said = async (outcome: Promise<Outcome>, pattern: RegExp): Promise<void> => {
-    const { code, stderr } = await outcome;
-    t.equal(code, 1);
-    t.match(stderr, pattern);
-  };
-  await said(run('engine', 'drain', 'e9'), /There is no engine of this name/);
-  await said(run('engine', 'logs', 'e0'), /Several engines have this name: node-a\/e0, node-b\/e0/);
-  await said(run('node', 'drain', 'node-c'), /There is no node of this name/);
-  await said(runAs('key-gateway', 'node', 'drain', 'node-a'), /roles is required here: operator, admin/);
-  await said(runAs('wrong', 'engine', 'restart', 'node-a/e0'), /credential is wrong/);
-  t.equal(a.commands.length, 0);
-});
+t.test(
+  'an unknown engine, a name that two have, and a key without the role are each told as what they are',
+  async (t) => {
+    const { addAgent, run, runAs } = await openCli(t);
+    const a = await addAgent('node-a', ({ result }) => result());
+    await addAgent('node-b', ({ result }) => result());
+    const said = async (outcome: Promise<Outcome>, pattern: RegExp): Promise<void> => {
+      const { code, stderr } = await outcome;
+      t.equal(code, 1);
+      t.match(stderr, pattern);
+    };
+    await said(run('engine', 'drain', 'e9'), /There is no engine of this name/);
+    await said(run('engine', 'logs', 'e0'), /Several engines have this name: node-a\/e0, node-b\/e0/);
+    await said(run('node', 'drain', 'node-c'), /There is no node of this name/);
+    await said(runAs('key-gateway', 'node', 'drain', 'node-a'), /roles is required here: operator, admin/);
+    await said(runAs('wrong', 'engine', 'restart', 'node-a/e0'), /credential is wrong/);
+    t.equal(a.commands.length, 0);
+  },
+);
 
 t.test('show says why an engine is as it is, with the journal of its agent', async (t) => {
   const { addAgent, run } = await openCli(t);
@@ -203,7 +117,11 @@ t.test('every other order carries what was said, and what an agent answers is th
     [['engine', 'sleep', 'e0', '--level', '2'], { verb: 'COMMAND_VERB_ENGINE_SLEEP', sleepLevel: 2 }, /sleeps/],
     [['engine', 'wake', 'e0'], { verb: 'COMMAND_VERB_ENGINE_WAKE' }, /awake/],
     [['engine', 'reset-prefix-cache', 'e0'], { verb: 'COMMAND_VERB_PREFIX_CACHE_RESET' }, /empty prefix cache/],
-    [['lora', 'load', 'e0', 'sql', '/a/b'], { verb: 'COMMAND_VERB_LORA_LOAD', loraName: 'sql', loraPath: '/a/b' }, /sql/],
+    [
+      ['lora', 'load', 'e0', 'sql', '/a/b'],
+      { verb: 'COMMAND_VERB_LORA_LOAD', loraName: 'sql', loraPath: '/a/b' },
+      /sql/,
+    ],
     [['lora', 'unload', 'e0', 'sql'], { verb: 'COMMAND_VERB_LORA_UNLOAD', loraName: 'sql' }, /no longer/],
     [['gpu', 'release', 'node-a', '3'], { verb: 'COMMAND_VERB_GPU_RELEASE', gpu: 3, engine: '' }, /GPU 3 of node-a/],
   ];
@@ -219,7 +137,11 @@ t.test('every other order carries what was said, and what an agent answers is th
   t.match(lastObject(refused.stdout), { error: { code: 'not_supported', message: 'This engine cannot sleep.' } });
   answer = { code: 'of_the_future', message: 'Something new.' };
   t.match((await run('engine', 'wake', 'e0')).stderr, /Something new/);
-  for (const args of [['gpu', 'release', 'node-a', 'x'], ['engine', 'sleep', 'e0', '--level', '3'], ['lora', 'load', 'e0']])
+  for (const args of [
+    ['gpu', 'release', 'node-a', 'x'],
+    ['engine', 'sleep', 'e0', '--level', '3'],
+    ['lora', 'load', 'e0'],
+  ])
     t.equal((await run(...args)).code, 2);
   t.equal((await run('engine', 'restart', 'e0', '--reason', 'x'.repeat(600))).code, 2);
 });
@@ -242,6 +164,9 @@ t.test('GPUs are listed with their health, and why a quarantined one is so', asy
   t.match(stdout, /node-a +1 +NVIDIA GH200 +quarantined .* restart engine +GPU has fallen off the bus\. \(Xid 79\)/);
   t.match((await run('node', 'show', 'node-a')).stdout, /quarantined: GPU 1: GPU has fallen/);
   t.match(lastObject((await run('gpu', 'list', '--json')).stdout), {
-    gpus: [{ gpu: 0, quarantined: false, health: 'ok', uuid: 'GPU-0' }, { gpu: 1, quarantined: true, event: { xid: 79 } }],
+    gpus: [
+      { gpu: 0, quarantined: false, health: 'ok', uuid: 'GPU-0' },
+      { gpu: 1, quarantined: true, event: { xid: 79 } },
+    ],
   });
 });

@@ -178,27 +178,33 @@ t.test('a runner that throws is an internal error, without its words', async (t)
   t.notMatch(JSON.stringify(client.lines), 'secret');
 });
 
-t.test('the socket of a dead agent is replaced, that of a living one is not, and no other file is touched', async (t) => {
-  const { place, options } = await open(t);
-  await t.rejects(createAdminSocket(options).start(), { code: 'address_in_use', param: 'adminSocket' });
-  const left = path.join(folderOf(t), 'left.sock');
-  const script = `require('net').createServer().listen(${JSON.stringify(left)}, () => console.log('up'))`;
-  const dead = startChild(t, { args: ['-e', script] });
-  await dead.waitFor(/up/);
-  dead.signal('SIGKILL');
-  await dead.exited;
-  const next = createAdminSocket({ ...options, path: left });
-  await next.start();
-  const client = dial(t, left);
-  client.say({ id: '1', verb: 'list' });
-  await eventually('it answers', () => client.lines.length === 1);
-  await next.stop();
-  t.throws(() => statSync(left), { code: 'ENOENT' }, 'a clean stop takes it away');
-  const file = path.join(folderOf(t), 'notes.txt');
-  writeFileSync(file, 'mine');
-  await t.rejects(createAdminSocket({ ...options, path: file }).start(), { code: 'invalid_config' });
-  t.equal(statSync(file).size, 4);
-  await t.rejects(createAdminSocket({ ...options, path: path.join(file, 'x') }).start(), { code: 'invalid_config' });
-  const long = path.join(path.dirname(place), 'x'.repeat(120));
-  await t.rejects(createAdminSocket({ ...options, path: long }).start(), { code: 'invalid_config', message: /longer/ });
-});
+t.test(
+  'the socket of a dead agent is replaced, that of a living one is not, and no other file is touched',
+  async (t) => {
+    const { place, options } = await open(t);
+    await t.rejects(createAdminSocket(options).start(), { code: 'address_in_use', param: 'adminSocket' });
+    const left = path.join(folderOf(t), 'left.sock');
+    const script = `require('net').createServer().listen(${JSON.stringify(left)}, () => console.log('up'))`;
+    const dead = startChild(t, { args: ['-e', script] });
+    await dead.waitFor(/up/);
+    dead.signal('SIGKILL');
+    await dead.exited;
+    const next = createAdminSocket({ ...options, path: left });
+    await next.start();
+    const client = dial(t, left);
+    client.say({ id: '1', verb: 'list' });
+    await eventually('it answers', () => client.lines.length === 1);
+    await next.stop();
+    t.throws(() => statSync(left), { code: 'ENOENT' }, 'a clean stop takes it away');
+    const file = path.join(folderOf(t), 'notes.txt');
+    writeFileSync(file, 'mine');
+    await t.rejects(createAdminSocket({ ...options, path: file }).start(), { code: 'invalid_config' });
+    t.equal(statSync(file).size, 4);
+    await t.rejects(createAdminSocket({ ...options, path: path.join(file, 'x') }).start(), { code: 'invalid_config' });
+    const long = path.join(path.dirname(place), 'x'.repeat(120));
+    await t.rejects(createAdminSocket({ ...options, path: long }).start(), {
+      code: 'invalid_config',
+      message: /longer/,
+    });
+  },
+);
