@@ -48,10 +48,6 @@ export class PendingCommands {
     this.#deps = deps;
   }
 
-  get count(): number {
-    return this.#entries.size;
-  }
-
   /** @throws CodedError missing_field, invalid_value, not_found, node_unreachable, overloaded: nothing was sent */
   run(order: CommandOrder, reader: CommandReader): RunningCommand {
     const { clock, log } = this.#deps;

@@ -40,7 +40,7 @@ const output = (id: string, data: Buffer | string): CommandOutput__Output => ({
 });
 
 t.test('an order goes to the node of its engine, with who gave it, and its answers to who asked', async (t) => {
-  const { loop, session } = testLoop();
+  const { loop, session, clock } = testLoop();
   const reader = recorder();
   loop.commander.run(order('COMMAND_VERB_ENGINE_DRAIN'), reader);
   const [sent] = session.commands;
@@ -52,7 +52,8 @@ t.test('an order goes to the node of its engine, with who gave it, and its answe
   loop.fleetSink.onCommandResult(session, { id, code: 'engine_failed', message: 'm', param: '' });
   loop.fleetSink.onCommandResult(session, { id, code: '', message: '', param: '' });
   loop.fleetSink.onCommandOutput(session, output(id, 'late'));
-  t.same(reader.calls, ['output:a', 'result:engine_failed']);
+  clock.advance(10 * 60_000);
+  t.same(reader.calls, ['output:a', 'result:engine_failed'], 'and nothing after the result');
 });
 
 t.test('a node is named for its orders, an engine for the others, and what is wrong is refused', async (t) => {
@@ -135,6 +136,11 @@ t.test('more is granted as it is taken, in halves; an agent that sends far too m
     targetId: sent?.id,
     creditBytes: COMMAND_WINDOW_BYTES / 2,
   });
+  for (let i = 0; i < 20; i++) {
+    loop.fleetSink.onCommandOutput(session, output(sent?.id ?? '', Buffer.alloc(COMMAND_WINDOW_BYTES)));
+    running.grant(COMMAND_WINDOW_BYTES);
+  }
+  t.equal(reader.error, undefined, 'as much as it was granted is not too much');
   for (let i = 0; i < 20; i++) {
     loop.fleetSink.onCommandOutput(session, output(sent?.id ?? '', Buffer.alloc(COMMAND_WINDOW_BYTES)));
   }
