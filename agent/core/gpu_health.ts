@@ -313,6 +313,20 @@ function stepBlindness(draft: Draft, wasBlind: boolean, sample: GpuSample): bool
   return blind;
 }
 
+/** The driver may number GPUs anew, at a reboot or when one has gone: the engines' orders follow the GPU. */
+function followMoves(draft: Draft, before: Readonly<Record<string, GpuRecord>>): void {
+  const indexes = (records: Iterable<GpuRecord>): Set<number> =>
+    new Set([...records].filter(({ quarantine }) => quarantine !== undefined).map(({ index }) => index));
+  const [were, are] = [indexes(Object.values(before)), indexes(draft.gpus.values())];
+  for (const [key, record] of draft.gpus) {
+    const old = before[key];
+    if (old?.quarantine === undefined || old.index === record.index) continue;
+    const message = `${key} is GPU ${record.index} now and was GPU ${old.index}.`;
+    if (!were.has(record.index)) order(draft, 'quarantine', record, 'moved', message);
+    if (!are.has(old.index)) order(draft, 'release', old, 'moved', message);
+  }
+}
+
 /** The next state of the host's GPUs and what is to be done. */
 export function gpuHealthStep(state: GpuHealthState, input: GpuHealthInput, context: GpuHealthContext): GpuHealthStep {
   const draft: Draft = { gpus: new Map(Object.entries(state.gpus)), effects: [], context };
@@ -323,6 +337,7 @@ export function gpuHealthStep(state: GpuHealthState, input: GpuHealthInput, cont
       break;
     case 'sample':
       for (const gpu of input.sample.gpus) onGpu(draft, gpu);
+      followMoves(draft, state.gpus);
       blind = stepBlindness(draft, blind, input.sample);
       break;
     case 'tick':

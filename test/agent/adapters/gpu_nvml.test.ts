@@ -142,6 +142,27 @@ t.test('a driver of 2020 is read by the older forms of the calls', async (t) => 
   });
 });
 
+t.test('a structure version that the library refuses is answered by the older call', async (t) => {
+  const refused = [
+    'nvmlDeviceGetMemoryInfo_v2',
+    'nvmlDeviceGetTemperatureV',
+    'nvmlDeviceGetComputeRunningProcesses_v3',
+  ];
+  const b = gpuBench(t, {
+    play: [
+      gh200(0),
+      `process gpu=0 pid=${process.pid} memory=7`,
+      ...refused.map((call) => `status call=${call} code=25`),
+    ],
+  });
+  await opened(b);
+  t.match(b.gpu(), {
+    memoryUsedBytes: 524_288_007,
+    temperatureCelsius: 31,
+    processes: [{ pid: process.pid, memoryBytes: 7 }],
+  });
+});
+
 t.test('several GPUs, one of them split by MIG: its processes are those of its parts', async (t) => {
   const b = gpuBench(t, {
     play: [

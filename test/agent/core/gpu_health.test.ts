@@ -307,6 +307,19 @@ t.test('a GPU keeps its record when it gets another number, or tells its name on
   t.equal(Object.keys(h.state().gpus).length, 1);
 });
 
+t.test('orders follow a quarantined GPU that the driver numbers anew', async (t) => {
+  const h = host({}, 2);
+  h.xid(119);
+  const moved = h.sample({ index: 0, uuid: 'GPU-1' }, { index: 1, uuid: 'GPU-0' });
+  t.match(moved, [
+    { order: { kind: 'quarantine', gpu: 1, reason: 'moved', message: 'GPU-0 is GPU 1 now and was GPU 0.' } },
+    { order: { kind: 'release', gpu: 0 } },
+  ]);
+  t.same([h.health(0), h.health(1)], ['ok', 'quarantined']);
+  h.incident({ index: 0, uuid: 'GPU-1', xid: 119 });
+  t.same(h.sample({ index: 0, uuid: 'GPU-0' }, { index: 1, uuid: 'GPU-1' }), [], 'both stay quarantined');
+});
+
 t.test('no more than 64 GPUs are remembered, and a quarantine is never forgotten', async (t) => {
   const h = host();
   h.xid(119);
