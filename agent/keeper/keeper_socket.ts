@@ -41,7 +41,8 @@ function say(client: Client, line: string): void {
 function makeRoom(clients: Set<Client>): void {
   if (clients.size < MAX_CLIENTS) return;
   const all = [...clients];
-  const oldest = all.find((client) => !client.subscribed) ?? (all[0] as Client);
+  const oldest = all.find((client) => !client.subscribed) ?? all[0];
+  if (oldest === undefined) return;
   clients.delete(oldest);
   oldest.socket.destroy();
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { nativeKeeper } from '../../agent/adapters/launcher/keeper_start.ts';
+import { nativeKeeper, unitArguments } from '../../agent/adapters/launcher/keeper_start.ts';
 import { encodeLaunch, type KeeperLaunch, LIFE_FILES } from '../../agent/core/keeper_protocol.ts';
 import { LIFE_VARIABLE } from '../../agent/core/launch_plan.ts';
 import { packageRoot } from '../../lib/io/package_root.ts';
@@ -245,4 +245,18 @@ t.test('a machine without a compiler is told so in one line, and the build goes 
   const { status, stdout } = buildNative('--cc', 'no-such-compiler');
   t.equal(status, 0);
   t.match(stdout, /^native: no C compiler: [^\n]*\n$/);
+});
+
+t.test('a unit of a keeper carries nothing of a spec but its name', async (t) => {
+  const words = unitArguments({ engine: 'one', incarnation: 7, folder: '/data/engines/one/life-7' }, [
+    '/bin/keeper',
+    '/f',
+  ]);
+  t.match(
+    words.find((word) => word.startsWith('--unit=')),
+    /^--unit=sophia-engine-one-7-[0-9a-f]{8}$/,
+  );
+  t.ok(words.includes('--slice=sophia-engines.slice'));
+  t.ok(words.includes('--property=OOMPolicy=continue'));
+  t.same(words.slice(words.indexOf('--')), ['--', '/bin/keeper', '/f']);
 });
