@@ -124,6 +124,7 @@ function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, 
     onConnected: (scheduler, term, periodMs) => {
       logger.info({ scheduler, term }, 'session open');
       loop.observeTerm(term);
+      loop.tellAll();
       if (periodMs > 0) telemetry.setPeriod(periodMs);
       // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
       seen.add(scheduler);
