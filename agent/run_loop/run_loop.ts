@@ -7,7 +7,7 @@ import type { DesiredState__Output } from '../../proto/gen/fleet/v1/DesiredState
 import type { EngineEvent } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { NodeEvent } from '../../proto/gen/fleet/v1/NodeEvent.ts';
-import { specFromPlan } from '../core/adoption.ts';
+import { specFromPlan, withKey } from '../core/adoption.ts';
 import { type AgentState, EMPTY_STATE, holdOf, withHold, withoutHold } from '../core/agent_state.ts';
 import { type AcceptedSpec, acceptSpecs } from '../core/engine_spec.ts';
 import { adoptLife, beginLife } from '../core/lifecycle/change.ts';
@@ -145,7 +145,8 @@ export class RunLoop implements LoopCore {
   }
 
   #adopt(found: AdoptableEngine, accepted: readonly AcceptedSpec[]): void {
-    const { engine, plan, launched, incarnation, specHash } = found;
+    const { engine, launched, incarnation, specHash } = found;
+    const plan = withKey(found.plan);
     if (this.#engines.has(engine)) return;
     const spec = accepted.find((one) => one.name === engine) ?? specFromPlan(plan, this.parts.rules().defaultLimits);
     const running = { pid: launched.pid, incarnation, hash: specHash };
@@ -220,6 +221,11 @@ export class RunLoop implements LoopCore {
   tell(runtime: Runtime): void {
     this.parts.links.sendEngineEvent(this.#eventOf(runtime));
     if (this.#state.nodeHold !== undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
+  }
+
+  /** Tells every engine's newest state again: what changed between a hello and its welcome would be lost otherwise. */
+  tellAll(): void {
+    for (const runtime of this.#engines.values()) this.parts.links.sendEngineEvent(this.#eventOf(runtime));
   }
 
   pastStarts(key: string): readonly PastStart[] {

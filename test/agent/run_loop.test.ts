@@ -178,6 +178,20 @@ t.test('an engine whose own counters move is left alone, however silent the rela
   t.equal(fixture.engines.length, 1);
 });
 
+t.test('an engine that stands still before its first token is found too', async (t) => {
+  const fixture = createFixture();
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(20);
+  fixture.engine().load = { generationTokensTotal: 0 };
+  await fixture.clock.pass(1000);
+  fixture.progress('e1', { open: 1, waitingFirst: 1, oldestWaitingSinceMs: fixture.clock.nowMs, waitingBytes: 100 });
+  await fixture.clock.pass(4000);
+  t.equal(fixture.dumps.length, 0);
+  await fixture.clock.pass(2000);
+  t.equal(fixture.dumps.length, 1);
+});
+
 t.test('faults are noted, and several with bad health end the life', async (t) => {
   const fixture = await serving();
   fixture.progress('e1', { open: 1, faults: 1, lastProgressAtMs: fixture.clock.nowMs });

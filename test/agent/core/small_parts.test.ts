@@ -1,6 +1,6 @@
 /** The small pure parts of supervision: brakes, journals, estimates, GPU release, adoption, what is remembered. */
 import t from 'tap';
-import { specFromPlan } from '../../../agent/core/adoption.ts';
+import { specFromPlan, withKey } from '../../../agent/core/adoption.ts';
 import { EMPTY_STATE, holdOf, withHold, withoutHold } from '../../../agent/core/agent_state.ts';
 import { beginDrain, drainEtaMs } from '../../../agent/core/drain_estimate.ts';
 import { judgeRelease } from '../../../agent/core/gpu_release.ts';
@@ -133,6 +133,10 @@ t.test('an adopted engine that no order names is what its plan says', async (t) 
   t.match(own('sim', ['--model', 'x']), { kind: 'sim', model: 'x', servedModelName: 'x', tcpPort: 9, gpuIds: [] });
   t.match(own('llama', []), { kind: 'llama', model: '' });
   t.match(specFromPlan({ ...plan, args: [] }, limits), { kind: 'llama' });
+  const port = { ...plan, address: { kind: 'tcp', host: '127.0.0.1', port: 9 } } as const;
+  t.match(withKey({ ...port, environment: { VLLM_API_KEY: 's' } }).address, { port: 9, apiKey: 's' });
+  t.equal(withKey(port), port);
+  t.equal(withKey(plan), plan);
 });
 
 t.test('drains are remembered by engine and for the node', async (t) => {
