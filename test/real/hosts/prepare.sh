@@ -89,7 +89,7 @@ main() {
   esac
   release=$cache/release
   note "building the release"
-  node "$tree/${SOPHIA_REAL_BUILD:-build}/cli/release/main.js" --arch "$arch" --out "$release" >>"$log" 2>&1 ||
+  (cd "$tree" && node "${SOPHIA_REAL_BUILD:-build}/cli/release/main.js" --arch "$arch" --out "$release") >>"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; exit 1; }
   # The line VENV=... of venv.sh.
   echo "$venv"
