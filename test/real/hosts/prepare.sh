@@ -53,8 +53,10 @@ make_root() {
   debootstrap --variant=minbase "--include=$packages" "$suite" "$root.partial" "$from" >>"$log" 2>&1 ||
     cannot "debootstrap failed: $(tail -n 1 "$log") (whole log: $log)"
   [ -f "$cache/key" ] || ssh-keygen -q -t ed25519 -N '' -C hosts-lane -f "$cache/key"
-  install -d -m 0700 "$root.partial/root/.ssh"
-  install -m 0600 "$cache/key.pub" "$root.partial/root/.ssh/authorized_keys"
+  local home
+  home=$root.partial$(awk -F: '$1 == "root" { print $6 }' "$root.partial/etc/passwd")
+  install -d -m 0700 "$home/.ssh"
+  install -m 0600 "$cache/key.pub" "$home/.ssh/authorized_keys"
   rm -f "$root.partial/etc/hostname"
   : >"$root.partial/etc/machine-id"
   mv "$root.partial" "$root"
@@ -87,8 +89,9 @@ main() {
   esac
   release=$cache/release
   note "building the release"
-  node "$tree/${SOPHIA_REAL_BUILD:-build}/cli/release/main.js" --arch "$arch" --out "$release" >>"$log" 2>&1 ||
+  (cd "$tree" && node "${SOPHIA_REAL_BUILD:-build}/cli/release/main.js" --arch "$arch" --out "$release") >>"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; exit 1; }
+  # The line VENV=... of venv.sh.
   echo "$venv"
   echo "ROOT=$root"
   echo "KEY=$cache/key"
