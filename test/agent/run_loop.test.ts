@@ -74,8 +74,8 @@ t.test('a start tells its progress, and from the second on how long it takes', a
   await fixture.clock.pass(4000);
   t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STARTING' });
   const { etaMs, progressRatio } = fixture.latest('e1') ?? {};
-  t.ok((etaMs as number) > 4000 && (etaMs as number) < 8000, `${etaMs} ms`);
-  t.ok((progressRatio as number) > 0.3 && (progressRatio as number) < 0.6, `${progressRatio}`);
+  t.ok((etaMs as number) > 4000 && (etaMs as number) < 8000, `${String(etaMs)} ms`);
+  t.ok((progressRatio as number) > 0.3 && (progressRatio as number) < 0.6, String(progressRatio));
 });
 
 t.test('a host that is not ready is told with its checks, and is tried again', async (t) => {

@@ -4,7 +4,6 @@
  */
 import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import { mkdtempSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createCa, issueCertificate, type PemPair, writePair } from '../../lib/io/local_ca.ts';
@@ -34,8 +33,9 @@ import type { NodeEvent__Output } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SchedulerMessage } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
 import type { Telemetry__Output } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
+import { until } from './waits.ts';
 
-const WAIT_MS = 15_000;
+export { removeFolder, until } from './waits.ts';
 
 export interface TestCertificates {
   readonly folder: string;
@@ -400,18 +400,3 @@ export class FakeScheduler {
     await Promise.resolve();
   }
 }
-
-/** Waits until `condition` holds; fails with a sentence after `timeoutMs`. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  timeoutMs = WAIT_MS,
-): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`Waited ${timeoutMs} ms for ${what}.`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-export const removeFolder = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true });
