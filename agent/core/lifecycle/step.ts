@@ -4,7 +4,7 @@
  * alone. Every unrequested exit is a crash, also one with status 0: vLLM can end so after its core died (vllm#48966).
  */
 import { backoffDelayMs, type BackoffPolicy } from '../../../lib/backoff.ts';
-import { seenDiagnosis } from '../crash_classifier.ts';
+import { type Diagnosis, seenDiagnosis } from '../crash_classifier.ts';
 import type { AcceptedSpec } from '../engine_spec.ts';
 import { drain, enter, fail, goPending, rest, retryOrGiveUp, shouldRun, stay, terminate, without } from './change.ts';
 import type { EngineEventIn, EngineLife, ExitFacts, LifecycleContext, StepResult } from './life.ts';
@@ -203,14 +203,20 @@ function afterEnd(life: EngineLife, context: LifecycleContext): StepResult {
   return goPending(life, life.reason, 'The engine is started afresh.', context.nowMs);
 }
 
+/** What was seen tells why, or else the output; an engine that only said that it is unhealthy may have written more. */
+function whyEnded(seen: Diagnosis | undefined, found: Diagnosis | undefined): Diagnosis {
+  if (seen?.cause === 'unhealthy' && found?.evidence !== undefined) return found;
+  return seen ?? found ?? seenDiagnosis('unknown');
+}
+
 function onGone(life: EngineLife, event: Of<'gone'>, context: LifecycleContext): StepResult {
   // The death is told first, always, so an engine whose process is gone is stopping already.
   if (life.status !== 'stopping' || life.pid === undefined) return stay(life);
   const ended = exitOf(life, event);
   const { ending } = life;
   if (ending === undefined) return afterEnd(ended, context);
-  const diagnosis = ending.diagnosis ?? event.diagnosis ?? seenDiagnosis('unknown');
-  const said = ending.diagnosis === undefined ? [ending.message, diagnosis.sentence] : [ending.message];
+  const diagnosis = whyEnded(ending.diagnosis, event.diagnosis);
+  const said = diagnosis === ending.diagnosis ? [ending.message] : [ending.message, diagnosis.sentence];
   if (diagnosis.evidence !== undefined) said.push(`It wrote: ${diagnosis.evidence}`);
   if (event.holdouts !== undefined) said.push(event.holdouts);
   return retryOrGiveUp(ended, ending.reason, said.join(' '), diagnosis, context);

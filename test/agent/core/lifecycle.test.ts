@@ -179,6 +179,17 @@ t.test('an unhealthy engine is ended, a wedged one is first written down', async
   const sick = play(...READY, { kind: 'unhealthy', message: 'sick' });
   t.match(sick, { life: { status: 'stopping' }, effects: ['preflight', 'launch', 'terminate'] });
   t.match(playFrom(sick.life, died, gone).life, { status: 'backoff', reason: 'unhealthy', cause: 'unhealthy' });
+  const wrote = { ...rowDiagnosis('engine_core'), evidence: 'EngineDeadError: the core is gone' };
+  t.match(
+    playFrom(sick.life, died, { kind: 'gone', exitCode: 0, diagnosis: wrote }).life,
+    {
+      status: 'backoff',
+      reason: 'unhealthy',
+      cause: 'engine_core',
+      message: `sick ${wrote.sentence} It wrote: ${wrote.evidence}`,
+    },
+    'what it wrote says more than that it was ill',
+  );
   const stuck = play(...READY, { kind: 'wedged', message: 'stuck' });
   t.match(stuck, { life: { status: 'stopping' }, effects: ['preflight', 'launch', 'dump_and_kill'] });
   t.match(playFrom(stuck.life, died, gone).life, { status: 'backoff', reason: 'wedged', message: 'stuck' });
