@@ -145,6 +145,8 @@ const ROWS = [
       /Model architectures? .* (?:are|is) not supported/,
       /Cannot find any model weights with/,
       /SafetensorError|safetensors_rust|Error while deserializing header/,
+      // The header of a weights file that was cut or is something else: the error itself may be any.
+      /(?<=in parse_safetensors_file_metadata\n(?: .*\n){1,4})\w.*/,
       /Unrecognized model in /,
       /model type `?\S+`? but Transformers does not recognize this architecture/,
       /(?:invalid|bad) magic|not a GGUF|gguf.*(?:corrupt|invalid|unsupported)/i,

@@ -2,7 +2,7 @@
  * A fleet with one real vLLM under the project's own agent: what the tests of supervision do to it, and what they read
  * from it. Everything is asked through doors that an operator has: the admin API, the command line, HTTP.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -186,10 +186,6 @@ export function environmentValue(pid: number, name: string): string | undefined 
     .find((entry) => entry.startsWith(`${name}=`))
     ?.slice(name.length + 1);
 }
-
-/** vLLM's shared memory on this host, by name. */
-export const sharedMemory = (): ReadonlySet<string> =>
-  new Set(readdirSync('/dev/shm').filter((name) => /^(?:psm_|sem\.mp-)/.test(name)));
 
 /** Lines of a journal for a person: time, life, state, reason, cause, message. */
 export function journalLines(journal: readonly EngineEvent__Output[]): string[] {

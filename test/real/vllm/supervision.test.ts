@@ -3,7 +3,7 @@
  * faults that vLLM keeps to itself (its health stays 200 on a stopped core, its killed API server leaves orphans). The
  * engine's journal is printed at the end.
  */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
@@ -11,9 +11,9 @@ import { LIFE_VARIABLE } from '../../../agent/core/launch_plan.ts';
 import { WATCHDOG } from '../../../agent/core/watchdog.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { Child } from '../../../lib/io/child.ts';
-import { processesOf } from '../../support/processes.ts';
+import { processFacts } from '../../../lib/io/processes.ts';
 import { until } from '../../support/waits.ts';
-import { groupProcesses } from './engine.ts';
+import { groupProcesses, sharedMemoryOf } from './engine.ts';
 import { metric } from './engine_view.ts';
 import {
   ENGINE,
@@ -21,7 +21,6 @@ import {
   environmentValue,
   journalLines,
   READY_WITHIN_MS,
-  sharedMemory,
   startSupervised,
   type Supervised,
   treeOf,
@@ -37,22 +36,11 @@ const LATENESS_MS = 4_000;
 
 t.setTimeout(WHOLE_LIMIT_MS);
 
-/** Waits until the kernel has ended a process that was killed; on a busy machine its threads queue for that. */
-async function untilDead(pid: number): Promise<void> {
-  const isDead = (): boolean => !existsSync(`/proc/${pid}`) || /^State:\s+[ZX]/m.test(statusOf(pid));
-  await until(isDead, `the end of process ${pid}`, ENDED_WITHIN_MS);
-}
+/** Waits until the kernel has ended a process that was killed: on a busy machine its threads queue for that. */
+const untilDead = (pid: number): Promise<void> =>
+  until(async () => !(await isAlive(pid)), `the end of process ${pid}`, ENDED_WITHIN_MS);
 
-const statusOf = (pid: number): string => {
-  try {
-    return readFileSync(`/proc/${pid}/status`, 'utf8');
-  } catch {
-    // It went between the two looks.
-    return 'State:\tX (dead)';
-  }
-};
-
-const alive = (pid: number): boolean => existsSync(`/proc/${pid}`) && processesOf([pid]).length > 0;
+const isAlive = async (pid: number): Promise<boolean> => (await processFacts(pid))?.alive === true;
 
 /** Everything that the scheduler was told while the engine loads, until it serves. */
 async function watchStart(run: Supervised, afterIncarnation: number): Promise<EngineEvent__Output[]> {
@@ -80,11 +68,6 @@ const pathOf = (event: EngineEvent__Output): { readonly path: string } => ({
 });
 
 t.test('real vLLM under the agent', async (t) => {
-  const before = sharedMemory();
-  // What killed lives leave there is looked at below; a test leaves nothing.
-  t.teardown(() => {
-    for (const name of sharedMemory()) if (!before.has(name)) rmSync(join('/dev/shm', name), { force: true });
-  });
   const run = await startSupervised(t);
   const steps: readonly (readonly [name: string, step: (t: Test, run: Supervised) => Promise<void>])[] = [
     ['the first start: checks, milestones, and one token before it may be picked', firstStart],
@@ -100,8 +83,6 @@ t.test('real vLLM under the agent', async (t) => {
     // Each step needs an engine that serves; without one the rest would only wait for their limits.
     if (!t.passing()) break;
   }
-  const left = [...sharedMemory()].filter((name) => !before.has(name));
-  t.comment(`shared memory beside that of the last life: ${left.join(' ')}`);
   t.comment(`journal of ${ENGINE}:`);
   for (const line of journalLines(await run.journal())) t.comment(line);
   await run.fleet.stop();
@@ -115,7 +96,7 @@ async function firstStart(t: Test, run: Supervised): Promise<void> {
     ratios.toSorted((a, b) => a - b),
     'progress never goes back',
   );
-  t.ok(new Set(ratios).size >= 4, `${[...new Set(ratios)].join(' ')}`);
+  t.ok(new Set(ratios).size >= 4, [...new Set(ratios)].join(' '));
   const messages = [...new Set(told.map(({ message }) => message))];
   t.ok(messages.includes('The weights are read.'), messages.join(' | '));
   t.ok(
@@ -152,6 +133,8 @@ async function apiServerKilled(t: Test, run: Supervised): Promise<void> {
   const { pid = 0, incarnation } = await run.untilReady();
   const streams = await run.streams(2, ENDLESS);
   const tree = treeOf(pid);
+  const segments = tree.all.flatMap((process) => sharedMemoryOf(process.pid));
+  t.ok(segments.length > 0, 'it has shared memory');
   const killedAtMs = Date.now();
   process.kill(pid, 'SIGKILL');
   const dead = untilDead(pid).then(() => Date.now() - killedAtMs);
@@ -162,8 +145,9 @@ async function apiServerKilled(t: Test, run: Supervised): Promise<void> {
   await until(() => groupProcesses(pid).length === 0, 'the end of the orphans', ENDED_WITHIN_MS);
   const sweptMs = Date.now() - killedAtMs;
   const told = await watchStart(run, incarnation);
-  for (const process of tree.all) t.notOk(alive(process.pid), `${process.name.slice(0, 40)} is gone`);
+  for (const process of tree.all) t.notOk(await isAlive(process.pid), `${process.name.slice(0, 40)} is gone`);
   const entries = await since(run, incarnation);
+  t.same(segments.filter(existsSync), [], 'its shared memory was given back');
   judgeDeath(t, entries, killedAtMs, await dead);
   t.comment(`out of rotation after ${toldMs} ms, tree empty after ${sweptMs} ms`);
   const estimates = told.filter(({ state, etaMs }) => state === 'ENGINE_STATE_STARTING' && etaMs !== undefined);
