@@ -4,12 +4,19 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { runChaos } from './chaos/chaos.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Give a whole number above 0.');
+  return value;
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('Give a whole number.');
   return value;
 }
 
@@ -47,5 +54,17 @@ program
   .option('--concurrency <n>', 'requests at a time', wholeNumber, 200)
   .option('--tokens <n>', 'tokens of each answer', wholeNumber, 64)
   .action(runReaders);
+
+program
+  .command('agent-chaos')
+  .description('a seeded storm of faults over an agent and its engines: what is left over, lost or wrong afterwards')
+  .option('--json', 'one JSON object as the last line')
+  .option('--faults <n>', 'how many faults', wholeNumber, 60)
+  .option('--seed <n>', 'which story', count, 1)
+  .option('--engines <n>', 'simulated engines', wholeNumber, 6)
+  .option('--llama <n>', 'embedded engines with a real model besides', count, 0)
+  .option('--every <ms>', 'mean pause before a fault', count, 250)
+  .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 3)
+  .action(runChaos);
 
 await program.parseAsync(process.argv);
