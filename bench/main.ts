@@ -4,7 +4,9 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runChaos } from './chaos/chaos.ts';
+import { runDeath } from './death/death.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
@@ -66,5 +68,23 @@ program
   .option('--every <ms>', 'mean pause before a fault', count, 250)
   .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 3)
   .action(runChaos);
+
+program
+  .command('death')
+  .description('time from the death of an engine to the knowledge of the scheduler, and false alarms under overload')
+  .option('--json', 'one JSON object as the last line')
+  .option('--kills <n>', 'kills, half of them of engines that an earlier agent started', wholeNumber, 100)
+  .option('--stops <n>', 'stops of an engine core under load', wholeNumber, 5)
+  .option('--load-seconds <n>', 'length of the run at 150 % load', wholeNumber, 60)
+  .option('--seed <n>', 'for the arrival of requests', count, 1)
+  .action(runDeath);
+
+program
+  .command('agent-restart')
+  .description('an agent that is killed under load and started again: engines that restart, time until it serves')
+  .option('--json', 'one JSON object as the last line')
+  .option('--streams <n>', 'streams that run meanwhile', wholeNumber, 64)
+  .option('--rounds <n>', 'how often', wholeNumber, 5)
+  .action(runAgentRestart);
 
 await program.parseAsync(process.argv);

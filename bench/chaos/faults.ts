@@ -30,6 +30,7 @@ export interface FaultResult {
 const FAULT_LIMIT_MS = 240_000;
 const RECOVERY_LIMIT_MS = 90_000;
 const SERVE_LIMIT_MS = 30_000;
+const TRY_LIMIT_MS = 10_000;
 const POLL_MS = 50;
 const THIEF_STAYS_MS = 1500;
 const DISK_FULL_MS = 1500;
@@ -50,17 +51,19 @@ async function until(what: string, holds: () => Promise<boolean>, limitMs: numbe
 
 /** One short completion of one engine, tried until it comes. */
 export async function serves(fleet: SupervisedFleet, engine: string, limitMs: number): Promise<void> {
-  await until(`a completion of ${engine}`, async () => (await fleet.stream(engine, 2)).ok, limitMs);
+  await until(`a completion of ${engine}`, async () => (await fleet.stream({ engine, tokens: 2 })).ok, limitMs);
 }
 
-/** Some engine that no fault is on, to ask whether the agent serves at all. */
-function quietEngine(stage: Stage): string | undefined {
-  return stage.fleet.plans.find(({ name }) => !stage.struck.has(name))?.name;
-}
-
-async function servesAtAll(stage: Stage): Promise<void> {
-  const engine = quietEngine(stage);
-  if (engine !== undefined) await serves(stage.fleet, engine, SERVE_LIMIT_MS);
+/** One completion of any engine that no fault is on at that moment: the agent serves. */
+async function servesAtAll({ fleet, struck }: Stage): Promise<void> {
+  await until(
+    'a completion of an engine that no fault is on',
+    async () => {
+      const engine = fleet.plans.find(({ name }) => !struck.has(name))?.name;
+      return engine === undefined || (await fleet.stream({ engine, tokens: 2, limitMs: TRY_LIMIT_MS })).ok;
+    },
+    SERVE_LIMIT_MS,
+  );
 }
 
 /** Whether an engine serves what it is to serve, in a later life than `incarnation`. */

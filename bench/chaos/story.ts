@@ -3,7 +3,7 @@
  * same story whatever the machine's speed. Its hash names it.
  */
 import { createHash } from 'node:crypto';
-import { seededRandom } from '../../lib/rng.ts';
+import { type RandomSource, seededRandom } from '../../lib/rng.ts';
 import type { EnginePlan } from '../supervised/fleet.ts';
 
 /** What a fault needs of the machine or of its engine. */
@@ -71,6 +71,15 @@ function victimsOf(row: FaultRow, engines: readonly EnginePlan[]): readonly Engi
   );
 }
 
+type Row = readonly [FaultKind, FaultRow];
+
+function drawRow(rows: readonly Row[], random: RandomSource): Row {
+  let left = random.next() * rows.reduce((sum, [, row]) => sum + row.weight, 0);
+  const found = rows.find(([, { weight }]) => (left -= weight) < 0) ?? rows.at(-1);
+  if (found === undefined) throw new Error('there is no fault that this fleet could have');
+  return found;
+}
+
 export function drawStory(options: StoryOptions): readonly Fault[] {
   const { seed, faults, engines, smallDisk, everyMs } = options;
   const random = seededRandom(seed);
@@ -82,9 +91,7 @@ export function drawStory(options: StoryOptions): readonly Fault[] {
   return Array.from({ length: faults }, (_, index) => {
     const young = index < faults * KILLS_SHARE;
     const possible = rows.filter(([, row]) => row.needs?.includes('young_agent') !== true || young);
-    let left = random.next() * possible.reduce((sum, [, row]) => sum + row.weight, 0);
-    const [kind, row] =
-      possible.find(([, { weight }]) => (left -= weight) < 0) ?? (possible[0] as [FaultKind, FaultRow]);
+    const [kind, row] = drawRow(possible, random);
     const pauseMs = Math.round(random.next() * 2 * everyMs);
     const victims = victimsOf(row, engines);
     const victim = victims[Math.floor(random.next() * victims.length)];

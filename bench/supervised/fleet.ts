@@ -7,11 +7,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from '../../lib/io/child.ts';
-import { LOOPBACK, startLocalFleet } from '../../lib/io/local_fleet.ts';
+import { type LocalFleet, LOOPBACK, startLocalFleet } from '../../lib/io/local_fleet.ts';
 import { signalProcess } from '../../lib/io/processes.ts';
+import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
 import { benchEnvironment } from '../config.ts';
 import { type StreamHooks, type StreamOutcome, streamOnce } from '../clients/http_stream.ts';
-import { connectAdmin } from './admin.ts';
+import { type Admin, connectAdmin } from './admin.ts';
 import { agentMark, type MarkedProcess, markedProcesses } from './engine_processes.ts';
 
 export interface EnginePlan {
@@ -48,6 +49,20 @@ export interface EngineFacts {
   readonly address: string;
 }
 
+export interface StreamAsked {
+  readonly engine: string;
+  readonly tokens: number;
+  readonly prompt?: string;
+  /** A client that has not got all by then goes away, milliseconds. */
+  readonly limitMs?: number;
+}
+
+interface FleetPlace {
+  readonly root: string;
+  readonly agentFolder: string;
+  readonly plans: readonly EnginePlan[];
+}
+
 export interface SupervisedFleet {
   readonly root: string;
   readonly agentFolder: string;
@@ -61,8 +76,8 @@ export interface SupervisedFleet {
   waitFor(name: string, what: string, fits: (facts: EngineFacts) => boolean, limitMs: number): Promise<EngineFacts>;
   /** SIGKILL, and a new agent as soon as the old one is gone; resolves when the new one says that it is ready. */
   killAgent(): Promise<void>;
-  /** One streamed completion of an engine through the scheduler. */
-  stream(engine: string, tokens: number, hooks?: StreamHooks): Promise<StreamOutcome>;
+  /** One streamed completion of an engine through the scheduler; never rejects. */
+  stream(request: StreamAsked, hooks?: StreamHooks): Promise<StreamOutcome>;
   stop(): Promise<void>;
 }
 
@@ -109,30 +124,136 @@ function environmentWith(programs: string | undefined): NodeJS.ProcessEnv {
   return { ...env, NODE_OPTIONS: options, PATH: search };
 }
 
+/** One streamed completion of one engine, through the scheduler's HTTP door. */
+function streamOf(port: number, key: string, request: StreamAsked, hooks: StreamHooks): Promise<StreamOutcome> {
+  const { engine, tokens, prompt = 'The sea is calm tonight.', limitMs = STREAM_LIMIT_MS } = request;
+  const body = { model: modelOf(engine), prompt, max_tokens: tokens, ignore_eos: true, stream: true };
+  return streamOnce(
+    { host: LOOPBACK, port },
+    { path: '/v1/completions', host: 'bench', key, body: JSON.stringify(body) },
+    {
+      ...hooks,
+      onSocket(socket) {
+        const timer = setTimeout(() => socket.destroy(), limitMs);
+        socket.once('close', () => clearTimeout(timer));
+        hooks.onSocket?.(socket);
+      },
+    },
+  );
+}
+
+const factsOf = ({ event, routable }: Engine__Output): EngineFacts => ({
+  name: event?.engine ?? '',
+  pid: event?.pid ?? 0,
+  incarnation: event?.incarnation ?? 0,
+  state: (event?.state ?? '').replace('ENGINE_STATE_', '').toLowerCase(),
+  reason: event?.reason ?? '',
+  message: event?.message ?? '',
+  routable,
+  models: event?.models.map((model) => model.id) ?? [],
+  address: event?.address ?? '',
+});
+
+class RunningFleet implements SupervisedFleet {
+  readonly root: string;
+  readonly agentFolder: string;
+  readonly plans: readonly EnginePlan[];
+  readonly schedulerLog: string;
+  readonly #local: LocalFleet;
+  readonly #admin: Admin;
+  readonly #key: string;
+  readonly #stop: () => Promise<void>;
+  #agent: Child;
+  #lives = 1;
+  #mark = '';
+
+  constructor(local: LocalFleet, place: FleetPlace, key: string, stop: () => Promise<void>) {
+    this.root = place.root;
+    this.agentFolder = place.agentFolder;
+    this.plans = place.plans;
+    this.schedulerLog = local.scheduler.logFile;
+    this.#local = local;
+    this.#agent = local.agent;
+    this.#admin = connectAdmin(`${LOOPBACK}:${local.grpcPort}`, key);
+    this.#key = key;
+    this.#stop = stop;
+  }
+
+  async ready(): Promise<void> {
+    for (const { name } of this.plans) await this.waitFor(name, 'ready', (facts) => facts.routable, READY_LIMIT_MS);
+    this.#mark = await agentMark((await this.engines())[0]?.pid ?? 0);
+  }
+
+  agentPid(): number {
+    return this.#agent.pid;
+  }
+
+  async engines(): Promise<readonly EngineFacts[]> {
+    return (await this.#admin.engines()).map(factsOf);
+  }
+
+  processes(): Promise<readonly MarkedProcess[]> {
+    return markedProcesses(this.agentFolder, this.#mark);
+  }
+
+  async waitFor(
+    name: string,
+    what: string,
+    fits: (facts: EngineFacts) => boolean,
+    limitMs: number,
+  ): Promise<EngineFacts> {
+    const endMs = performance.now() + limitMs;
+    let last: EngineFacts | undefined;
+    while (performance.now() < endMs) {
+      last = (await this.engines()).find((engine) => engine.name === name);
+      if (last !== undefined && fits(last)) return last;
+      await sleep(POLL_MS);
+    }
+    const is = last === undefined ? 'it is not known' : `it is ${last.state} (${last.reason}): ${last.message}`;
+    throw new Error(`${name}: not ${what} within ${limitMs / 1000} s; ${is}`);
+  }
+
+  async killAgent(): Promise<void> {
+    const { exited, logFile, pid } = this.#agent;
+    signalProcess(pid, 'SIGKILL');
+    await exited;
+    // The log of each life is kept, for whoever asks what an agent did.
+    await rename(logFile, path.join(this.root, 'logs', `agent-${this.#lives}.log`));
+    this.#lives += 1;
+    this.#agent = await this.#local.restartAgent();
+  }
+
+  stream(request: StreamAsked, hooks: StreamHooks = {}): Promise<StreamOutcome> {
+    return streamOf(this.#local.httpPort, this.#key, request, hooks);
+  }
+
+  async stop(): Promise<void> {
+    this.#admin.close();
+    await this.#stop();
+    // Only an agent that could not be stopped in order leaves any.
+    for (const { pid } of await this.processes()) signalProcess(pid, 'SIGKILL');
+  }
+}
+
+/** Starts a fleet and waits until all its engines serve. Ctrl-C then leaves no process, folder or mount behind. */
 export async function startSupervisedFleet(options: SupervisedOptions): Promise<SupervisedFleet> {
   const root = await mkdtemp(path.join(tmpdir(), 'sophia-bench-'));
-  const agentFolder = path.join(root, 'agent');
+  const place: FleetPlace = { root, agentFolder: path.join(root, 'agent'), plans: options.engines };
   const children: Child[] = [];
-  const closers: (() => void)[] = [];
-  let mark = '';
-  const processes = (): Promise<MarkedProcess[]> => markedProcesses(agentFolder, mark);
   const stop = async (): Promise<void> => {
     for (const name of SIGNALS) process.off(name, onSignal);
-    for (const close of closers) close();
     // The agent first, so that its engines end while the scheduler still listens.
     for (const child of children.toReversed()) await child.stop(STOP_TIMEOUT_MS);
-    for (const { pid } of await processes()) signalProcess(pid, 'SIGKILL');
-    await options.afterStop?.(agentFolder);
+    await options.afterStop?.(place.agentFolder);
     await rm(root, { recursive: true, force: true });
   };
-  // Ctrl-C leaves no process, no folder and no mount behind.
   const onSignal = (): void => {
     void stop().finally(() => process.exit(INTERRUPTED));
   };
   for (const name of SIGNALS) process.once(name, onSignal);
   try {
-    await options.dataFolder?.(agentFolder);
-    const fleet = await startLocalFleet({
+    await options.dataFolder?.(place.agentFolder);
+    const local = await startLocalFleet({
       root,
       nodeName: 'bench',
       engines: options.engines.map(specOf),
@@ -142,80 +263,11 @@ export async function startSupervisedFleet(options: SupervisedOptions): Promise<
       scheduler: { logLevel: 'info' },
       agent: { logLevel: 'info', gpuReader: 'none', ...STORM, ...options.agent },
     });
-    const key = (await readFile(fleet.keyFile, 'utf8')).trim();
-    const admin = connectAdmin(`${LOOPBACK}:${fleet.grpcPort}`, key);
-    closers.push(() => admin.close());
-    let { agent } = fleet;
-    let lives = 1;
-    const engines = async (): Promise<EngineFacts[]> =>
-      (await admin.engines()).map(({ event, routable }) => ({
-        name: event?.engine ?? '',
-        pid: event?.pid ?? 0,
-        incarnation: event?.incarnation ?? 0,
-        state: (event?.state ?? '').replace('ENGINE_STATE_', '').toLowerCase(),
-        reason: event?.reason ?? '',
-        message: event?.message ?? '',
-        routable,
-        models: event?.models.map((model) => model.id) ?? [],
-        address: event?.address ?? '',
-      }));
-    const made: SupervisedFleet = {
-      root,
-      agentFolder,
-      plans: options.engines,
-      schedulerLog: fleet.scheduler.logFile,
-      agentPid: () => agent.pid,
-      engines,
-      processes,
-      async waitFor(name, what, fits, limitMs) {
-        const endMs = performance.now() + limitMs;
-        let last: EngineFacts | undefined;
-        while (performance.now() < endMs) {
-          last = (await engines()).find((engine) => engine.name === name);
-          if (last !== undefined && fits(last)) return last;
-          await sleep(POLL_MS);
-        }
-        const is = last === undefined ? 'it is not known' : `it is ${last.state} (${last.reason}): ${last.message}`;
-        throw new Error(`${name}: not ${what} within ${limitMs / 1000} s; ${is}`);
-      },
-      async killAgent() {
-        signalProcess(agent.pid, 'SIGKILL');
-        await agent.exited;
-        // The log of each life is kept, for whoever asks what an agent did.
-        await rename(agent.logFile, path.join(root, 'logs', `agent-${lives}.log`));
-        lives += 1;
-        agent = await fleet.restartAgent();
-      },
-      stream: (engine, tokens, hooks) =>
-        streamOnce(
-          { host: LOOPBACK, port: fleet.httpPort },
-          { path: '/v1/completions', host: 'bench', key, body: completion(engine, tokens) },
-          {
-            ...hooks,
-            onSocket: (socket) => {
-              const timer = setTimeout(() => socket.destroy(), STREAM_LIMIT_MS);
-              socket.once('close', () => clearTimeout(timer));
-              hooks?.onSocket?.(socket);
-            },
-          },
-        ),
-      stop,
-    };
-    for (const { name } of options.engines)
-      await made.waitFor(name, 'ready', (facts) => facts.routable, READY_LIMIT_MS);
-    mark = await agentMark((await engines())[0]?.pid ?? 0);
-    return made;
+    const fleet = new RunningFleet(local, place, (await readFile(local.keyFile, 'utf8')).trim(), stop);
+    await fleet.ready();
+    return fleet;
   } catch (error) {
     await stop();
     throw error;
   }
 }
-
-const completion = (engine: string, tokens: number): string =>
-  JSON.stringify({
-    model: modelOf(engine),
-    prompt: 'The sea is calm tonight.',
-    max_tokens: tokens,
-    ignore_eos: true,
-    stream: true,
-  });

@@ -29,13 +29,16 @@ export function startLoad(fleet: SupervisedFleet, streams: number, tokens: numbe
   let loops: Promise<void>[] = [];
   const loop = async (engine: string, mine: number): Promise<void> => {
     while (running && generation === mine) {
-      const outcome = await fleet.stream(engine, tokens, {
-        onEvents: (count) => void (figures.tokens += count),
-        onSocket: (socket) => {
-          sockets.add(socket);
-          socket.once('close', () => sockets.delete(socket));
+      const outcome = await fleet.stream(
+        { engine, tokens },
+        {
+          onEvents: (count) => void (figures.tokens += count),
+          onSocket: (socket) => {
+            sockets.add(socket);
+            socket.once('close', () => sockets.delete(socket));
+          },
         },
-      });
+      );
       if (outcome.ok) figures.done += 1;
       else if (generation === mine) {
         figures.failed += 1;
