@@ -2,6 +2,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { defineSettings } from '../lib/io/settings.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, hostPort, integer, list, oneOf, text } from '../lib/io/setting_types.ts';
 
 const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/;
@@ -20,6 +21,9 @@ const defaultRelayWorkers = (): number => (availableParallelism() <= 4 ? 1 : 2);
 /** What engines inherit is taken from here, so that no other file reads the environment. */
 export const processEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
 
+/** Whether systemd started this process, and how often it wants a sign of life. */
+export const serviceManager = (): ServiceManagerFacts => serviceManagerFacts(process.env, process.pid);
+
 export const settings = defineSettings('agent', {
   nodeName: {
     schema: text({ pattern: NODE_NAME, allowed: 'a host name of 1 to 63 letters, digits, dots and dashes' }),
@@ -34,6 +38,11 @@ export const settings = defineSettings('agent', {
     schema: text({ maxLength: 4096 }),
     default: './sophia-agent',
     doc: 'Folder for engine output, sockets and records.',
+  },
+  adminSocket: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'Unix socket for `sophia --agent-socket`, for this user only; unset: admin.sock in dataDir; none opens none.',
   },
   relayWorkers: {
     schema: integer({ min: 1, max: 64 }),
@@ -198,19 +207,53 @@ export const settings = defineSettings('agent', {
     doc: 'Engine flags that a specification may carry besides the usual ones of its kind.',
   },
   gpuReader: {
-    schema: oneOf(['auto', 'nvidia-smi', 'none']),
+    schema: oneOf(['auto', 'nvml', 'nvidia-smi', 'none']),
     default: 'auto',
-    doc: 'How GPUs are read; auto takes nvidia-smi where there is one.',
+    doc: 'How GPUs are read; auto takes NVML, else nvidia-smi, else nothing, and names which.',
+  },
+  nvmlLibrary: {
+    schema: text({ maxLength: 4000 }),
+    default: 'libnvidia-ml.so.1',
+    doc: "The driver's NVML library: a path, or a name for the loader.",
+  },
+  nvmlTimeoutMs: {
+    schema: durationMs({ min: 100 }),
+    default: 5000,
+    doc: 'Time for one round of NVML calls before the sensor is killed and started again.',
   },
   nvidiaSmiTimeoutMs: {
     schema: durationMs({ min: 100 }),
     default: 20_000,
     doc: 'Time for one run of nvidia-smi before its reader is killed and started again.',
   },
-  gpuPeriodMs: { schema: durationMs({ min: 100 }), default: 5000, doc: 'How often GPUs are read.' },
-  telemetryPeriodMs: {
+  gpuPeriodMs: {
     schema: durationMs({ min: 100 }),
     default: 2000,
+    doc: 'How often the load of the GPUs is read by NVML; slower readings have periods of their own.',
+  },
+  nvidiaSmiPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 5000,
+    doc: 'How often GPUs are read where nvidia-smi is the source.',
+  },
+  expectGpus: {
+    schema: flag(),
+    default: false,
+    doc: 'This host has GPUs: not to see any is an alarm from the first start on, and not only once one was seen.',
+  },
+  gpuBlindAfterMs: {
+    schema: durationMs({ min: 1000 }),
+    default: 60_000,
+    doc: 'Age of the newest GPU reading at which a host that has GPUs is called blind.',
+  },
+  gpuQuarantineShare: {
+    schema: integer({ max: 100 }),
+    default: 50,
+    doc: "Most of the node's GPUs that are quarantined at once, in percent; one always may be.",
+  },
+  telemetryPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 1000,
     doc: 'How often telemetry is sent where a scheduler does not ask for another period.',
   },
   keepaliveMs: {

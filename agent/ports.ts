@@ -249,6 +249,17 @@ export interface GpuState {
   readonly migEnabled?: boolean;
   readonly pcieReplayTotal?: number;
   readonly persistenceMode?: boolean;
+  /** Where the hardware begins to slow down. */
+  readonly temperatureLimitCelsius?: number;
+  readonly memoryTemperatureLimitCelsius?: number;
+  /** Of the NUMA node that is the GPU's memory on a GH200, from the kernel. */
+  readonly numaMemoryTotalBytes?: number;
+  readonly numaMemoryFreeBytes?: number;
+  readonly c2cLinksActive?: number;
+  readonly c2cBandwidthMbps?: number;
+  readonly c2cLowPower?: boolean;
+  readonly pcieErrorTotal?: number;
+  readonly pcieFatalTotal?: number;
   /** Processes with memory on this GPU; absent where the list could not be read. */
   readonly processes?: readonly { readonly pid: number; readonly memoryBytes?: number }[];
 }
@@ -374,7 +385,8 @@ export interface SessionEvents {
 export interface SchedulerLinks {
   start(events: SessionEvents, hello: () => Hello): void;
   sendEngineEvent(event: EngineEvent): void;
-  sendTelemetry(telemetry: Telemetry): void;
+  /** To one scheduler; false when its session can take no more now, and then nothing was sent. */
+  sendTelemetry(scheduler: string, telemetry: Telemetry): boolean;
   sendDesiredStateAck(generation: number, rejections: readonly SpecRejection[]): void;
   sendGpuEvent(event: GpuEvent): void;
   sendNodeEvent(event: NodeEvent): void;
@@ -387,6 +399,8 @@ export interface SchedulerLinks {
 /** Where a command's outputs go; `signal` aborts when nobody reads them any more. */
 export interface CommandSink {
   output(output: Omit<CommandOutput, 'id'>): void;
+  /** Resolves when the reader can take more, and at once when `signal` has aborted; absent: there is no limit. */
+  ready?(): Promise<void>;
   readonly signal: AbortSignal;
 }
 

@@ -22,12 +22,19 @@ export interface BenchFleetOptions {
   readonly simFlags: readonly string[];
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
+  /** What the processes inherit; this process's own environment when absent. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** NODE_OPTIONS of scheduler and agent. */
+  readonly nodeOptions?: string;
 }
 
 export interface BenchFleet {
   readonly scheduler: Child;
   readonly agent: Child;
+  /** Folder of the fleet: certificates, logs, data. */
+  readonly root: string;
   readonly httpPort: number;
+  readonly fleetPort: number;
   readonly grpcAddress: string;
   readonly key: string;
   /** Unix sockets of the engines. */
@@ -54,7 +61,10 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
       root,
       nodeName: 'bench',
       engines,
-      env: benchEnvironment(),
+      env: {
+        ...(options.env ?? benchEnvironment()),
+        ...(options.nodeOptions === undefined ? {} : { NODE_OPTIONS: options.nodeOptions }),
+      },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'warn', ...options.scheduler },
@@ -66,7 +76,9 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
     return {
       scheduler: fleet.scheduler,
       agent: fleet.agent,
+      root,
       httpPort: fleet.httpPort,
+      fleetPort: fleet.fleetPort,
       grpcAddress,
       key,
       engineSockets,

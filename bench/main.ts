@@ -7,6 +7,8 @@ import { Command, InvalidArgumentError } from 'commander';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runChaos } from './chaos/chaos.ts';
 import { runDeath } from './death/death.ts';
+import { runIdle } from './idle/idle.ts';
+import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
@@ -86,5 +88,35 @@ program
   .option('--streams <n>', 'streams that run meanwhile', wholeNumber, 64)
   .option('--rounds <n>', 'how often', wholeNumber, 5)
   .action(runAgentRestart);
+
+program
+  .command('agent-idle')
+  .description('an agent and a scheduler with nothing to do: CPU and memory of the processes')
+  .option('--json', 'one JSON object as the last line')
+  .option('--gpus <n>', 'GPUs of the host, read from a stand-in for nvidia-smi', wholeNumber, 8)
+  .option('--engines <n>', 'idle engines of the host', wholeNumber, 8)
+  .option(
+    '--agents <n>',
+    'agents that speak once a second: up to 2000 with real sessions and lanes, more in process',
+    wholeNumber,
+    1000,
+  )
+  .option(
+    '--simulated <n>',
+    'agents fed to the core of a scheduler in this process, when --agents is not above 2000',
+    wholeNumber,
+    10_000,
+  )
+  .option('--changing <n>', 'GPUs and engines of an agent that change each second', wholeNumber, 2)
+  .option('--settle <n>', 'seconds before a measurement; the collector tidies up after a start', wholeNumber, 40)
+  .option('--seconds <n>', 'measured time of each part', wholeNumber, 30)
+  .action(runIdle);
+
+program
+  .command('sensor-hang')
+  .description('the GPU driver hangs under a real agent: lag of its event loop against a control run, and the alarm')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'measured time of each of the two runs', wholeNumber, 60)
+  .action(runSensorHang);
 
 await program.parseAsync(process.argv);

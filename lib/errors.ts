@@ -260,6 +260,14 @@ export const ERRORS = {
     when: 'A scheduler with an older fencing term gave an order.',
     next: 'Nothing: the newer scheduler is in charge.',
   },
+  node_unreachable: {
+    http: 503,
+    grpc: 'UNAVAILABLE',
+    type: 'server_error',
+    retry: true,
+    when: 'The agent of the node has no session with this scheduler, or lost it before an order had its result.',
+    next: 'See `sophia node list`; on the host itself use `sophia --agent-socket PATH`.',
+  },
   invalid_spec: invalid('An engine specification is not acceptable.', 'Correct the field that `param` names.'),
   storage_failed: {
     http: 500,
@@ -309,6 +317,22 @@ export const ERRORS = {
     retry: true,
     when: 'The command line cannot reach the scheduler.',
     next: 'Start it with `sophia up`, or choose another endpoint context.',
+  },
+  gpu_unreadable: {
+    http: 503,
+    grpc: 'UNAVAILABLE',
+    type: 'server_error',
+    retry: true,
+    when: 'The GPUs cannot be read: the library is missing, the driver is not loaded, or a GPU is lost.',
+    next: 'Look at the driver of the host; the message has its own words.',
+  },
+  native_unusable: {
+    http: 500,
+    grpc: 'FAILED_PRECONDITION',
+    type: 'server_error',
+    retry: false,
+    when: 'The native addon is there but cannot be loaded, or refuses what it was given.',
+    next: 'Build it again with `npm run build:native`; without it the agent reads GPUs by nvidia-smi.',
   },
   internal: {
     http: 500,

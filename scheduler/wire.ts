@@ -10,19 +10,22 @@ import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { createNotifySender, createServiceManager, type ServiceManager } from '../lib/io/service_manager.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
 import { seededRandom } from '../lib/rng.ts';
+import { Vitals } from '../lib/vitals.ts';
 import { createAuthenticator } from './adapters/auth/authenticator.ts';
 import { type JwtVerifier, openJwtVerifier } from './adapters/auth/jwt.ts';
 import { openKeyStore } from './adapters/auth/key_store.ts';
 import { sha256 } from './adapters/auth/sha256.ts';
+import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { createFigures } from './adapters/figures/figures.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
 import { createHttpDoor } from './adapters/http/door.ts';
 import type { HttpDoor } from './adapters/http/options.ts';
-import type { SchedulerConfig } from './config.ts';
+import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
@@ -191,7 +194,11 @@ async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
     generator: loop.generator,
     fleet: loop.fleetView,
     authenticator,
-    admin: createAdminHandlers({ fleet, keys, clock: systemClock, random: systemRandom, sha256, logger }),
+    admin: (identityOf) =>
+      createAdminHandlers(
+        { fleet, keys, clock: systemClock, random: systemRandom, sha256, logger, commander: loop.commander },
+        identityOf,
+      ),
     clock: systemClock,
     random: systemRandom,
     logger,
@@ -245,6 +252,19 @@ async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Par
   });
 }
 
+/** The scheduler's one loop is its thread: a thread that is stuck feeds no watchdog. */
+function serviceManagerOf({ logger, loop }: Parts): ServiceManager {
+  const facts = serviceManager();
+  return createServiceManager({
+    facts,
+    clock: systemClock,
+    vitals: new Vitals(),
+    send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
+    log: logger,
+    status: () => `Running requests: ${loop.inspector.runningRequests}; ${loop.fleetView.ready().reason}.`,
+  });
+}
+
 function tellReady(message: ReadyMessage): void {
   if (process.send !== undefined) process.send(message);
   else process.stdout.write(`${JSON.stringify(message)}\n`);
@@ -277,12 +297,15 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const loop = makeLoop(config, logger, metrics, startedAtMs);
+  const { directory } = loop.inspector;
+  showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const grpc = await makeGrpcDoor(parts);
   const fleet = await makeFleetDoor(parts);
   const http = makeHttpDoor(parts);
   const ports = { httpPort: 0, grpcPort: 0, fleetPort: 0 };
+  const manager = serviceManagerOf(parts);
   const graceMs = config.drainTimeoutMs + CLOSE_GRACE_MS;
   const lifecycle = createLifecycle({ logger, graceMs });
   lifecycle
@@ -319,6 +342,11 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
         grpc.drain();
         await drainStreams(loop, http, config.drainTimeoutMs, logger);
       },
+    )
+    .add(
+      'service manager',
+      () => manager.start(),
+      () => manager.stop(),
     )
     .listen();
   if (config.stopWithParent) lifecycle.stopWithParent();

@@ -5,14 +5,18 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from '../../lib/io/logger.ts';
-import { createMetrics, type GaugeName, type LabelsOf, type Metrics } from '../../lib/io/metrics.ts';
-import type { EngineLoad, EngineView, GpuReader, Relay } from '../ports.ts';
+import { createMetrics, type Metrics } from '../../lib/io/metrics.ts';
+import { type ShownHost, showHosts } from '../../lib/io/telemetry_metrics.ts';
+import type { Relay } from '../ports.ts';
 
 export interface MetricSources {
-  readonly relay: Relay;
-  readonly engines: () => readonly EngineView[];
-  readonly loads: ReadonlyMap<string, EngineLoad>;
-  readonly gpus: GpuReader;
+  readonly relay: Pick<Relay, 'stats'>;
+  /** The host as telemetry would tell it now. */
+  readonly host: () => ShownHost;
+  /** Schedulers with a session. */
+  readonly sessions: () => number;
+  /** Whether the journal cannot be written; absent where nothing keeps one. */
+  readonly journalDegraded?: () => boolean;
 }
 
 export interface AgentMetrics {
@@ -20,6 +24,7 @@ export interface AgentMetrics {
   dropped(where: string, count: number): void;
   restarted(engine: string, reason: string): void;
   gpuReaderFailed(reason: string): void;
+  telemetrySent(kind: 'snapshot' | 'delta' | 'empty'): void;
   render(): Promise<string>;
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -37,37 +42,18 @@ function createCollector(metrics: Metrics): (sources: MetricSources) => void {
     last[key] = now;
     return by;
   };
-  return ({ relay, loads, gpus }) => {
+  return ({ relay, host, sessions, journalDegraded }) => {
     const stats = relay.stats();
     messages.inc({ direction: 'out' }, grow('messagesTotal', stats.messagesTotal));
     bytes.inc({ direction: 'out' }, grow('bytesTotal', stats.bytesTotal));
     stalled.inc({}, grow('stallsTotal', stats.stallsTotal));
     const open = Object.values(stats.openByEngine).reduce((sum, one) => sum + one, 0);
     metrics.gauge('lane_requests_active').set({ worker: 'all' }, open);
-    for (const [engine, load] of loads) {
-      setKnown(metrics, 'engine_requests_running', { engine }, load.runningRequests);
-      setKnown(metrics, 'engine_requests_waiting', { engine }, load.waitingRequests);
-      setKnown(metrics, 'engine_kv_cache_usage_ratio', { engine }, load.kvCacheUsageRatio);
-    }
-    for (const gpu of gpus.latest().gpus) {
-      const labels = { gpu: String(gpu.index) };
-      setKnown(metrics, 'gpu_memory_used_bytes', labels, gpu.memoryUsedBytes);
-      setKnown(metrics, 'gpu_memory_total_bytes', labels, gpu.memoryTotalBytes);
-      setKnown(metrics, 'gpu_utilization_ratio', labels, gpu.utilizationRatio);
-      setKnown(metrics, 'gpu_temperature_celsius', labels, gpu.temperatureCelsius);
-      setKnown(metrics, 'gpu_power_watts', labels, gpu.powerWatts);
-    }
+    metrics.gauge('sophia_agent_sessions').set({}, sessions());
+    if (journalDegraded !== undefined)
+      metrics.gauge('sophia_agent_journal_degraded').set({}, Number(journalDegraded()));
+    showHosts(metrics, [host()]);
   };
-}
-
-/** A figure that is unknown is not set: a scrape then shows none, never 0. */
-function setKnown<Name extends GaugeName>(
-  metrics: Metrics,
-  name: Name,
-  labels: LabelsOf<Name>,
-  value: number | undefined,
-): void {
-  if (value !== undefined) metrics.gauge(name).set(labels, value);
 }
 
 /** The loopback listener: /metrics and /health/live, nothing else. */
@@ -88,7 +74,7 @@ function createListener(render: () => Promise<string>, contentType: string, logg
 
 /** @param port loopback port of the listener; 0: none */
 export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
-  const metrics = createMetrics();
+  const metrics = createMetrics({ processMetrics: 'calm' });
   const collect = createCollector(metrics);
   let sources: MetricSources | undefined;
   let server: http.Server | undefined;
@@ -103,8 +89,9 @@ export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
     dropped(where, count) {
       if (count > 0) metrics.counter('dropped_total').inc({ where }, count);
     },
-    restarted: (engine, reason) => metrics.counter('engine_restarts_total').inc({ engine, reason }),
-    gpuReaderFailed: (reason) => metrics.counter('gpu_reader_failures_total').inc({ reason }),
+    restarted: (engine, reason) => metrics.counter('sophia_engine_restarts_total').inc({ engine, reason }),
+    gpuReaderFailed: (reason) => metrics.counter('sophia_gpu_reader_failures_total').inc({ reason }),
+    telemetrySent: (kind) => metrics.counter('sophia_agent_telemetry_messages_total').inc({ kind }),
     render,
     async start() {
       if (port === 0) return;

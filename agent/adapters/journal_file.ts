@@ -29,6 +29,7 @@ export interface JournalOptions {
 }
 
 const RETRY_MS = 5000;
+const MAX_READ_BYTES = 64 * 1024 * 1024;
 /** Engines whose journals are kept in memory; the agent runs fewer. */
 const MAX_ENGINES = 2048;
 
@@ -175,10 +176,10 @@ class FileJournal implements EngineJournal {
 /** The text, empty when there is no file. @throws what reading throws otherwise */
 async function readText(file: string): Promise<string> {
   try {
-    // A file that grew beyond all rotation is somebody else's: its end is what counts.
-    const { size } = await stat(file);
-    if (size > 64 * 1024 * 1024) return '\n';
-    return await readFile(file, 'utf8');
+    const found = await stat(file);
+    // What is no file of a sensible size is not ours; one bad line makes the caller put it aside.
+    if (found.isFile() && found.size > MAX_READ_BYTES) return '\n';
+    return found.isFile() ? await readFile(file, 'utf8') : '';
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;

@@ -12,6 +12,13 @@ function kindOf(plan: LaunchPlan): EngineKindName {
   return first.includes('/sim/') ? 'sim' : 'llama';
 }
 
+/** The plan with the secret of its engine, which is in the environment that the engine was launched with. */
+export function withKey(plan: LaunchPlan): LaunchPlan {
+  const apiKey = plan.environment['VLLM_API_KEY'];
+  if (plan.address.kind !== 'tcp' || apiKey === undefined) return plan;
+  return { ...plan, address: { ...plan.address, apiKey } };
+}
+
 export function specFromPlan(plan: LaunchPlan, limits: EngineTimeLimits): AcceptedSpec {
   const kind = kindOf(plan);
   const model = (kind === 'vllm' ? plan.args[1] : flagValue(plan.args, '--model')) ?? '';

@@ -46,7 +46,8 @@ export class ProgressTracker {
   #waitingBytes = 0;
   #stalled = 0;
   #faults = 0;
-  #lastTokenAtMs: number | undefined;
+  /** Negative: none yet. A plain number, because a field that may be undefined costs an allocation per token. */
+  #lastTokenAtMs = -1;
   #median: number | undefined;
   #medianAtCount = 0;
 
@@ -110,7 +111,7 @@ export class ProgressTracker {
       faults: this.#faults,
       ...(firstWaiting === undefined ? {} : { oldestWaitingSinceMs: firstWaiting.arrivedAtMs }),
       ...(firstOpen === undefined ? {} : { firstOpenAtMs: firstOpen.arrivedAtMs }),
-      ...(this.#lastTokenAtMs === undefined ? {} : { lastTokenAtMs: this.#lastTokenAtMs }),
+      ...(this.#lastTokenAtMs < 0 ? {} : { lastTokenAtMs: this.#lastTokenAtMs }),
       ...(median === undefined ? {} : { interTokenP50Ms: median }),
     };
   }

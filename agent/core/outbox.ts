@@ -29,6 +29,8 @@ export class Outbox {
   #framesStart = 0;
   #framesEnd = 0;
   #droppedFrames = 0;
+  /** Memory that it holds, in bytes; a field and no sum, because it is looked at for each frame. */
+  capacityBytes = 0;
 
   /** Number after that of the newest frame; the first of the answer is 0. */
   get end(): number {
@@ -54,11 +56,6 @@ export class Outbox {
     return this.#frameBegin(this.#framesStart + number - this.#droppedFrames);
   }
 
-  /** Memory that it holds, in bytes. */
-  get capacityBytes(): number {
-    return this.#bytes.byteLength + this.#ids.byteLength + this.#frames.byteLength;
-  }
-
   /** All ids of the answer so far: the journal. A view, valid until the next append. */
   get journal(): Uint32Array {
     return this.#ids.subarray(0, this.#idCount);
@@ -77,6 +74,7 @@ export class Outbox {
     if (needed > this.#ids.length) {
       const grown = new Uint32Array(Math.max(FIRST_IDS, needed, this.#ids.length * 2));
       grown.set(this.#ids.subarray(0, this.#idCount));
+      this.capacityBytes += grown.byteLength - this.#ids.byteLength;
       this.#ids = grown;
     }
     for (let i = 0; i < ids.length; i++) this.#ids[this.#idCount + i] = ids[i] as number;
@@ -101,6 +99,7 @@ export class Outbox {
       const roomy = kept.length * 2 <= this.#frames.length && this.#framesStart > 0;
       const target = roomy ? this.#frames : new Float64Array(Math.max(FIRST_FRAMES * STRIDE, kept.length * 2));
       target.set(kept);
+      this.capacityBytes += target.byteLength - this.#frames.byteLength;
       this.#frames = target;
       this.#framesEnd -= this.#framesStart;
       this.#framesStart = 0;
@@ -118,6 +117,7 @@ export class Outbox {
       const roomy = size * 2 <= this.#bytes.length;
       const target = roomy ? this.#bytes : new Uint8Array(Math.max(FIRST_BYTES, size * 2));
       target.set(kept);
+      this.capacityBytes += target.byteLength - this.#bytes.byteLength;
       this.#bytes = target;
       this.#bytesEnd = kept.length;
       this.#bytesStart = 0;

@@ -41,7 +41,8 @@ function say(client: Client, line: string): void {
 function makeRoom(clients: Set<Client>): void {
   if (clients.size < MAX_CLIENTS) return;
   const all = [...clients];
-  const oldest = all.find((client) => !client.subscribed) ?? (all[0] as Client);
+  const oldest = all.find((client) => !client.subscribed) ?? all[0];
+  if (oldest === undefined) return;
   clients.delete(oldest);
   oldest.socket.destroy();
 }
@@ -88,7 +89,10 @@ export async function openSocket(answers: KeeperAnswers): Promise<KeeperSocket> 
   const server: Server = createServer((socket) => accept(socket, clients, answers));
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
+    // The file is made within the call, readable for nobody else.
+    const before = process.umask(0o177);
     server.listen(LIFE_FILES.socket, resolve);
+    process.umask(before);
   });
   return {
     publish(line) {

@@ -78,7 +78,7 @@ function reportOf(what: string, launch: KeeperLaunch, engine: KeptEngine, host: 
 async function keep(launch: KeeperLaunch, host: Host): Promise<void> {
   const engine = new KeptEngine(launch);
   const report = (what: string): string => reportOf(what, launch, engine, host);
-  let socket: KeeperSocket | undefined;
+  let socket: KeeperSocket | undefined = undefined;
   let going = false;
   const isOver = (): boolean => engine.phase === 'ended' || engine.phase === 'failed';
   const go = async (): Promise<void> => {

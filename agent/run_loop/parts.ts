@@ -86,6 +86,8 @@ export interface Runtime {
   watch?: Watch;
   faults: FaultRecord;
   askingSinceMs?: number;
+  /** Questions for the engine's counters in this life. */
+  witnessAsks: number;
   drain?: DrainWatch & { toldRunning?: number; toldAtMs?: number };
   /** Every process that was seen in its tree, for the GPUs' process lists. */
   pids: Set<number>;
@@ -103,6 +105,7 @@ export function freshRuntime(life: EngineLife): Runtime {
     marks: {},
     faults: { seen: 0, timesMs: [] },
     pids: new Set(),
+    witnessAsks: 0,
   };
 }
 

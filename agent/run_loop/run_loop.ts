@@ -7,7 +7,7 @@ import type { DesiredState__Output } from '../../proto/gen/fleet/v1/DesiredState
 import type { EngineEvent } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { NodeEvent } from '../../proto/gen/fleet/v1/NodeEvent.ts';
-import { specFromPlan } from '../core/adoption.ts';
+import { specFromPlan, withKey } from '../core/adoption.ts';
 import { type AgentState, EMPTY_STATE, holdOf, withHold, withoutHold } from '../core/agent_state.ts';
 import { type AcceptedSpec, acceptSpecs } from '../core/engine_spec.ts';
 import { adoptLife, beginLife } from '../core/lifecycle/change.ts';
@@ -21,24 +21,18 @@ import type {
 } from '../core/lifecycle/life.ts';
 import { step } from '../core/lifecycle/step.ts';
 import { judgeOrder, observeTerm, type OrderState, reconcile } from '../core/reconcile.ts';
-import { differs, isTransition, toDrain, toEngineEvent } from '../core/report.ts';
+import { differs, isTransition, toEngineEvent } from '../core/report.ts';
 import { brakeDelayMs, fullBrake, type HostBrake, takeRestart } from '../core/restart_brake.ts';
 import { type PastStart, recordStart } from '../core/start_estimate.ts';
 import type { AdoptableEngine, EngineView } from '../ports.ts';
 import { dumpAndKill, followEngine } from './ender.ts';
+import { carryOutGpuOrder, type GpuOrder } from './gpu_orders.ts';
 import { freshRuntime, type LoopCore, type RunLoopParts, type Runtime } from './parts.ts';
+import { nodeEventOf, relayTargets } from './told.ts';
 import { launchEngine, probeAdopted, probeStart, runPreflight, warmEngine } from './starter.ts';
 import { drainView, probeReady, tickAll } from './watcher.ts';
 
 const CLOSE_PROBE_MS = 100;
-
-/** What a GPU's health asks of the engines on it. */
-export interface GpuOrder {
-  readonly kind: 'restart_engines' | 'quarantine' | 'release';
-  readonly gpu: number;
-  readonly reason: string;
-  readonly message: string;
-}
 
 export class RunLoop implements LoopCore {
   readonly parts: RunLoopParts;
@@ -82,7 +76,7 @@ export class RunLoop implements LoopCore {
 
   /** Present while the node drains or is drained. */
   nodeEvent(): NodeEvent | undefined {
-    return this.#state.nodeHold === undefined ? undefined : this.#nodeEvent();
+    return this.#state.nodeHold === undefined ? undefined : nodeEventOf(this, this.#state.nodeHold);
   }
 
   /**
@@ -151,7 +145,8 @@ export class RunLoop implements LoopCore {
   }
 
   #adopt(found: AdoptableEngine, accepted: readonly AcceptedSpec[]): void {
-    const { engine, plan, launched, incarnation, specHash } = found;
+    const { engine, launched, incarnation, specHash } = found;
+    const plan = withKey(found.plan);
     if (this.#engines.has(engine)) return;
     const spec = accepted.find((one) => one.name === engine) ?? specFromPlan(plan, this.parts.rules().defaultLimits);
     const running = { pid: launched.pid, incarnation, hash: specHash };
@@ -195,7 +190,7 @@ export class RunLoop implements LoopCore {
       // Who drained an engine by name first stays named.
       if (this.#engines.get(name)?.life.hold === undefined) this.send(name, { kind: 'hold', hold });
     }
-    if (engine === undefined) this.parts.links.sendNodeEvent(this.#nodeEvent());
+    if (engine === undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
   }
 
   /** Cancels a drain. Engines that were drained by name stay drained when the node is released. */
@@ -207,7 +202,7 @@ export class RunLoop implements LoopCore {
     for (const name of engine === undefined ? [...this.#engines.keys()] : [engine]) {
       if (holdOf(this.#state, name) === undefined) this.send(name, { kind: 'unhold', actor });
     }
-    if (engine === undefined) this.parts.links.sendNodeEvent(this.#nodeEvent());
+    if (engine === undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
   }
 
   holdOf(engine?: string): Hold | undefined {
@@ -215,15 +210,7 @@ export class RunLoop implements LoopCore {
   }
 
   onGpuOrder(order: GpuOrder): void {
-    const { kind, gpu, reason, message } = order;
-    for (const { life } of [...this.#engines.values()]) {
-      if (!life.spec.gpuIds.includes(gpu)) continue;
-      const { name, gpuIds } = life.spec;
-      if (kind === 'restart_engines') this.send(name, { kind: 'restart', reason, message, drain: false });
-      else if (kind === 'quarantine') this.send(name, { kind: 'quarantine', message });
-      else if (!(this.parts.quarantinedGpus?.() ?? []).some((one) => one !== gpu && gpuIds.includes(one)))
-        this.send(name, { kind: 'lift', message });
-    }
+    carryOutGpuOrder(this, order);
   }
 
   note(runtime: Runtime, reason: string, message: string): void {
@@ -233,7 +220,12 @@ export class RunLoop implements LoopCore {
 
   tell(runtime: Runtime): void {
     this.parts.links.sendEngineEvent(this.#eventOf(runtime));
-    if (this.#state.nodeHold !== undefined) this.parts.links.sendNodeEvent(this.#nodeEvent());
+    if (this.#state.nodeHold !== undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
+  }
+
+  /** Tells every engine's newest state again: what changed between a hello and its welcome would be lost otherwise. */
+  tellAll(): void {
+    for (const runtime of this.#engines.values()) this.parts.links.sendEngineEvent(this.#eventOf(runtime));
   }
 
   pastStarts(key: string): readonly PastStart[] {
@@ -251,17 +243,6 @@ export class RunLoop implements LoopCore {
 
   #eventOf(runtime: Runtime): EngineEvent {
     return toEngineEvent(runtime.life, this.parts.clock.wallMs(), runtime.plan?.address, drainView(this, runtime));
-  }
-
-  #nodeEvent(): NodeEvent {
-    const { nodeHold } = this.#state;
-    const atMs = this.parts.clock.wallMs();
-    if (nodeHold === undefined) return { draining: false, atMs };
-    const { openByEngine } = this.parts.relay.stats();
-    const runningRequests = Object.values(openByEngine).reduce((sum, open) => sum + open, 0);
-    const etas = [...this.#engines.values()].map((runtime) => drainView(this, runtime)?.etaMs ?? 0);
-    const view = { runningRequests, etaMs: Math.max(0, ...etas) };
-    return { draining: true, atMs, drain: toDrain(nodeHold, view) };
   }
 
   #context(): LifecycleContext {
@@ -367,29 +348,13 @@ export class RunLoop implements LoopCore {
   /** What a change of status means for the relay and for the probes. */
   #onStatus(runtime: Runtime): void {
     const { status } = runtime.life;
-    this.#publishTargets();
+    this.parts.relay.setTargets(relayTargets(this.#engines.values()));
     runtime.cancelProbe?.();
     delete runtime.cancelProbe;
     if (status !== 'draining') delete runtime.drain;
     if (status === 'adopted') this.#probeAfter(runtime, 0);
     else if (status === 'ready') this.#probeAfter(runtime, this.parts.times.probePeriodMs);
     else if (status === 'starting' || status === 'warming') this.#probeAfter(runtime, CLOSE_PROBE_MS);
-  }
-
-  #publishTargets(): void {
-    const targets = [];
-    for (const { life, plan } of this.#engines.values()) {
-      if (plan === undefined || (life.status !== 'ready' && life.status !== 'draining')) continue;
-      const most = life.spec.maxConcurrentRequests;
-      targets.push({
-        engine: life.spec.name,
-        incarnation: life.incarnation,
-        address: plan.address,
-        ...(life.status === 'draining' || life.sleeping ? { draining: true } : {}),
-        ...(most === undefined ? {} : { maxConcurrentRequests: most }),
-      });
-    }
-    this.parts.relay.setTargets(targets);
   }
 
   #probeAfter(runtime: Runtime, delayMs: number): void {

@@ -8,6 +8,8 @@ import type { LoopCore, Runtime } from './parts.ts';
 /** Requests that were under way to the engine when it began to drain get this long to arrive. */
 const DRAIN_SETTLE_MS = 300;
 const DRAIN_TELL_MS = 1000;
+/** Questions for a first reading of an engine's counters; one that has none is not asked for ever. */
+const MOST_FIRST_ASKS = 8;
 
 /** One question for the health of a running engine. */
 export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
@@ -30,6 +32,7 @@ async function askWitness(core: LoopCore, runtime: Runtime, plan: LaunchPlan): P
   const { clock, probe, times } = core.parts;
   const { incarnation } = runtime.life;
   runtime.askingSinceMs = clock.monotonicMs();
+  runtime.witnessAsks += 1;
   const load = await probe.load(plan.address, times.probeTimeoutMs);
   if (runtime.life.incarnation !== incarnation) return;
   delete runtime.askingSinceMs;
@@ -89,7 +92,10 @@ function tickProgress(
   const asking = runtime.askingSinceMs === undefined ? {} : { askingSinceMs: runtime.askingSinceMs };
   const result = tickWatch(watch, { nowMs, progress, ...asking }, policy);
   runtime.watch = result.watch;
-  if (result.verdict.kind === 'ask' && runtime.askingSinceMs === undefined) void askWitness(core, runtime, plan);
+  // A first reading is taken while all is well: without it nobody could tell whether the counters have moved since.
+  const needsFirst = result.watch.witness === undefined && runtime.witnessAsks < MOST_FIRST_ASKS;
+  if ((result.verdict.kind === 'ask' || needsFirst) && runtime.askingSinceMs === undefined)
+    void askWitness(core, runtime, plan);
   if (result.verdict.kind === 'wedged') core.send(life.spec.name, { kind: 'wedged', message: result.verdict.message });
 }
 

@@ -6,12 +6,11 @@ import type { Logger } from '../../lib/io/logger.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import { createEngineDumper } from '../adapters/engine_dump.ts';
 import { createEngineProbe } from '../adapters/engine_probe.ts';
-import { createJournal } from '../adapters/journal_file.ts';
 import { createHostInspector } from '../adapters/preflight_facts.ts';
 import { createStateStore } from '../adapters/state_file.ts';
 import { processEnvironment } from '../config.ts';
 import { hashText } from '../core/engine_spec.ts';
-import type { EngineLauncher, GpuReader, Relay, SchedulerLinks } from '../ports.ts';
+import type { EngineJournal, EngineLauncher, GpuReader, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoopTimes } from '../run_loop/parts.ts';
 import { RunLoop } from '../run_loop/run_loop.ts';
 import type { AgentConfig } from './settings.ts';
@@ -23,6 +22,7 @@ export interface ControlParts {
   readonly logger: Logger;
   readonly dataFolder: string;
   readonly launcher: EngineLauncher;
+  readonly journal: EngineJournal;
   readonly relay: Relay;
   readonly links: SchedulerLinks;
   readonly gpus: GpuReader;
@@ -54,7 +54,6 @@ export function createLoop(parts: ControlParts): RunLoop {
   const { config, logger, dataFolder, gpus, quarantinedGpus, recentXid } = parts;
   const { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts } = config;
   const environment = processEnvironment();
-  const enginesFolder = path.join(dataFolder, 'engines');
   const stateFile = path.join(dataFolder, 'agent-state.json');
   return new RunLoop({
     clock: systemClock,
@@ -65,7 +64,7 @@ export function createLoop(parts: ControlParts): RunLoop {
     links: parts.links,
     gpus,
     inspector: createHostInspector(environment['PATH']),
-    journal: createJournal({ enginesFolder, clock: systemClock, logger }),
+    journal: parts.journal,
     store: createStateStore({ file: stateFile, clock: systemClock, logger }),
     dumper: createEngineDumper(environment['PATH'], logger),
     log: logger,

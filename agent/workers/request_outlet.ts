@@ -157,8 +157,9 @@ export class RequestOutlet {
 
   /** Whole events of a stream with the ids of their tokens. The bytes are copied or sent before this returns. */
   tokens(payload: Uint8Array, ids: readonly number[]): void {
-    const live = this.#sink !== undefined && !this.#behind();
-    if (this.#outbox !== undefined) this.#keep(this.#outbox, payload, ids, live);
+    const outbox = this.#outbox;
+    const live = this.#sink !== undefined && (outbox === undefined || this.#cursor === outbox.end);
+    if (outbox !== undefined) this.#keep(outbox, payload, ids, live);
     if (live) {
       // Nothing that holds the first token waits for company; the role chunk before it carries no id.
       const urgent = !this.#sentTokens;
@@ -178,7 +179,7 @@ export class RequestOutlet {
     }
     const before = outbox.capacityBytes;
     outbox.append(payload, ids);
-    if (live) this.#cursor = outbox.end;
+    if (live) this.#cursor += 1;
     if (outbox.capacityBytes !== before) this.#count();
   }
 

@@ -2,12 +2,7 @@
  * How busy this thread is: its utilization for the coalescing of frames, and what a person is shown when tokens are late,
  * the lag of its event loop and its pauses for garbage collection.
  */
-import {
-  type IntervalHistogram,
-  monitorEventLoopDelay,
-  type PerformanceEntry,
-  PerformanceObserver,
-} from 'node:perf_hooks';
+import { type IntervalHistogram, monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks';
 
 /** The sampling timer wakes the thread this often; a sample is late by the lag. */
 const RESOLUTION_MS = 20;

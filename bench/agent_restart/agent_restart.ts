@@ -64,9 +64,9 @@ export async function runAgentRestart(options: AgentRestartOptions): Promise<voi
   try {
     const before = new Map((await fleet.engines()).map((facts) => [facts.name, facts]));
     const load = startLoad(fleet, Math.ceil(streams / ENGINES), TOKENS);
-    for (let round = 0; round < rounds; round++) {
+    for (let turn = 0; turn < rounds; turn++) {
       await sleep(RAMP_MS);
-      times.push(await serveAgain(fleet, `sim-${round % ENGINES}`));
+      times.push(await serveAgain(fleet, `sim-${turn % ENGINES}`));
     }
     await load.stop();
     for (const { name } of fleet.plans) await fleet.waitFor(name, 'ready', (facts) => facts.routable, SERVE_LIMIT_MS);

@@ -42,7 +42,7 @@ bool server_open(void) {
   mode_t before = umask(0177);
   bool bound = bind(listener, (struct sockaddr *)&address, sizeof address) == 0;
   umask(before);
-  return bound && listen(listener, 16) == 0;
+  return bound && listen(listener, 128) == 0;
 }
 
 static void drop_client(struct client *client) {
@@ -60,7 +60,8 @@ static void flush(struct client *client) {
     if (count < 0 && errno == EINTR) continue;
     if (count < 0 && errno == EAGAIN) break;
     if (count <= 0) {
-      drop_client(client);
+      // It has gone. What it asked for before that is still to be read, and the end of the connection after it.
+      text_free(&client->pending);
       return;
     }
     done += (size_t)count;
@@ -186,13 +187,15 @@ static struct client *place(void) {
   return oldest;
 }
 
-static void accept_client(void) {
+/* False when nobody waits. */
+static bool accept_client(void) {
   int socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (socket < 0) return;
+  if (socket < 0) return false;
   struct client *client = place();
   client->socket = socket;
   client->since = ++connections;
   say_report(client, "hello");
+  return true;
 }
 
 void server_polls(struct pollfd *polls) {
@@ -214,7 +217,7 @@ void server_handle(const struct pollfd *polls) {
     if ((events & POLLIN) != 0) read_client(client);
     else if ((events & (POLLHUP | POLLERR | POLLNVAL)) != 0) drop_client(client);
   }
-  if (polls[0].revents != 0) accept_client();
+  for (int i = 0; polls[0].revents != 0 && i < 2 * MAX_CLIENTS && accept_client(); i++) continue;
 }
 
 void server_publish(const char *what) {

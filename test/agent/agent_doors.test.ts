@@ -80,12 +80,20 @@ t.test('an engine that a killed agent left is found, proven and stopped by the n
   await first.exited;
   t.not((await groupMembers(pid as number)).length, 0, 'the engine outlives its agent');
   // A record whose number is another process now kills nobody: here it is this test itself.
-  mkdirSync(path.join(dataDir, 'engines', 'other'));
-  const record = JSON.parse(readFileSync(path.join(dataDir, 'engines', 'sim-1', 'process.json'), 'utf8')) as object;
-  writeFileSync(
-    path.join(dataDir, 'engines', 'other', 'process.json'),
-    JSON.stringify({ ...record, pid: process.pid, startTicks: '1' }),
-  );
+  const life = `life-${incarnation}`;
+  const other = path.join(dataDir, 'engines', 'other', life);
+  mkdirSync(other, { recursive: true });
+  for (const file of ['plan.json', 'state.json']) {
+    const record = JSON.parse(readFileSync(path.join(dataDir, 'engines', 'sim-1', life, file), 'utf8')) as object;
+    const altered = {
+      engine: 'other',
+      keeperPid: process.pid,
+      keeperTicks: '1',
+      enginePid: process.pid,
+      engineTicks: '1',
+    };
+    writeFileSync(path.join(other, file), JSON.stringify({ ...record, ...altered, environment: {} }));
+  }
   const second = startAgent({ certificates, schedulers: [scheduler.address], dataDir });
   await until(() => scheduler.hellos.length > 1, 'the next hello');
   t.same(await groupMembers(pid as number), [], 'it is stopped before the new agent says hello');

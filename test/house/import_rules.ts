@@ -24,9 +24,12 @@ interface Rule {
   readonly types?: readonly string[];
 }
 
-const TOOLS: Rule = { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package'] };
+const TOOLS: Rule = { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'] };
 const APART: Rule = { own: [], any: ['lib', 'lib/io', 'node', 'package'] };
-const FEATURE: Rule = { own: ['ports', 'core', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package'] };
+const FEATURE: Rule = {
+  own: ['ports', 'core', 'config'],
+  any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'],
+};
 
 const RULES: Readonly<Record<string, Rule>> = {
   lib: { own: ['lib'], any: [] },
@@ -38,13 +41,14 @@ const RULES: Readonly<Record<string, Rule>> = {
   run_loop: { own: ['core', 'ports', 'run_loop'], any: ['lib'], types: ['lib/io', 'proto'] },
   adapters: FEATURE,
   workers: FEATURE,
-  wire: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package'] },
+  wire: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'] },
   main: { own: ['wire', 'config'], any: ['lib', 'lib/io', 'node'] },
   config: { own: ['core'], any: ['lib', 'lib/io', 'zod', 'node:os', 'node:path'] },
   engines: APART,
-  sensor: APART,
   // It speaks the protocol of the core with the agent, and is a process of its own.
   keeper: { ...APART, own: ['core'] },
+  // The only process that touches the GPU driver; the addon is its way there.
+  sensor: { own: [], any: ['lib', 'lib/io', 'node', 'package', 'native'] },
   native: APART,
   tool: TOOLS,
   generate: { own: ['*', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'config', 'core'] },
@@ -102,7 +106,7 @@ function refusal(from: Target, statement: ImportStatement): string | undefined {
     if (from.feature !== '' && from.feature === to.feature) return undefined;
     if (rule.own.includes('*') || rule.own.includes(to.layer)) return undefined;
     // What a worker is told and what it answers is its port, for whoever owns it.
-    if (from.layer === 'adapters' && /\/workers\/\w*messages\.ts$/.test(to.path)) return undefined;
+    if (from.layer === 'adapters' && /\/(workers|sensor)\/\w*messages\.ts$/.test(to.path)) return undefined;
     if (from.layer === 'engines' && to.feature === 'engines/surface') return undefined;
     if (from.feature !== '' && FEATURE_LAYERS.has(to.layer))
       return `${from.feature} may not import its sibling ${to.feature}`;

@@ -22,10 +22,15 @@ import {
   visitFrames,
 } from '../../proto/codec.ts';
 import type { AgentMessage__Output } from '../../proto/gen/fleet/v1/AgentMessage.ts';
+import type { Command } from '../../proto/gen/fleet/v1/Command.ts';
+import type { CommandOutput__Output } from '../../proto/gen/fleet/v1/CommandOutput.ts';
+import type { CommandResult__Output } from '../../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredStateAck__Output } from '../../proto/gen/fleet/v1/DesiredStateAck.ts';
 import type { EngineEvent__Output } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec } from '../../proto/gen/fleet/v1/EngineSpec.ts';
+import type { GpuEvent__Output } from '../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SchedulerMessage } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
 import type { Telemetry__Output } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
@@ -159,45 +164,32 @@ export class FakeLane {
   }
 
   submit(options: SubmitOptions): Answer {
-    const stream = this.#nextStream++;
-    let finish: () => void = () => undefined;
-    const body = options.body as { stream?: boolean };
-    const answer: Answer = {
-      stream,
-      head: false,
-      text: '',
-      ids: [],
-      frames: [],
-      late: 0,
-      cancelled: false,
-      ended: new Promise((resolve) => {
-        finish = () => resolve(answer);
-      }),
-    };
-    this.#pending.set(stream, { answer, finish, autoCredit: options.autoCredit ?? true });
-    const meta: SubmitMeta = {
-      requestId: `req-${stream}`,
-      engine: options.engine,
-      path: options.path ?? '/v1/chat/completions',
-      stream: body.stream === true,
-      wantUsage: false,
-      wantTokenIds: false,
-      ...options.meta,
-    };
+    return this.submitAll([options])[0] as Answer;
+  }
+
+  /** Submits all of them in one message. */
+  submitAll(all: readonly SubmitOptions[]): Answer[] {
     const batch = new FrameBatch();
-    batch.append(
-      {
-        kind: FRAME.SUBMIT,
-        stream,
-        credit: options.credit ?? 64 * 1024,
-        incarnation: options.incarnation ?? 0,
-        attempt: options.attempt ?? 0,
-      },
-      encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))),
-      options.resumeIds ?? [],
-    );
+    const answers = all.map((options) => {
+      const { stream: isStream } = options.body as { stream?: boolean };
+      const stream = this.#nextStream++;
+      const answer = this.expect(stream, options.autoCredit ?? true);
+      const meta: SubmitMeta = {
+        requestId: `req-${stream}`,
+        engine: options.engine,
+        path: options.path ?? '/v1/chat/completions',
+        stream: isStream === true,
+        wantUsage: false,
+        wantTokenIds: false,
+        ...options.meta,
+      };
+      const { credit = 64 * 1024, incarnation = 0, attempt = 0, resumeIds = [] } = options;
+      const header = { kind: FRAME.SUBMIT, stream, credit, incarnation, attempt };
+      batch.append(header, encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))), resumeIds);
+      return answer;
+    });
     this.#call.write(batch.take());
-    return answer;
+    return answers;
   }
 
   /** Sends one frame without a payload. */
@@ -220,6 +212,12 @@ export class FakeLane {
   attach(requestId: string, place: AttachOptions = {}): Answer {
     const stream = this.#nextStream++;
     const answer = this.expect(stream, place.autoCredit ?? true);
+    this.attachAs(stream, requestId, place);
+    return answer;
+  }
+
+  /** Sends an ATTACH with this number of a stream. */
+  attachAs(stream: number, requestId: string, place: AttachOptions = {}): void {
     const batch = new FrameBatch();
     const header = {
       kind: FRAME.ATTACH,
@@ -233,7 +231,6 @@ export class FakeLane {
     };
     batch.append(header, Buffer.from(requestId));
     this.#call.write(batch.take());
-    return answer;
   }
 
   /** Registers an answer for a stream number that was never submitted, for ATTACH. */
@@ -289,6 +286,12 @@ export class FakeScheduler {
   readonly goodbyes: string[] = [];
   readonly lanes: FakeLane[] = [];
   readonly seqs: number[] = [];
+  readonly gpuEvents: GpuEvent__Output[] = [];
+  readonly nodeEvents: NodeEvent__Output[] = [];
+  readonly outputs: CommandOutput__Output[] = [];
+  readonly results: CommandResult__Output[] = [];
+  /** Whether GPU events are acknowledged. */
+  acknowledges = true;
   sessions = 0;
   term: number;
   port = 0;
@@ -339,6 +342,13 @@ export class FakeScheduler {
       if (message.engineEvent != null) this.events.push(message.engineEvent);
       if (message.telemetry != null) this.telemetry.push(message.telemetry);
       if (message.desiredStateAck != null) this.acks.push(message.desiredStateAck);
+      if (message.gpuEvent != null) {
+        this.gpuEvents.push(message.gpuEvent);
+        if (this.acknowledges) call.write({ term: this.term, eventAck: { seq: message.seq } });
+      }
+      if (message.nodeEvent != null) this.nodeEvents.push(message.nodeEvent);
+      if (message.commandOutput != null) this.outputs.push(message.commandOutput);
+      if (message.commandResult != null) this.results.push(message.commandResult);
       if (message.goodbye != null) this.goodbyes.push(message.goodbye.reason);
     });
     call.on('error', () => this.#forget(call));
@@ -354,6 +364,10 @@ export class FakeScheduler {
 
   sendDesired(generation: number, engines: readonly EngineSpec[], term = this.term): void {
     this.#session?.write({ term, desiredState: { generation, engines: [...engines] } });
+  }
+
+  sendCommand(command: Command, term = this.term): void {
+    this.#session?.write({ term, command });
   }
 
   cutSession(code: number = status.UNAVAILABLE): void {

@@ -50,6 +50,8 @@ export interface TestFleetOptions {
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly readyTimeoutMs?: number;
+  /** Over what the processes of tests inherit. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Where the temporary folder is made; for engines that write much. */
   readonly parentFolder?: string;
 }
@@ -154,7 +156,7 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
       root,
       nodeName: 'test-node',
       engines: options.engines,
-      env: childEnv(),
+      env: { ...childEnv(), ...options.env },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'info', ...SHORT_GRACE, ...options.scheduler },

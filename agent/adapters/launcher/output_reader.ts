@@ -31,7 +31,7 @@ async function openPart(file: string): Promise<Part | undefined> {
   return { id: `${ino}/${birthtimeNs}`, size: Number(size), handle };
 }
 
-/** Where the older file begins, given what was known before; undefined when both are new. */
+/** Where a file begins, given what was known before; undefined when it is new. */
 function baseOf(id: string, size: number, known: readonly Known[]): number | undefined {
   const found = known.find((one) => one.id === id);
   if (found === undefined) return undefined;
@@ -45,8 +45,8 @@ function lay(older: Part | undefined, newer: Part | undefined, known: readonly K
   if (older !== undefined) laid.push({ ...older, base: baseOf(older.id, older.size, known) ?? end });
   if (newer !== undefined) {
     const last = laid[0];
-    const follows = last === undefined ? end : last.base + last.size;
-    laid.push({ ...newer, base: Math.max(baseOf(newer.id, newer.size, known) ?? follows, follows) });
+    const least = last === undefined ? 0 : last.base + last.size;
+    laid.push({ ...newer, base: Math.max(baseOf(newer.id, newer.size, known) ?? Math.max(end, least), least) });
   }
   return laid;
 }

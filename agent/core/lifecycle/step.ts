@@ -184,14 +184,17 @@ function forgiven(life: EngineLife, context: LifecycleContext): EngineLife {
 function onDied(life: EngineLife, event: Of<'died'>, context: LifecycleContext): StepResult {
   if (!WITH_PROCESS.has(life.status) || life.pid === undefined) return stay(life);
   const ended = exitOf(life, event);
-  // Asked for: it is on its way out, and what is left of its tree is swept.
-  if (life.status === 'stopping' || life.status === 'draining') {
-    if (life.status === 'stopping') return stay(ended);
-    return terminate(ended, life.reason, 'The engine has ended; what is left of it is swept.', context);
+  if (life.status === 'stopping') return stay(ended);
+  // Its keeper sweeps what is left of the tree; the timer kills it should that not be enough.
+  const timerAtMs = context.nowMs + life.spec.limits.stopTimeoutMs;
+  if (life.status === 'draining') {
+    const message = 'The engine has ended; what is left of it is swept.';
+    return stay(enter(ended, 'stopping', context.nowMs, { reason: life.reason, message, timerAtMs }));
   }
   const reason = life.status === 'ready' || life.status === 'adopted' ? 'crashed' : 'start_crashed';
   const message = describeExit(event);
-  return terminate({ ...forgiven(ended, context), ending: { reason, message } }, reason, message, context);
+  const failed: EngineLife = { ...forgiven(ended, context), ending: { reason, message } };
+  return stay(enter(failed, 'stopping', context.nowMs, { reason, message, timerAtMs }));
 }
 
 /** No process is left after an end that was asked for. */

@@ -4,6 +4,7 @@
  */
 import {
   type ChannelOptions,
+  type Metadata,
   Server,
   ServerCredentials,
   type ServiceDefinition,
@@ -14,7 +15,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
 import { adminService, inferenceService, packageDefinition } from '../../../proto/load.ts';
 import type { AdminHandlers } from '../../../proto/gen/admin/v1/Admin.ts';
-import type { Authenticator } from '../../ports.ts';
+import type { Authenticator, Identity } from '../../ports.ts';
 import { checkDoors, createGrpcGate } from './grpc_door_gate.ts';
 import { createHealth, INFERENCE_SERVICE } from './health.ts';
 import { createInference } from './inference.ts';
@@ -37,7 +38,8 @@ export interface GrpcDoorOptions extends InferenceOptions {
 
 export interface GrpcDoorDeps extends Omit<InferenceDeps, 'options'> {
   readonly authenticator: Authenticator;
-  readonly admin?: AdminHandlers;
+  /** Gets the way to ask who makes a call: the gate before the handlers knows. */
+  readonly admin?: (identityOf: (call: { readonly metadata: Metadata }) => Identity) => AdminHandlers;
   readonly options: GrpcDoorOptions;
 }
 
@@ -116,11 +118,12 @@ async function within(clock: Clock, limitMs: number, work: Promise<void>): Promi
 export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
   const { options, clock } = deps;
   const gate = createGrpcGate(deps);
-  const inference = createInference(deps, (call) => gate.identityOf(call));
+  const identityOf = (call: { readonly metadata: Metadata }): Identity => gate.identityOf(call);
+  const inference = createInference(deps, identityOf);
   const health = createHealth(deps);
   const server = new Server({ ...channelOptions(options), interceptors: [gate.interceptor] });
   register(server, inferenceService, inference.handlers);
-  if (deps.admin !== undefined) register(server, adminService, deps.admin);
+  if (deps.admin !== undefined) register(server, adminService, deps.admin(identityOf));
   register(server, health.definition, health.handlers);
   new ReflectionService(packageDefinition, { services: REFLECTED }).addToServer({
     addService: (definition: ServiceDefinition, handlers: UntypedServiceImplementation) =>

@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import {
   appendFileSync,
   existsSync,
+  linkSync,
   mkdtempSync,
   readFileSync,
   renameSync,
@@ -163,6 +164,9 @@ t.test('positions go on across rotations, and what is gone is left out', async (
   t.same(await reader.read(file, 0, 100), { text: '', nextByte: 0 }, 'nothing is there yet');
   writeFileSync(file, 'first ');
   t.same(await reader.read(file, 0, 100), { text: 'first ', nextByte: 6 });
+  linkSync(file, `${file}.1`);
+  t.same(await reader.read(file, 6, 100), { text: '', nextByte: 6 }, 'one file under both names, in the middle of it');
+  rmSync(`${file}.1`);
   appendFileSync(file, 'second ');
   renameSync(file, `${file}.1`);
   t.same(await reader.read(file, 6, 100), { text: 'second ', nextByte: 13 }, 'between the two steps of a rotation');

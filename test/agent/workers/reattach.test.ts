@@ -229,3 +229,30 @@ t.test('a scheduler that is taken off the list loses its lane, and a stop aborts
   stand.tell({ kind: 'stop', graceMs: 5000 });
   await until(() => exchange.gone(), 'the engine to be told at once', 3000);
 });
+
+t.test('of the ended requests the newest are kept, as many as the bound says', async (t) => {
+  const stand = await startStand(t, {}, (exchange) => exchange.json(200, {}));
+  const lane = await stand.lane();
+  let last = '';
+  for (let round = 0; round < 22; round++) {
+    const answers = lane.submitAll(
+      Array.from({ length: 50 }, (_, at) => {
+        last = `ended-${round * 50 + at}`;
+        return { engine: 'raw', path: '/v1/completions', body: {}, meta: { requestId: last } };
+      }),
+    );
+    await Promise.all(answers.map((answer) => answer.ended));
+  }
+  t.match((await lane.attach('ended-0').ended).failed, { code: 'not_found' });
+  t.ok((await lane.attach(last).ended).done);
+  t.equal((await lane.attach(last).ended).text, '{}', 'and again');
+});
+
+t.test('a number of a stream that is in use breaks the lane', async (t) => {
+  const stand = await startStand(t);
+  const lane = await stand.lane();
+  const { answer } = await stand.begin({ meta: { requestId: 'twice' } });
+  const lanes = stand.scheduler.lanes.length;
+  lane.attachAs(answer.stream, 'twice');
+  await until(() => stand.scheduler.lanes.length > lanes, 'the lane to be made anew');
+});

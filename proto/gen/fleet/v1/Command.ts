@@ -15,9 +15,11 @@ export interface Command {
   'tailLines'?: (number);
   'follow'?: (boolean);
   'targetId'?: (string);
+  'creditBytes'?: (number);
   '_gpu'?: "gpu";
   '_sleepLevel'?: "sleepLevel";
   '_tailLines'?: "tailLines";
+  '_creditBytes'?: "creditBytes";
 }
 
 export interface Command__Output {
@@ -33,7 +35,9 @@ export interface Command__Output {
   'tailLines'?: (number);
   'follow': (boolean);
   'targetId': (string);
+  'creditBytes'?: (number);
   '_gpu'?: "gpu";
   '_sleepLevel'?: "sleepLevel";
   '_tailLines'?: "tailLines";
+  '_creditBytes'?: "creditBytes";
 }

@@ -16,6 +16,7 @@ export const CommandVerb = {
   COMMAND_VERB_NODE_UNDRAIN: 'COMMAND_VERB_NODE_UNDRAIN',
   COMMAND_VERB_GPU_RELEASE: 'COMMAND_VERB_GPU_RELEASE',
   COMMAND_VERB_CANCEL: 'COMMAND_VERB_CANCEL',
+  COMMAND_VERB_CREDIT: 'COMMAND_VERB_CREDIT',
 } as const;
 
 export type CommandVerb =
@@ -49,5 +50,7 @@ export type CommandVerb =
   | 13
   | 'COMMAND_VERB_CANCEL'
   | 14
+  | 'COMMAND_VERB_CREDIT'
+  | 15
 
 export type CommandVerb__Output = typeof CommandVerb[keyof typeof CommandVerb]

@@ -1,0 +1,441 @@
+/** The run loop over fakes and a virtual clock: stories of engines from the first order to the last process. */
+import t from 'tap';
+import { EMPTY_STATE } from '../../agent/core/agent_state.ts';
+import type { AdoptableEngine, LaunchPlan } from '../../agent/ports.ts';
+import { createFixture, FakeEngine, type Fixture, type FixtureOptions, SIM_SPEC } from './support/loop_fixture.ts';
+
+/** A fixture whose engine e1 serves. */
+async function serving(options: FixtureOptions = {}, spec = SIM_SPEC): Promise<Fixture> {
+  const fixture = createFixture(options);
+  await fixture.loop.restore();
+  fixture.desire(1, [spec]);
+  await fixture.clock.pass(500);
+  return fixture;
+}
+
+const statesOf = (fixture: Fixture): string[] =>
+  fixture.journal.map((entry) => (entry.state ?? '').toString().replace('ENGINE_STATE_', '').toLowerCase());
+
+t.test('an engine goes from an order to service, and every step is in its journal', async (t) => {
+  const fixture = await serving();
+  t.match(fixture.latest('e1'), {
+    state: 'ENGINE_STATE_READY',
+    message: /first token in 12 ms/,
+    checks: [{ name: 'address' }],
+  });
+  t.same([...new Set(statesOf(fixture))], ['pending', 'preflight', 'starting', 'warming', 'ready']);
+  for (const entry of fixture.journal) t.ok(entry.reason !== '' && entry.message !== '');
+  t.match(fixture.targets, [{ engine: 'e1', incarnation: 1 }]);
+  t.equal(Object.keys(fixture.saved.at(-1)?.starts ?? {}).length, 1, 'how long it took is remembered');
+});
+
+t.test('no traffic before a real token', async (t) => {
+  const fixture = createFixture();
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(20);
+  fixture.engine().generation = { kind: 'failed', message: 'CUDA error' };
+  await fixture.clock.pass(200);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_WARMING');
+  t.same(fixture.targets, []);
+  await fixture.clock.pass(3000);
+  t.match(
+    fixture.journal.filter((entry) => entry.state === 'ENGINE_STATE_BACKOFF'),
+    [{ reason: 'warm_failed', cause: 'warm_failed', message: /CUDA error/ }],
+  );
+});
+
+t.test('an embedding model that cannot generate serves all the same', async (t) => {
+  const fixture = createFixture();
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(20);
+  fixture.engine().generation = { kind: 'not_generative' };
+  await fixture.clock.pass(500);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', message: /does not generate/ });
+});
+
+t.test('a start tells its progress, and from the second on how long it takes', async (t) => {
+  const fixture = createFixture();
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(20);
+  const slow = fixture.engine();
+  slow.health = 'refused';
+  slow.output = 'Initializing a V1 LLM engine\nLoading weights took 3 s\n';
+  await fixture.clock.pass(10_000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STARTING', progressRatio: 0.4, etaMs: undefined });
+  slow.health = 'ok';
+  await fixture.clock.pass(500);
+  fixture.desire(2, [{ ...SIM_SPEC, limits: { ...SIM_SPEC.limits, maxRestarts: 9 } }]);
+  slow.end({ exitCode: 0 });
+  while (fixture.engines.length < 2) await fixture.clock.pass(1);
+  fixture.engine().health = 'refused';
+  await fixture.clock.pass(4000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STARTING' });
+  const { etaMs, progressRatio } = fixture.latest('e1') ?? {};
+  t.ok((etaMs as number) > 4000 && (etaMs as number) < 8000, `${etaMs} ms`);
+  t.ok((progressRatio as number) > 0.3 && (progressRatio as number) < 0.6, `${progressRatio}`);
+});
+
+t.test('a host that is not ready is told with its checks, and is tried again', async (t) => {
+  const fixture = createFixture();
+  fixture.facts = { address: 'taken' };
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(100);
+  t.match(fixture.latest('e1'), {
+    state: 'ENGINE_STATE_BACKOFF',
+    reason: 'preflight_failed',
+    cause: 'port_taken',
+    checks: [{ name: 'address', verdict: 'CHECK_VERDICT_FAIL' }],
+  });
+  t.equal(fixture.engines.length, 0);
+  fixture.facts = { address: 'free' };
+  await fixture.clock.pass(60_000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+  t.match(fixture.engine().plan.address, { path: '/data/engines/e1/api-1.sock' }, 'and another address was chosen');
+});
+
+t.test('a death is told at once, its cause when the tree is gone', async (t) => {
+  const fixture = await serving();
+  fixture.engine().output = 'torch.OutOfMemoryError: CUDA out of memory.';
+  fixture.engine().die({ signal: 'SIGKILL' });
+  await fixture.clock.pass(0);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPING', reason: 'crashed', signal: 'SIGKILL' });
+  t.same(fixture.targets, [], 'and it is out of rotation');
+  await fixture.clock.pass(900);
+  t.equal(fixture.engines.length, 1, 'nothing is started while a process of the tree lives');
+  fixture.engine().leave({ signal: 'SIGKILL', orphansKilled: 2 });
+  await fixture.clock.pass(0);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_BACKOFF', cause: 'gpu_memory', restarts: 1 });
+  t.ok(fixture.journal.some((entry) => entry.reason === 'orphans_killed'));
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2 });
+});
+
+t.test('a restart waits for the GPU memory of the last life, as long as it is bounded', async (t) => {
+  const spec = { ...SIM_SPEC, gpuIds: [0] };
+  const options = { gpus: [0] };
+  const fixture = createFixture(options);
+  const held = (): void => {
+    fixture.sample = {
+      source: 'nvml',
+      atMs: fixture.clock.wallMs() + 1,
+      gpus: [{ index: 0, processes: [{ pid: 100 }] }],
+    };
+  };
+  fixture.sample = { source: 'nvml', atMs: 0, gpus: [{ index: 0, processes: [] }] };
+  await fixture.loop.restore();
+  fixture.desire(1, [spec]);
+  await fixture.clock.pass(500);
+  fixture.engine().end({ exitCode: 1 });
+  held();
+  await fixture.clock.pass(2000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_STOPPING');
+  fixture.sample = { source: 'nvml', atMs: fixture.clock.wallMs() + 1, gpus: [{ index: 0, processes: [] }] };
+  await fixture.clock.pass(300);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_BACKOFF');
+  await fixture.clock.pass(2000);
+  fixture.engine().end({ exitCode: 1 });
+  fixture.sample = {
+    source: 'nvml',
+    atMs: fixture.clock.wallMs() + 9,
+    gpus: [{ index: 0, processes: [{ pid: 110 }] }],
+  };
+  await fixture.clock.pass(3500);
+  t.match(fixture.journal.find((entry) => entry.reason === 'gpu_not_released')?.message, /pid 110 on GPU 0/);
+  const told = fixture.journal.findLast((entry) => entry.state === 'ENGINE_STATE_BACKOFF');
+  t.match(told?.message, /still held by pid 110/, 'and it goes on, with the reason told');
+});
+
+t.test('a wedged engine leaves rotation, is written down, killed and back without a person', async (t) => {
+  const fixture = await serving();
+  const wedged = fixture.engine();
+  wedged.onTerm = () => undefined;
+  wedged.load = { generationTokensTotal: 7 };
+  const lastProgressAtMs = fixture.clock.nowMs;
+  fixture.progress('e1', { open: 3, lastProgressAtMs, interTokenP50Ms: 20 });
+  await fixture.clock.pass(2000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY', 'not before its bound');
+  await fixture.clock.pass(600);
+  t.match(fixture.dumps, [/No progress for \d+ ms/]);
+  t.same(wedged.signals, ['SIGKILL']);
+  t.ok(fixture.journal.some((entry) => entry.reason === 'wedged'));
+  t.ok(fixture.journal.some((entry) => entry.reason === 'dumped'));
+  fixture.progress('e1', { open: 0 });
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2, restarts: 1 });
+});
+
+t.test('an engine whose own counters move is left alone, however silent the relay', async (t) => {
+  const fixture = await serving();
+  fixture.progress('e1', { open: 1, waitingFirst: 1, oldestWaitingSinceMs: fixture.clock.nowMs });
+  for (let second = 0; second < 120; second++) {
+    fixture.engine().load = { generationTokensTotal: second };
+    await fixture.clock.pass(1000);
+  }
+  t.equal(fixture.engines.length, 1);
+});
+
+t.test('an engine that stands still before its first token is found too', async (t) => {
+  const fixture = createFixture();
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(20);
+  fixture.engine().load = { generationTokensTotal: 0 };
+  await fixture.clock.pass(1000);
+  fixture.progress('e1', { open: 1, waitingFirst: 1, oldestWaitingSinceMs: fixture.clock.nowMs, waitingBytes: 100 });
+  await fixture.clock.pass(4000);
+  t.equal(fixture.dumps.length, 0);
+  await fixture.clock.pass(2000);
+  t.equal(fixture.dumps.length, 1);
+});
+
+t.test('faults are noted, and several with bad health end the life', async (t) => {
+  const fixture = await serving();
+  fixture.progress('e1', { open: 1, faults: 1, lastProgressAtMs: fixture.clock.nowMs });
+  await fixture.clock.pass(300);
+  t.match(fixture.journal.at(-1), { reason: 'fault', state: 'ENGINE_STATE_READY' });
+  fixture.engine().health = 'unhealthy';
+  fixture.progress('e1', { open: 0, faults: 3 });
+  await fixture.clock.pass(300);
+  t.ok(fixture.journal.some((entry) => entry.reason === 'unhealthy'));
+});
+
+t.test('an engine that answers badly several times is restarted', async (t) => {
+  const fixture = await serving();
+  fixture.engine().health = 'timeout';
+  await fixture.clock.pass(10_000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY', 'a slow answer is a busy engine');
+  fixture.engine().health = 'unhealthy';
+  await fixture.clock.pass(1900);
+  t.equal(fixture.engines.length, 1);
+  await fixture.clock.pass(3000);
+  t.equal(fixture.engines.length, 2);
+});
+
+t.test('a storm of restarts over all engines is braked', async (t) => {
+  const fixture = createFixture();
+  await fixture.loop.restore();
+  const names = ['a', 'b', 'c', 'd', 'e', 'f'];
+  fixture.desire(
+    1,
+    names.map((name) => ({ ...SIM_SPEC, name })),
+  );
+  await fixture.clock.pass(500);
+  for (const engine of [...fixture.engines]) engine.end({ exitCode: 1 });
+  await fixture.clock.pass(5000);
+  t.equal(fixture.engines.length, 10, 'four at once');
+  await fixture.clock.pass(30_000);
+  t.equal(fixture.engines.length, 12, 'the others one after another');
+});
+
+t.test('a drain by a person lets requests end, tells how long, and lasts over another order', async (t) => {
+  const fixture = await serving();
+  fixture.progress('e1', { open: 4, lastProgressAtMs: fixture.clock.nowMs });
+  fixture.loop.hold({ actor: 'ann', reason: 'disk', sinceMs: 5 }, 'e1');
+  await fixture.clock.pass(600);
+  t.match(fixture.targets, [{ engine: 'e1', draining: true }]);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_DRAINING', drain: { actor: 'ann', reason: 'disk' } });
+  fixture.progress('e1', { open: 2, lastProgressAtMs: fixture.clock.nowMs });
+  await fixture.clock.pass(1100);
+  t.match(fixture.latest('e1')?.drain, { runningRequests: 2, etaMs: Number });
+  fixture.progress('e1', { open: 0 });
+  await fixture.clock.pass(600);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPED', reason: 'drained' });
+  fixture.desire(2, [SIM_SPEC]);
+  await fixture.clock.pass(60_000);
+  t.equal(fixture.engines.length, 1);
+  fixture.loop.unhold('bob', 'e1');
+  await fixture.clock.pass(500);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+});
+
+t.test('a drained node stays drained for engines that come later, and is told', async (t) => {
+  const fixture = await serving();
+  fixture.loop.hold({ actor: 'ann', reason: '', sinceMs: 5 });
+  t.match(fixture.nodeEvents.at(-1), { draining: true, drain: { actor: 'ann', runningRequests: 0 } });
+  t.match(fixture.loop.nodeEvent(), { draining: true });
+  fixture.desire(2, [SIM_SPEC, { ...SIM_SPEC, name: 'e2' }]);
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e2'), { state: 'ENGINE_STATE_STOPPED' });
+  t.equal(fixture.engines.length, 1);
+  fixture.loop.hold({ actor: 'bob', reason: '', sinceMs: 6 }, 'e2');
+  fixture.loop.unhold('ann');
+  await fixture.clock.pass(2000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+  t.equal(fixture.latest('e2')?.state, 'ENGINE_STATE_STOPPED', 'it was drained by name too');
+  t.match(fixture.nodeEvents.at(-1), { draining: false });
+  t.equal(fixture.loop.nodeEvent(), undefined);
+});
+
+const planOf = (hash: string): LaunchPlan => ({
+  engine: 'e1',
+  incarnation: 7,
+  command: 'node',
+  args: ['/app/engines/sim/main.js', '--model', 'm'],
+  environment: {},
+  workingDirectory: '/data/engines/e1',
+  outputFile: '/data/engines/e1/output.log',
+  address: { kind: 'unix', path: '/data/engines/e1/api.sock' },
+  specHash: hash,
+});
+
+/** The state and the running engine that an agent leaves which was stopped. */
+async function leftBehind(): Promise<{ before: Fixture; adoptable: AdoptableEngine; engine: FakeEngine }> {
+  const before = await serving();
+  await before.loop.detach();
+  const { plan } = before.engine();
+  const engine = new FakeEngine(plan, 100);
+  return {
+    before,
+    engine,
+    adoptable: { engine: 'e1', incarnation: 1, specHash: plan.specHash, plan, launched: engine },
+  };
+}
+
+t.test('a new agent serves again at once with the engines of the old one, with no scheduler at all', async (t) => {
+  const { before, adoptable, engine } = await leftBehind();
+  t.equal(before.clock.alarms, 0, 'an agent that let go has no timer left');
+  const state = before.saved.at(-1) ?? EMPTY_STATE;
+  const fixture = createFixture({ state, adoptable: [adoptable] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(50);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: true, incarnation: 1, generation: 1 });
+  t.match(fixture.targets, [{ engine: 'e1', incarnation: 1 }]);
+  t.same(engine.signals, []);
+  t.equal(fixture.loop.orders.generation, 1);
+  engine.end({ exitCode: 0 });
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: false }, 'and its death is seen as any other');
+});
+
+t.test('an adopted engine that is another one than is wanted is drained and replaced', async (t) => {
+  const { before, adoptable, engine } = await leftBehind();
+  const state = before.saved.at(-1) ?? EMPTY_STATE;
+  const fixture = createFixture({ state, adoptable: [{ ...adoptable, specHash: 'other' }] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(2000);
+  t.same(engine.signals, ['SIGTERM']);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: false });
+});
+
+t.test('without any memory adopted engines go on until a scheduler says otherwise', async (t) => {
+  const engine = new FakeEngine(planOf('x'), 100);
+  const adoptable = { engine: 'e1', incarnation: 7, specHash: 'x', plan: planOf('x'), launched: engine };
+  const fixture = createFixture({ adoptable: [adoptable] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(600_000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: true, incarnation: 7 });
+  fixture.desire(1, []);
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPED' });
+  t.same(engine.signals, ['SIGTERM']);
+});
+
+t.test('an adopted engine that was still loading goes on loading', async (t) => {
+  const { before, adoptable, engine } = await leftBehind();
+  engine.health = 'refused';
+  const fixture = createFixture({ state: before.saved.at(-1) ?? EMPTY_STATE, adoptable: [adoptable] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(20_000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STARTING', adopted: true });
+  engine.health = 'ok';
+  await fixture.clock.pass(500);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', message: /first token/ });
+});
+
+t.test('drains survive the agent', async (t) => {
+  const { before, adoptable, engine } = await leftBehind();
+  const state = { ...(before.saved.at(-1) ?? EMPTY_STATE), holds: { e1: { actor: 'ann', reason: '', sinceMs: 1 } } };
+  const fixture = createFixture({ state, adoptable: [adoptable] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPED', drain: { actor: 'ann' } });
+});
+
+t.test('a mistake in an order leaves the engine of that name running', async (t) => {
+  const fixture = await serving();
+  fixture.desire(2, [{ ...SIM_SPEC, extraFlags: ['--no-such-flag'] }]);
+  await fixture.clock.pass(5000);
+  t.match(fixture.acks.at(-1), { generation: 2, rejections: [{ engine: 'e1', code: 'invalid_spec' }] });
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+  fixture.desire(1, [], 0);
+  fixture.desire(1, []);
+  await fixture.clock.pass(5000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY', 'old orders are not obeyed');
+  fixture.loop.refresh();
+  await fixture.clock.pass(1000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+});
+
+t.test('a GPU asks for a restart, and its quarantine moves its engines aside', async (t) => {
+  const options = { gpus: [0, 1] };
+  const fixture = await serving(options, { ...SIM_SPEC, gpuIds: [0, 1] });
+  const order = { gpu: 0, reason: 'xid_48', message: 'GPU 0 met Xid 48.' };
+  fixture.loop.onGpuOrder({ ...order, kind: 'restart_engines' });
+  await fixture.clock.pass(2000);
+  t.match(
+    fixture.journal.find((entry) => entry.reason === 'xid_48'),
+    { state: 'ENGINE_STATE_STOPPING' },
+  );
+  t.equal(fixture.latest('e1')?.incarnation, 2);
+  fixture.quarantined = [0, 1];
+  fixture.loop.onGpuOrder({ ...order, kind: 'quarantine' });
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_QUARANTINED', message: 'GPU 0 met Xid 48.' });
+  fixture.loop.onGpuOrder({ ...order, gpu: 0, kind: 'release' });
+  await fixture.clock.pass(1000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_QUARANTINED', 'its other GPU is still quarantined');
+  fixture.quarantined = [];
+  fixture.loop.onGpuOrder({ ...order, gpu: 5, kind: 'release' });
+  fixture.loop.onGpuOrder({ ...order, gpu: 1, kind: 'release' });
+  await fixture.clock.pass(1000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+});
+
+t.test('a full disk at a launch is told as such and tried again', async (t) => {
+  const fixture = createFixture();
+  fixture.launchError = Object.assign(new Error('no space'), { code: 'ENOSPC' });
+  await fixture.loop.restore();
+  fixture.desire(1, [SIM_SPEC]);
+  await fixture.clock.pass(50);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_BACKOFF', reason: 'launch_failed', cause: 'disk_full' });
+  fixture.launchError = Object.assign(new Error('x'), { code: 'EROFS' });
+  await fixture.clock.pass(150);
+  t.match(fixture.latest('e1'), { message: /EROFS/ });
+  fixture.launchError = undefined;
+  await fixture.clock.pass(5000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+});
+
+t.test('a wall clock that jumps changes nothing', async (t) => {
+  const fixture = await serving();
+  fixture.progress('e1', { open: 1, lastProgressAtMs: fixture.clock.nowMs });
+  fixture.clock.wallOffsetMs -= 10 * 365 * 86_400_000;
+  await fixture.clock.pass(1000);
+  fixture.clock.wallOffsetMs += 20 * 365 * 86_400_000;
+  fixture.progress('e1', { lastProgressAtMs: fixture.clock.nowMs });
+  await fixture.clock.pass(1000);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY');
+});
+
+t.test('a stop of all ends every process and forgets every timer', async (t) => {
+  const fixture = await serving();
+  fixture.engine().onTerm = () => undefined;
+  const stopped = fixture.loop.stopAll();
+  fixture.desire(9, [SIM_SPEC]);
+  await fixture.clock.pass(5000);
+  await stopped;
+  t.same(fixture.engine().signals, ['SIGTERM', 'SIGKILL']);
+  await fixture.loop.stopAll();
+  await fixture.loop.detach();
+  t.equal(fixture.clock.alarms, 0);
+  fixture.loop.killAll();
+});
