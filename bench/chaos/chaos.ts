@@ -3,6 +3,7 @@
  * story is drawn from a seed before it begins; after each fault the fleet must come back by itself, and at the end
  * nothing may be left over, lost or wrong.
  */
+import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findWeights } from '../config.ts';
 import { round } from '../process_stats.ts';
@@ -12,7 +13,7 @@ import { freePorts } from '../supervised/free_ports.ts';
 import { type Load, startLoad } from '../supervised/load.ts';
 import { checkFleet, type Holdings, measureHoldings } from './checks.ts';
 import { type FaultResult, OUTPUT_MAX_BYTES, strike } from './faults.ts';
-import { AgentInspector, makeGpuProgram, mountSmallDisk, unmountSmallDisk } from './stage.ts';
+import { AgentInspector, type GpuStage, makeGpuStage, mountSmallDisk, unmountSmallDisk } from './stage.ts';
 import { drawStory, type Fault, storyHash } from './story.ts';
 
 export interface ChaosOptions {
@@ -121,18 +122,18 @@ class Slots {
   }
 }
 
-async function look(fleet: SupervisedFleet, telling: Telling): Promise<void> {
-  const { wrong, orphans } = await checkFleet(fleet);
+async function look(fleet: SupervisedFleet, programs: string, telling: Telling): Promise<void> {
+  const { wrong, orphans } = await checkFleet(fleet, programs);
   telling.wrong.push(...wrong);
   for (const orphan of orphans) telling.orphans.add(orphan);
 }
 
 async function tell(
   story: readonly Fault[],
-  fleet: SupervisedFleet,
-  load: Load,
+  scene: { readonly fleet: SupervisedFleet; readonly load: Load; readonly gpu: GpuStage },
   options: ChaosOptions,
 ): Promise<Telling & { end: Holdings }> {
+  const { fleet, load, gpu } = scene;
   const slots = new Slots(options.overlap);
   const inspector = new AgentInspector(fleet);
   await inspector.open();
@@ -147,19 +148,19 @@ async function tell(
   for (const [index, fault] of story.entries()) {
     if (index === warmAt || (index > 0 && index % FAULTS_PER_LOOK === 0)) {
       await slots.allDone();
-      await look(fleet, telling);
+      await look(fleet, gpu.programs, telling);
       if (index === warmAt) telling.warm = await measure();
       process.stderr.write(`${index} of ${story.length} faults, ${telling.orphans.size} orphans\n`);
     }
     await sleep(fault.pauseMs);
     await slots.begin(fault, async () => {
-      const result = await strike(fault, { fleet, inspector, struck: slots.struck });
+      const result = await strike(fault, { fleet, inspector, gpu, struck: slots.struck });
       for (const trouble of result.troubles) process.stderr.write(`${trouble}\n`);
       telling.results.push({ fault, result });
     });
   }
   await slots.allDone();
-  await look(fleet, telling);
+  await look(fleet, gpu.programs, telling);
   const end = await measure();
   return { ...telling, end };
 }
@@ -226,26 +227,25 @@ export async function runChaos(options: ChaosOptions): Promise<void> {
   const startedMs = performance.now();
   const engines = await planEngines(options);
   let diskFilled = false;
+  const gpu = await makeGpuStage();
   const fleet = await startSupervisedFleet({
     engines,
-    programs: makeGpuProgram,
+    programs: gpu.programs,
     dataFolder: async (folder) => {
       diskFilled = await mountSmallDisk(folder);
     },
-    afterStop: (folder) => (diskFilled ? unmountSmallDisk(folder) : Promise.resolve()),
-    agent: {
-      gpuReader: 'nvidia-smi',
-      gpuPeriodMs: 500,
-      nvidiaSmiTimeoutMs: 1500,
-      engineOutputMaxBytes: OUTPUT_MAX_BYTES,
+    afterStop: async (folder) => {
+      if (diskFilled) await unmountSmallDisk(folder);
+      await rm(gpu.programs, { recursive: true, force: true });
     },
+    agent: { ...gpu.settings, engineOutputMaxBytes: OUTPUT_MAX_BYTES },
   });
   let report: ChaosReport;
   try {
     const { faults, seed, every } = options;
     const story = drawStory({ seed, faults, engines, smallDisk: diskFilled, everyMs: every });
     const load = startLoad(fleet, 1, TOKENS);
-    const told = await tell(story, fleet, load, options);
+    const told = await tell(story, { fleet, load, gpu }, options);
     await load.stop();
     const { done, failed } = load.figures();
     const seconds = round((performance.now() - startedMs) / 1000, 1);

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { rssBytes } from '../process_stats.ts';
 import { openFiles, strayProcesses } from '../supervised/engine_processes.ts';
 import { modelOf, type SupervisedFleet } from '../supervised/fleet.ts';
-import { type AgentInspector, programFolder } from './stage.ts';
+import type { AgentInspector } from './stage.ts';
 
 const SETTLE_LIMIT_MS = 20_000;
 const POLL_MS = 250;
@@ -24,7 +24,7 @@ export async function wrongEngines(fleet: SupervisedFleet): Promise<string[]> {
 }
 
 /** Processes of engines that no life of an engine accounts for, and programs of the agent that nobody asked for. */
-async function orphansNow(fleet: SupervisedFleet): Promise<string[]> {
+async function orphansNow(fleet: SupervisedFleet, programs: string): Promise<string[]> {
   const lives = new Map((await fleet.engines()).map((facts) => [facts.name, facts]));
   const keepers = new Map<string, number>();
   const orphans: string[] = [];
@@ -34,7 +34,7 @@ async function orphansNow(fleet: SupervisedFleet): Promise<string[]> {
     else if (isKeeper) keepers.set(engine, (keepers.get(engine) ?? 0) + 1);
   }
   for (const [engine, count] of keepers) if (count > 1) orphans.push(`${engine} has ${count} keepers`);
-  for (const { pid, command } of await strayProcesses(programFolder(fleet.root))) orphans.push(`${pid}: ${command}`);
+  for (const { pid, command } of await strayProcesses(programs)) orphans.push(`${pid}: ${command}`);
   return orphans;
 }
 
@@ -52,10 +52,14 @@ export interface CheckResult {
   readonly orphans: readonly string[];
 }
 
-/** Looks at the whole fleet, giving it some seconds to settle. */
-export async function checkFleet(fleet: SupervisedFleet): Promise<CheckResult> {
+/**
+ * Looks at the whole fleet, giving it some seconds to settle.
+ *
+ * @param programs the folder that the agent has first on its PATH, which marks what it has started
+ */
+export async function checkFleet(fleet: SupervisedFleet, programs: string): Promise<CheckResult> {
   const wrong = await settled(() => wrongEngines(fleet));
-  return { wrong, orphans: await settled(() => orphansNow(fleet)) };
+  return { wrong, orphans: await settled(() => orphansNow(fleet, programs)) };
 }
 
 export interface Holdings {

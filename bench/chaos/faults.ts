@@ -10,12 +10,13 @@ import { signalProcess } from '../../lib/io/processes.ts';
 import { childrenOf, type EngineTree, treeOf } from '../supervised/engine_processes.ts';
 import { type EngineFacts, modelOf, type SupervisedFleet } from '../supervised/fleet.ts';
 import { findInJournal } from './journal.ts';
-import { type AgentInspector, fillDisk, gpuAnsweredAtMs, hangGpuProgram, releaseGpuProgram } from './stage.ts';
+import { type AgentInspector, fillDisk, type GpuStage } from './stage.ts';
 import { type Fault, type FaultKind, FAULTS } from './story.ts';
 
 export interface Stage {
   readonly fleet: SupervisedFleet;
   readonly inspector: AgentInspector;
+  readonly gpu: GpuStage;
   /** Engines that a fault is on now: what happens to them is not the agent's doing. */
   readonly struck: ReadonlySet<string>;
 }
@@ -35,6 +36,7 @@ const POLL_MS = 50;
 const THIEF_STAYS_MS = 1500;
 const DISK_FULL_MS = 1500;
 const GPU_HANG_MS = 3000;
+const FRESH_MS = 2500;
 const FLOOD_BYTES = 8 * 1024 * 1024;
 const FLOOD_LINE = Buffer.from(`${'INFO a line that says nothing. '.repeat(8)}\n`);
 /** Size at which the agent's configuration here makes keepers begin a new output file. */
@@ -214,9 +216,13 @@ async function sensorOf(fleet: SupervisedFleet): Promise<number> {
   return pid;
 }
 
+/** The scheduler is told figures of the GPU that are fresh. */
 async function readsAgain(fleet: SupervisedFleet): Promise<void> {
-  const sinceMs = Date.now();
-  await until('a reading of the GPUs', async () => (await gpuAnsweredAtMs(fleet.root)) > sinceMs, RECOVERY_LIMIT_MS);
+  await until(
+    'a fresh reading of the GPU',
+    async () => ((await fleet.gpuSampleAgeMs()) ?? Number.POSITIVE_INFINITY) < FRESH_MS,
+    RECOVERY_LIMIT_MS,
+  );
 }
 
 /** Crashes a relay thread by an error that nothing catches. */
@@ -231,20 +237,21 @@ const ON_AGENT: Readonly<Partial<Record<FaultKind, (stage: Stage) => Promise<str
     return threads > 0 ? [] : ['the agent has no relay thread'];
   },
   kill_sensor: async ({ fleet }) => {
-    kill(await sensorOf(fleet));
+    const killed = await sensorOf(fleet);
+    kill(killed);
+    await until('another sensor', async () => (await sensorOf(fleet)) !== killed, RECOVERY_LIMIT_MS);
     await readsAgain(fleet);
     return [];
   },
   hang_gpu_reader: async (stage) => {
-    const { fleet } = stage;
-    await hangGpuProgram(fleet.root);
+    await stage.gpu.hang();
     try {
       await sleep(GPU_HANG_MS);
       await servesAtAll(stage);
     } finally {
-      await releaseGpuProgram(fleet.root);
+      await stage.gpu.release();
     }
-    await readsAgain(fleet);
+    await readsAgain(stage.fleet);
     return [];
   },
 };

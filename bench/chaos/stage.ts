@@ -1,8 +1,10 @@
 /** What a storm of faults needs around a fleet: a small disk for the agent's data, and a GPU reader that can hang. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { createFakeNvml, type FakeNvml, gh200 } from '../gpu/fake_nvml.ts';
 import type { SupervisedFleet } from '../supervised/fleet.ts';
 import { connectInspector, type Inspector, openInspector } from '../supervised/inspector.ts';
 
@@ -44,44 +46,59 @@ export async function fillDisk(folder: string): Promise<() => Promise<void>> {
   return free;
 }
 
-/** The folder that the agent's programs are looked for in first. */
-export const programFolder = (root: string): string => path.join(root, 'programs');
-const hangFile = (root: string): string => path.join(root, 'hang');
-const askedFile = (root: string): string => path.join(root, 'asked');
+/** A GPU reader that can be made to hang, and what the agent must be told of it. */
+export interface GpuStage {
+  readonly reader: 'nvml' | 'nvidia-smi';
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** A folder of its own, to come first on the agent's PATH. */
+  readonly programs: string;
+  hang(): Promise<void>;
+  release(): Promise<void>;
+}
 
 const SMI_ANSWER = [
   '<?xml version="1.0" ?>',
   '<nvidia_smi_log><driver_version>580.00</driver_version><attached_gpus>1</attached_gpus>',
   '<gpu id="00000000:01:00.0"><product_name>Simulated</product_name><uuid>GPU-0</uuid></gpu></nvidia_smi_log>',
 ].join('\n');
+const NVML_HANG = ['hang call=nvmlInit_v2 ms=-1', 'hang call=nvmlDeviceGetMemoryInfo_v2 ms=-1'];
+const TIMEOUT_MS = 1500;
+const PERIOD_MS = 500;
 
-/** Puts an nvidia-smi where the agent finds it first: it answers, or hangs for as long as the file of that name lies. */
-export async function makeGpuProgram(root: string): Promise<string> {
-  const folder = programFolder(root);
-  const file = path.join(folder, 'nvidia-smi');
-  await mkdir(folder, { recursive: true });
-  const script = [
-    '#!/bin/sh',
-    `if [ -e '${hangFile(root)}' ]; then exec sleep 600; fi`,
-    `: > '${askedFile(root)}'`,
-    `cat <<'END'\n${SMI_ANSWER}\nEND`,
-  ];
-  await writeFile(file, `${script.join('\n')}\n`);
+/** An nvidia-smi that answers, or hangs for as long as a file lies. */
+async function makeSmi(programs: string): Promise<GpuStage> {
+  const file = path.join(programs, 'nvidia-smi');
+  const hangFile = path.join(programs, 'hang');
+  const script = `#!/bin/sh\nif [ -e '${hangFile}' ]; then exec sleep 600; fi\ncat <<'END'\n${SMI_ANSWER}\nEND\n`;
+  await writeFile(file, script);
   await chmod(file, 0o755);
-  return folder;
+  return {
+    reader: 'nvidia-smi',
+    settings: { gpuReader: 'nvidia-smi', nvidiaSmiTimeoutMs: TIMEOUT_MS, nvidiaSmiPeriodMs: PERIOD_MS },
+    programs,
+    hang: () => writeFile(hangFile, ''),
+    release: () => rm(hangFile, { force: true }),
+  };
 }
 
-export const hangGpuProgram = (root: string): Promise<void> => writeFile(hangFile(root), '');
-export const releaseGpuProgram = (root: string): Promise<void> => rm(hangFile(root), { force: true });
-
-/** When the GPU program last answered, milliseconds since the epoch; 0: never. */
-export async function gpuAnsweredAtMs(root: string): Promise<number> {
+/** A false NVML where there is a C compiler, because it hangs inside the driver's library; else an nvidia-smi. */
+export async function makeGpuStage(): Promise<GpuStage> {
+  const programs = await mkdtemp(path.join(tmpdir(), 'sophia-bench-'));
+  let nvml: FakeNvml;
   try {
-    return (await stat(askedFile(root))).mtimeMs;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    return 0;
+    nvml = createFakeNvml(programs);
+  } catch {
+    // Without a compiler the other reader is as good a victim.
+    return makeSmi(programs);
   }
+  nvml.play(gh200(0));
+  return {
+    reader: 'nvml',
+    settings: { gpuReader: 'nvml', nvmlLibrary: nvml.library, nvmlTimeoutMs: TIMEOUT_MS, gpuPeriodMs: PERIOD_MS },
+    programs,
+    hang: async () => nvml.play(gh200(0), ...NVML_HANG),
+    release: async () => nvml.play(gh200(0)),
+  };
 }
 
 /** Opens the inspector of the present agent once in its life, and connects for the time of one piece of work. */

@@ -29,7 +29,7 @@ export interface SupervisedOptions {
   readonly engines: readonly EnginePlan[];
   readonly agent?: Readonly<Record<string, unknown>>;
   /** A folder that is looked into before PATH. */
-  readonly programs?: (root: string) => Promise<string>;
+  readonly programs?: string;
   /** Makes the agent's data folder, before anything is started. */
   readonly dataFolder?: (folder: string) => Promise<void>;
   /** Undoes it, after everything is stopped. */
@@ -70,6 +70,8 @@ export interface SupervisedFleet {
   readonly schedulerLog: string;
   agentPid(): number;
   engines(): Promise<readonly EngineFacts[]>;
+  /** How old the newest figures of a GPU are that the scheduler has; undefined: it has none. */
+  gpuSampleAgeMs(): Promise<number | undefined>;
   /** Every process of its engines, and their keepers, as the kernel shows them. */
   processes(): Promise<readonly MarkedProcess[]>;
   /** Waits until an engine is as asked. @throws with its last state after `limitMs` */
@@ -84,6 +86,7 @@ export interface SupervisedFleet {
 /** A model that only this engine serves. */
 export const modelOf = (engine: string): string => `model-of-${engine}`;
 
+const NODE = 'bench';
 const READY_LIMIT_MS = 120_000;
 const STOP_TIMEOUT_MS = 20_000;
 const POLL_MS = 100;
@@ -192,6 +195,10 @@ class RunningFleet implements SupervisedFleet {
     return (await this.#admin.engines()).map(factsOf);
   }
 
+  async gpuSampleAgeMs(): Promise<number | undefined> {
+    return (await this.#admin.node(NODE))?.telemetry?.gpuSampleAgeMs;
+  }
+
   processes(): Promise<readonly MarkedProcess[]> {
     return markedProcesses(this.agentFolder, this.#mark);
   }
@@ -240,7 +247,9 @@ export async function startSupervisedFleet(options: SupervisedOptions): Promise<
   const root = await mkdtemp(path.join(tmpdir(), 'sophia-bench-'));
   const place: FleetPlace = { root, agentFolder: path.join(root, 'agent'), plans: options.engines };
   const children: Child[] = [];
-  const stop = async (): Promise<void> => {
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopped ??= end());
+  const end = async (): Promise<void> => {
     for (const name of SIGNALS) process.off(name, onSignal);
     // The agent first, so that its engines end while the scheduler still listens.
     for (const child of children.toReversed()) await child.stop(STOP_TIMEOUT_MS);
@@ -255,9 +264,9 @@ export async function startSupervisedFleet(options: SupervisedOptions): Promise<
     await options.dataFolder?.(place.agentFolder);
     const local = await startLocalFleet({
       root,
-      nodeName: 'bench',
+      nodeName: NODE,
       engines: options.engines.map(specOf),
-      env: environmentWith(await options.programs?.(root)),
+      env: environmentWith(options.programs),
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'info' },
