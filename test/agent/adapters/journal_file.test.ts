@@ -1,6 +1,7 @@
 /** Journals and the agent's memory on disk: over restarts, cut writes, damage, and a disk that is full. */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
@@ -125,6 +126,32 @@ t.test(
     t.match(said, [/journal_degraded/, /written to disk again/]);
   },
 );
+
+t.test('a write that the disk took in part leaves no torn line behind once there is space', async (t) => {
+  const folder = folderOf(t);
+  const { logger } = listen();
+  const file = path.join(folder, 'e1', 'journal.ndjson');
+  const journal = open(folder, logger);
+  journal.append(entry('a'));
+  await journal.flush();
+  const { size } = await stat(file);
+  // The kernel writes up to this size and refuses the rest, as a disk does that becomes full.
+  const limitFiles = (bytes: string): void =>
+    void execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:`]);
+  limitFiles(String(size + 20));
+  try {
+    journal.append(entry('b'));
+    t.same(reasons(await journal.read('e1')), ['a', 'b', 'journal_degraded']);
+    t.equal(journal.degraded(), 'EFBIG');
+    t.equal((await stat(file)).size, size + 20, 'a part of the line is in the file');
+  } finally {
+    limitFiles('unlimited');
+  }
+  await until(() => journal.degraded() === undefined, 'the journal to be written');
+  const next = listen();
+  t.same(reasons(await open(folder, next.logger).read('e1')), ['a', 'b', 'journal_degraded']);
+  t.same(next.said, [], 'the next agent finds no damage');
+});
 
 t.test('a folder that cannot be made degrades the journal and nothing else', async (t) => {
   const folder = folderOf(t);
