@@ -25,6 +25,7 @@ import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
 import { createHttpDoor } from './adapters/http/door.ts';
 import type { HttpDoor } from './adapters/http/options.ts';
+import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
@@ -255,11 +256,15 @@ async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Par
 /** The scheduler's one loop is its thread: a thread that is stuck feeds no watchdog. */
 function serviceManagerOf({ logger, loop }: Parts): ServiceManager {
   const facts = serviceManager();
+  const native =
+    facts.socketPath === undefined
+      ? undefined
+      : nativeNotify((err) => logger.warn({ err }, 'the native addon cannot speak to systemd'));
   return createServiceManager({
     facts,
     clock: systemClock,
     vitals: new Vitals(),
-    send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
+    send: createNotifySender(facts, native, processEnvironment()['PATH']),
     log: logger,
     status: () => `Running requests: ${loop.inspector.runningRequests}; ${loop.fleetView.ready().reason}.`,
   });

@@ -41,7 +41,11 @@ const INHERITED = [
   'SSL_CERT_FILE',
 ] as const;
 
-const QUIET = { VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1' } as const;
+/**
+ * vLLM names its processes with setproctitle, which writes over the environment that /proc shows unless it is told not
+ * to; the mark of a life there is how a sweep knows its processes.
+ */
+const VLLM_FIXED = { VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1', SPT_NOENV: '1' } as const;
 
 /** sockaddr_un holds 108 bytes with the closing NUL. */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -91,7 +95,7 @@ function environmentOf(
     const value = host.environment[name];
     if (value !== undefined) environment[name] = value;
   }
-  if (spec.kind === 'vllm') Object.assign(environment, QUIET);
+  if (spec.kind === 'vllm') Object.assign(environment, VLLM_FIXED);
   if (spec.gpuIds.length > 0) {
     environment['CUDA_VISIBLE_DEVICES'] = spec.gpuIds.join(',');
     // nvidia-smi and NVML count by bus, CUDA by speed unless it is told otherwise.

@@ -7,6 +7,7 @@ import type { Logger } from '../../lib/io/logger.ts';
 import { createNotifySender, createServiceManager } from '../../lib/io/service_manager.ts';
 import { systemClock } from '../../lib/io/system.ts';
 import { Vitals } from '../../lib/vitals.ts';
+import { nativeNotify } from '../../native/notify.ts';
 import { processEnvironment, serviceManager } from '../config.ts';
 import type { EngineView, SessionEvents } from '../ports.ts';
 
@@ -36,6 +37,10 @@ export interface AgentWatch {
 /** Nothing of it does anything in a process that systemd did not start. */
 export function createAgentWatch(options: AgentWatchOptions): AgentWatch {
   const facts = serviceManager();
+  const native =
+    facts.socketPath === undefined
+      ? undefined
+      : nativeNotify((err) => options.logger.warn({ err }, 'the native addon cannot speak to systemd'));
   const vitals = new Vitals();
   const connected = new Set<string>();
   let periodMs = options.telemetryPeriodMs;
@@ -43,7 +48,7 @@ export function createAgentWatch(options: AgentWatchOptions): AgentWatch {
     facts,
     clock: systemClock,
     vitals,
-    send: createNotifySender(facts, undefined, processEnvironment()['PATH']),
+    send: createNotifySender(facts, native, processEnvironment()['PATH']),
     log: options.logger,
     status: () => {
       const engines = options.engines();

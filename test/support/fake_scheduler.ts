@@ -3,11 +3,6 @@
  * give desired states and submit requests frame by frame. It decides nothing by itself.
  */
 import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
-import { mkdtempSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { createCa, issueCertificate, type PemPair, writePair } from '../../lib/io/local_ca.ts';
 import {
   decodeJson,
   encodeSubmit,
@@ -34,27 +29,11 @@ import type { NodeEvent__Output } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SchedulerMessage } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
 import type { Telemetry__Output } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
+import type { TestCertificates } from './certificates.ts';
+import { until } from './waits.ts';
 
-const WAIT_MS = 15_000;
-
-export interface TestCertificates {
-  readonly folder: string;
-  readonly ca: PemPair;
-  readonly server: PemPair;
-  readonly caFile: string;
-  readonly agent: { readonly certFile: string; readonly keyFile: string };
-}
-
-/** An authority, a server pair for loopback and an agent pair, as files in a private folder. */
-export async function makeCertificates(nodeName: string): Promise<TestCertificates> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'fleet-pki-'));
-  const nowMs = Date.now();
-  const ca = await createCa('test authority', nowMs);
-  const server = await issueCertificate(ca, { commonName: 'scheduler', hosts: ['127.0.0.1', 'localhost'], nowMs });
-  const agent = await issueCertificate(ca, { commonName: nodeName, hosts: [], nowMs });
-  const { certFile: caFile } = await writePair(folder, 'ca', ca);
-  return { folder, ca, server, caFile, agent: await writePair(folder, 'agent', agent) };
-}
+export { makeCertificates, type TestCertificates } from './certificates.ts';
+export { removeFolder, until } from './waits.ts';
 
 /** What came for one submitted request. Byte fields are copies. */
 export interface Answer {
@@ -400,18 +379,3 @@ export class FakeScheduler {
     await Promise.resolve();
   }
 }
-
-/** Waits until `condition` holds; fails with a sentence after `timeoutMs`. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  timeoutMs = WAIT_MS,
-): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`Waited ${timeoutMs} ms for ${what}.`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-export const removeFolder = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true });

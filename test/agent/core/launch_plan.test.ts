@@ -67,6 +67,7 @@ t.test("nothing of the agent's environment is inherited but the list", async (t)
     HF_HUB_OFFLINE: '1',
     VLLM_NO_USAGE_STATS: '1',
     DO_NOT_TRACK: '1',
+    SPT_NOENV: '1',
     CUDA_VISIBLE_DEVICES: '1,3',
     CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
     VLLM_CPU_KVCACHE_SPACE: '1',

@@ -339,3 +339,12 @@ export function createFixture(options: FixtureOptions = {}): Fixture {
   fixture.loop = new RunLoop(createParts(fixture, options));
   return fixture;
 }
+
+/** A fixture whose engine e1 serves. */
+export async function serving(options: FixtureOptions = {}, spec = SIM_SPEC): Promise<Fixture> {
+  const fixture = createFixture(options);
+  await fixture.loop.restore();
+  fixture.desire(1, [spec]);
+  await fixture.clock.pass(500);
+  return fixture;
+}
