@@ -6,7 +6,7 @@
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { findWeights } from '../config.ts';
-import { round } from '../process_stats.ts';
+import { quantile, round } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
 import { type EnginePlan, startSupervisedFleet, type SupervisedFleet } from '../supervised/fleet.ts';
 import { freePorts } from '../supervised/free_ports.ts';
@@ -44,7 +44,8 @@ export interface ChaosReport {
   readonly troubles: readonly string[];
   readonly heapGrowthMb: number;
   readonly keeperLeakedFds: number;
-  readonly byKind: Readonly<Record<string, number>>;
+  /** How often each kind struck, and how long the fleet took to be whole again. */
+  readonly byKind: Readonly<Record<string, { readonly faults: number; readonly medianSeconds: number }>>;
   /** Whether the agent's data lay on a small disk; without the right to mount, no disk is filled. */
   readonly diskFilled: boolean;
   readonly seconds: number;
@@ -85,7 +86,7 @@ async function planEngines({ engines, llama }: ChaosOptions): Promise<EnginePlan
 }
 
 interface Telling {
-  readonly results: { readonly fault: Fault; readonly result: FaultResult }[];
+  readonly results: { readonly fault: Fault; readonly result: FaultResult; readonly seconds: number }[];
   readonly wrong: string[];
   readonly orphans: Set<string>;
   warm: Holdings | undefined;
@@ -154,9 +155,10 @@ async function tell(
     }
     await sleep(fault.pauseMs);
     await slots.begin(fault, async () => {
+      const startedMs = performance.now();
       const result = await strike(fault, { fleet, inspector, gpu, struck: slots.struck });
       for (const trouble of result.troubles) process.stderr.write(`${trouble}\n`);
-      telling.results.push({ fault, result });
+      telling.results.push({ fault, result, seconds: (performance.now() - startedMs) / 1000 });
     });
   }
   await slots.allDone();
@@ -172,8 +174,11 @@ function summarise(
   more: Pick<ChaosReport, 'diskFilled' | 'seconds' | 'streams'>,
 ): ChaosReport {
   const { results, wrong, orphans, warm = told.end, end } = told;
-  const byKind: Record<string, number> = {};
-  for (const { fault } of results) byKind[fault.kind] = (byKind[fault.kind] ?? 0) + 1;
+  const byKind: Record<string, { faults: number; medianSeconds: number }> = {};
+  for (const kind of new Set(results.map(({ fault }) => fault.kind))) {
+    const seconds = results.filter(({ fault }) => fault.kind === kind).map((one) => one.seconds);
+    byKind[kind] = { faults: seconds.length, medianSeconds: round(quantile(seconds, 0.5), 1) };
+  }
   return {
     faults: results.length,
     orphans: orphans.size,
@@ -200,7 +205,7 @@ function print(report: ChaosReport): string {
   const kinds = Object.entries(report.byKind).toSorted(([a], [b]) => a.localeCompare(b));
   const rows: (readonly (string | number)[])[] = [
     ['faults', `seed ${report.seed}, story ${report.story}`, report.faults],
-    ...kinds.map(([kind, count]) => ['', kind, count]),
+    ...kinds.map(([kind, { faults, medianSeconds }]) => ['', `${kind}, over in ${medianSeconds} s`, faults]),
     ['orphans', '', report.orphans],
     ['wrong engines', '', report.wrongEngines],
     ['events', 'in the journal', report.events],
@@ -210,7 +215,7 @@ function print(report: ChaosReport): string {
     ['memory MB', 'agent RSS, growth', report.rssGrowthMb],
     ['', 'agent heap, growth', report.heapGrowthMb],
     ['streams', 'done', report.streams.done],
-    ['', 'broken by faults', report.streams.failed],
+    ['', 'refused or broken by faults', report.streams.failed],
   ];
   const notes = report.diskFilled ? [] : ['No disk was filled: this user may not mount a small one.'];
   const lines = report.troubles.map((trouble) => `TROUBLE ${trouble}`);
