@@ -264,7 +264,7 @@ function onTimer(life: EngineLife, context: LifecycleContext): StepResult {
 }
 
 function onTrouble(life: EngineLife, event: Of<'unhealthy' | 'wedged'>, context: LifecycleContext): StepResult {
-  if (life.status !== 'ready' && life.status !== 'draining') return stay(life);
+  if (life.status !== 'ready' && life.status !== 'draining' && life.status !== 'adopted') return stay(life);
   // A drain that is stuck is cut short; its end was wished for, so nothing is retried because of it.
   if (life.status === 'draining') return terminate(life, life.reason, event.message, context, 'dump_and_kill');
   const how = event.kind === 'wedged' ? 'dump_and_kill' : 'terminate';

@@ -290,6 +290,10 @@ t.test('an adopted engine serves at once when it answers, and is left alone when
   t.match(playFrom(adopted, wanted(OTHER, 5)).life, { status: 'draining' });
   t.match(playFrom(adopted, unwanted).life, { status: 'draining' });
   t.match(playFrom(adopted, died, gone).life, { status: 'backoff', reason: 'crashed', adopted: false });
+  t.match(playFrom(adopted, { kind: 'wedged', message: 'x' }), {
+    life: { status: 'stopping', reason: 'wedged' },
+    effects: ['dump_and_kill'],
+  });
   t.match(playFrom(adopted, 60_000, timer).life, { status: 'stopping', reason: 'start_timeout' });
   t.equal(playFrom(adopted, wanted(OTHER, 5), wanted(SPEC, 6)).life.status, 'draining', 'it was never seen to serve');
   t.equal(play({ kind: 'loading' }).life.status, 'pending');
