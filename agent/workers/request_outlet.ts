@@ -119,10 +119,10 @@ export class RequestOutlet {
 
   /** Whether the engine is to wait: nobody can take more of its answer. */
   get hold(): boolean {
-    if (this.#credit <= 0 || this.#sink?.blocked === true) return true;
-    if (this.#sink === undefined && this.#full()) return true;
-    if (this.#stream) return this.#sink !== undefined && this.#behind();
-    return this.#sink === undefined && this.#unsentBytes() > MAX_BODY_FRAME_BYTES;
+    const sink = this.#sink;
+    if (this.#credit <= 0) return true;
+    if (sink !== undefined) return sink.blocked || (this.#stream && this.#behind());
+    return this.#full() || (!this.#stream && this.#unsentBytes() > MAX_BODY_FRAME_BYTES);
   }
 
   #full(): boolean {

@@ -9,7 +9,12 @@ import type { ExchangeSink } from '../../agent/workers/engine_connection.ts';
 import { EventScanner } from '../../agent/workers/event_scanner.ts';
 import { HttpReader } from '../../agent/workers/http_reader.ts';
 import { RelayedRequest } from '../../agent/workers/relayed_request.ts';
-import { type FrameFields, type FrameSink, RequestOutlet, type RetainBudget } from '../../agent/workers/request_outlet.ts';
+import {
+  type FrameFields,
+  type FrameSink,
+  RequestOutlet,
+  type RetainBudget,
+} from '../../agent/workers/request_outlet.ts';
 import { FRAME, FrameBatch } from '../../proto/codec.ts';
 import { quantile, round } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
@@ -101,27 +106,36 @@ function openBare(lane: NullLane, stream: number): Stream {
 interface Shared {
   readonly tracker: ProgressTracker;
   readonly budget: RetainBudget;
-  tokens: number;
   ended: number;
 }
 
 /** The whole path, with a client that takes what it gets. */
 function openWhole(lane: NullLane, stream: number, retain: boolean, shared: Shared): Stream {
-  const meta = { requestId: `r${stream}`, engine: 'e', path: '/v1/x', stream: true, wantUsage: false, wantTokenIds: false };
+  const meta = {
+    requestId: `r${stream}`,
+    engine: 'e',
+    path: '/v1/x',
+    stream: true,
+    wantUsage: false,
+    wantTokenIds: false,
+  };
   const place = { stream, attempt: 0, incarnation: 1 };
   const order = { credit: WINDOW_BYTES, stream: true };
   const outlet = new RequestOutlet(lane, place, order, shared.budget, retain, () => undefined);
-  const request = new RelayedRequest({ incarnation: 1, meta, body: Buffer.alloc(256) }, 1 << 20, outlet, shared.tracker, {
-    onEngineDone: () => undefined,
-    onDelivered: (ended) => {
-      ended.cancel();
-      shared.ended += 1;
+  const request = new RelayedRequest(
+    { incarnation: 1, meta, body: Buffer.alloc(256) },
+    1 << 20,
+    outlet,
+    shared.tracker,
+    {
+      onEngineDone: () => undefined,
+      onDelivered: (ended) => {
+        ended.cancel();
+        shared.ended += 1;
+      },
+      onStalled: () => undefined,
     },
-    onStalled: () => undefined,
-    onTokens: (count) => {
-      shared.tokens += count;
-    },
-  });
+  );
   let sink: ExchangeSink | undefined;
   request.start((_, given) => {
     sink = given;
@@ -160,7 +174,7 @@ interface Round {
 async function runRound(path: PathName, { streams, tokens }: MicroRelayOptions): Promise<Round> {
   const lane = new NullLane();
   const budget = { usedBytes: 0, maxBytes: 1 << 30, maxIds: 1 << 20 };
-  const shared: Shared = { tracker: new ProgressTracker(), budget, tokens: 0, ended: 0 };
+  const shared: Shared = { tracker: new ProgressTracker(), budget, ended: 0 };
   const open = (stream: number): Stream =>
     path === 'bare' ? openBare(lane, stream) : openWhole(lane, stream, path === 'retention', shared);
   const before = process.cpuUsage();
@@ -194,10 +208,21 @@ export async function runMicroRelay(options: MicroRelayOptions): Promise<void> {
     const rounds = results.get(path) ?? [];
     const costs = rounds.map(({ cpuUsPerToken }) => cpuUsPerToken);
     const retainedMb = Math.max(...rounds.map(({ retainedBytes }) => retainedBytes)) / 2 ** 20;
-    return { path, cpuUsPerToken: round(quantile(costs, 0.5)), leastUs: round(Math.min(...costs)), retainedMb: round(retainedMb) };
+    return {
+      path,
+      cpuUsPerToken: round(quantile(costs, 0.5)),
+      leastUs: round(Math.min(...costs)),
+      retainedMb: round(retainedMb),
+    };
   });
   const bare = rows[0]?.cpuUsPerToken ?? Number.NaN;
-  const table = rows.map((row) => [row.path, row.cpuUsPerToken, row.leastUs, round(row.cpuUsPerToken / bare), row.retainedMb]);
+  const table = rows.map((row) => [
+    row.path,
+    row.cpuUsPerToken,
+    row.leastUs,
+    round(row.cpuUsPerToken / bare),
+    row.retainedMb,
+  ]);
   process.stdout.write(
     `CPU microseconds per token, ${options.streams} streams, median and least of ${options.rounds} rounds\n` +
       `${alignRows([['path', 'median', 'least', 'ratio', 'retained MB'], ...table])}\n`,
