@@ -136,12 +136,12 @@ function openWhole(lane: NullLane, stream: number, retain: boolean, shared: Shar
       onStalled: () => undefined,
     },
   );
-  let sink: ExchangeSink | undefined;
+  const sinks: ExchangeSink[] = [];
   request.start((_, given) => {
-    sink = given;
+    sinks.push(given);
     return { abort: () => undefined, pause: () => undefined, resume: () => undefined };
   });
-  const to = sink as ExchangeSink | undefined;
+  const [to] = sinks;
   if (to === undefined) throw new Error('the request was not sent');
   const reader = new HttpReader({
     onHead: (head) => to.onHead(head),
@@ -202,7 +202,7 @@ export async function runMicroRelay(options: MicroRelayOptions): Promise<void> {
   const results = new Map<PathName, Round[]>(PATHS.map((path) => [path, []]));
   for (const path of PATHS) await runRound(path, options);
   // In turns, so that what else the machine does falls on all alike.
-  for (let round = 0; round < options.rounds; round++)
+  for (let turn = 0; turn < options.rounds; turn++)
     for (const path of PATHS) results.get(path)?.push(await runRound(path, options));
   const rows = PATHS.map((path) => {
     const rounds = results.get(path) ?? [];
