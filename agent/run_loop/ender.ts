@@ -43,6 +43,9 @@ async function explain(core: LoopCore, runtime: Runtime, exit: EngineExit) {
   });
 }
 
+const orphansText = (count: number): string =>
+  `${count === 1 ? 'One process' : `${count} processes`} outlived the engine and ${count === 1 ? 'was' : 'were'} killed.`;
+
 /** From a process that runs to one that is gone. Never rejects: what fails on the way is part of the story. */
 export async function followEngine(
   core: LoopCore,
@@ -72,7 +75,7 @@ export async function followEngine(
   if (runtime.launched === launched) delete runtime.launched;
   if (holdouts !== undefined) core.note(runtime, 'gpu_not_released', holdouts);
   if (exit.orphansKilled !== undefined && exit.orphansKilled > 0)
-    core.note(runtime, 'orphans_killed', `${exit.orphansKilled} processes outlived the engine and were killed.`);
+    core.note(runtime, 'orphans_killed', orphansText(exit.orphansKilled));
   core.send(engine, {
     kind: 'gone',
     ...exitFacts(exit),
