@@ -104,6 +104,20 @@ t.test('a death is told at once, its cause when the tree is gone', async (t) => 
   t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2 });
 });
 
+t.test('an engine that has lost its core is out of rotation at once and ended', async (t) => {
+  const fixture = await serving();
+  const engine = fixture.engine();
+  engine.onTerm = () => undefined;
+  engine.losePart();
+  await fixture.clock.pass(0);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPING', reason: 'crashed', message: /cannot do without/ });
+  t.same(fixture.targets, []);
+  t.same(engine.signals, ['SIGTERM']);
+  engine.end({ exitCode: 0 });
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2, restarts: 1 });
+});
+
 t.test('a restart waits for the GPU memory of the last life, as long as it is bounded', async (t) => {
   const spec = { ...SIM_SPEC, gpuIds: [0] };
   const options = { gpus: [0] };
