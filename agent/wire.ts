@@ -17,6 +17,7 @@ import { pushingLinks } from './adapters/telemetry.ts';
 import { loadTls } from './adapters/tls_files.ts';
 import type { Relay, SchedulerLinks } from './ports.ts';
 import type { RunLoop } from './run_loop/run_loop.ts';
+import { noteLostThread } from './run_loop/told.ts';
 import { createAdminSocketOf, createCommandsOf, sessionEventsOf } from './wire/commands.ts';
 import { createLoop } from './wire/control.ts';
 import { createGpusOf, type Gpus } from './wire/gpus.ts';
@@ -151,7 +152,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const dataFolder = makeDataFolder(config.dataDir);
   const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
   const metrics = createAgentMetrics(config.metricsPort, logger);
-  const relay = createRelayOf(parts);
+  const relay = createRelayOf(parts, (worker, lost) => noteLostThread(loop, worker, lost));
   const links = pushingLinks(
     createLinksOf(parts, (count) => metrics.dropped('session_events', count)),
     () => telemetry.loop.pushNow(),

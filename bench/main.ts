@@ -9,6 +9,7 @@ import { runChaos } from './chaos/chaos.ts';
 import { runDeath } from './death/death.ts';
 import { runIdle } from './idle/idle.ts';
 import { runSensorHang } from './gpu/sensor_hang.ts';
+import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
@@ -118,5 +119,14 @@ program
   .option('--json', 'one JSON object as the last line')
   .option('--seconds <n>', 'measured time of each of the two runs', wholeNumber, 60)
   .action(runSensorHang);
+
+program
+  .command('micro-relay')
+  .description('CPU per token of one relay thread from socket bytes to lane bytes, in process, against the bare path')
+  .option('--json', 'one JSON object as the last line')
+  .option('--streams <n>', 'streams at a time', wholeNumber, 256)
+  .option('--tokens <n>', 'tokens of each stream', wholeNumber, 512)
+  .option('--rounds <n>', 'measured rounds of each path', wholeNumber, 9)
+  .action(runMicroRelay);
 
 await program.parseAsync(process.argv);

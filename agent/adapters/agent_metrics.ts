@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import type { Logger } from '../../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../../lib/io/metrics.ts';
 import { type ShownHost, showHosts } from '../../lib/io/telemetry_metrics.ts';
-import type { Relay } from '../ports.ts';
+import type { Relay, RelayCounters } from '../ports.ts';
 
 export interface MetricSources {
   readonly relay: Pick<Relay, 'stats'>;
@@ -30,18 +30,38 @@ export interface AgentMetrics {
   stop(): Promise<void>;
 }
 
+type EventTotal = Exclude<keyof RelayCounters, 'detached' | 'threadCrashesTotal'>;
+
+/** The word of each total of the relay in lane_request_events_total. */
+const REQUEST_EVENTS = Object.entries({
+  detachedTotal: 'detached',
+  reattachedTotal: 'reattached',
+  expiredTotal: 'expired',
+  unattachableTotal: 'unattachable',
+  resentTotal: 'resent',
+  batchedTotal: 'batched',
+  lostWithThreadTotal: 'lost',
+} satisfies Record<EventTotal, string>) as [EventTotal, string][];
+
+/** How much a total has grown since it was last asked for. */
+function createGrowth(): (key: string, now: number) => number {
+  const last = new Map<string, number>();
+  return (key, now) => {
+    const before = last.get(key) ?? 0;
+    last.set(key, now);
+    // A total that fell was begun anew.
+    return now >= before ? now - before : now;
+  };
+}
+
 /** Takes the figures of the relay, the engines and the GPUs into the registry. */
 function createCollector(metrics: Metrics): (sources: MetricSources) => void {
   const messages = metrics.counter('lane_messages_total');
   const bytes = metrics.counter('lane_bytes_total');
   const stalled = metrics.counter('lane_stalled_total');
-  const last = { messagesTotal: 0, bytesTotal: 0, stallsTotal: 0 };
-  const grow = (key: keyof typeof last, now: number): number => {
-    // A restarted thread counts from 0 again.
-    const by = now >= last[key] ? now - last[key] : now;
-    last[key] = now;
-    return by;
-  };
+  const requestEvents = metrics.counter('lane_request_events_total');
+  const crashes = metrics.counter('lane_thread_crashes_total');
+  const grow = createGrowth();
   return ({ relay, host, sessions, journalDegraded }) => {
     const stats = relay.stats();
     messages.inc({ direction: 'out' }, grow('messagesTotal', stats.messagesTotal));
@@ -49,6 +69,13 @@ function createCollector(metrics: Metrics): (sources: MetricSources) => void {
     stalled.inc({}, grow('stallsTotal', stats.stallsTotal));
     const open = Object.values(stats.openByEngine).reduce((sum, one) => sum + one, 0);
     metrics.gauge('lane_requests_active').set({ worker: 'all' }, open);
+    const held = Object.values(stats.progress).reduce((sum, one) => sum + one.stalled, 0);
+    metrics.gauge('lane_requests_stalled').set({}, held);
+    if (stats.counters !== undefined) {
+      metrics.gauge('lane_requests_detached').set({}, stats.counters.detached);
+      for (const [key, event] of REQUEST_EVENTS) requestEvents.inc({ event }, grow(key, stats.counters[key]));
+      crashes.inc({}, grow('threadCrashesTotal', stats.counters.threadCrashesTotal));
+    }
     metrics.gauge('sophia_agent_sessions').set({}, sessions());
     if (journalDegraded !== undefined)
       metrics.gauge('sophia_agent_journal_degraded').set({}, Number(journalDegraded()));

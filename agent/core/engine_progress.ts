@@ -8,8 +8,11 @@
  */
 import type { EngineProgress } from '../ports.ts';
 
-/** Distances between tokens that the median is taken over; a power of two. */
-const WINDOW = 256;
+/** Measured distances that the median is taken over, of some hundred tokens; a power of two. */
+const WINDOW = 64;
+
+/** After its first chunks, of which each is measured, every so manieth of a stream is: reading the clock costs. */
+const MEASURED_EACH = 8;
 
 /** One request of an engine; the tracker alone writes it. */
 export interface TrackedRequest {
@@ -17,7 +20,10 @@ export interface TrackedRequest {
   readonly bodyBytes: number;
   readonly stream: boolean;
   /** 0 before the first token and after a stall: no distance is measured over either. */
-  lastTokenAtMs: number;
+  measuredAtMs: number;
+  /** Tokens since then. */
+  unmeasured: number;
+  chunks: number;
   stalled: boolean;
 }
 
@@ -46,14 +52,26 @@ export class ProgressTracker {
   #waitingBytes = 0;
   #stalled = 0;
   #faults = 0;
-  /** Negative: none yet. A plain number, because a field that may be undefined costs an allocation per token. */
+  /** Negative: none yet. */
   #lastTokenAtMs = -1;
+  /** `tokensTotal` at the time of `#lastTokenAtMs`. */
+  #tokensThen = 0;
   #median: number | undefined;
   #medianAtCount = 0;
+  /** Tokens of all its streams. */
+  tokensTotal = 0;
 
   /** A request is on its way to the engine. */
   opened(bodyBytes: number, stream: boolean, nowMs: number): TrackedRequest {
-    const request = { arrivedAtMs: nowMs, bodyBytes, stream, lastTokenAtMs: 0, stalled: false };
+    const request = {
+      arrivedAtMs: nowMs,
+      bodyBytes,
+      stream,
+      measuredAtMs: 0,
+      unmeasured: 0,
+      chunks: 0,
+      stalled: false,
+    };
     if (!stream) {
       this.#plain += 1;
       return request;
@@ -64,16 +82,28 @@ export class ProgressTracker {
     return request;
   }
 
-  /** `count` tokens of a stream came at once; 0: an event without one, such as the role chunk. */
-  tokens(request: TrackedRequest, count: number, nowMs: number): void {
+  /**
+   * `count` tokens of a stream came at once; 0: an event without one, such as the role chunk.
+   * @param clock asked for the time, in milliseconds, where this chunk is measured
+   */
+  tokens(request: TrackedRequest, count: number, clock: () => number): void {
     if (count === 0) return;
+    this.tokensTotal += count;
+    request.unmeasured += count;
+    request.chunks += 1;
+    if (request.chunks <= MEASURED_EACH || request.chunks % MEASURED_EACH === 0) this.#measure(request, clock());
+  }
+
+  #measure(request: TrackedRequest, nowMs: number): void {
     this.#lastTokenAtMs = nowMs;
-    if (request.lastTokenAtMs > 0) {
-      this.#gaps[this.#gapCount & (WINDOW - 1)] = (nowMs - request.lastTokenAtMs) / count;
+    this.#tokensThen = this.tokensTotal;
+    if (request.measuredAtMs > 0) {
+      this.#gaps[this.#gapCount & (WINDOW - 1)] = (nowMs - request.measuredAtMs) / request.unmeasured;
       this.#gapCount += 1;
     }
-    request.lastTokenAtMs = nowMs;
-    if (this.#waiting.size > 0 && this.#waiting.delete(request)) this.#waitingBytes -= request.bodyBytes;
+    request.measuredAtMs = nowMs;
+    request.unmeasured = 0;
+    if (request.chunks === 1 && this.#waiting.delete(request)) this.#waitingBytes -= request.bodyBytes;
   }
 
   /** The request is held back because nobody takes its bytes, or goes on again. */
@@ -81,7 +111,7 @@ export class ProgressTracker {
     if (request.stalled === stalled) return;
     request.stalled = stalled;
     // The engine's silence is over a while after the hold: what comes first says nothing of its speed.
-    request.lastTokenAtMs = 0;
+    request.measuredAtMs = 0;
     this.#stalled += stalled ? 1 : -1;
   }
 
@@ -98,7 +128,12 @@ export class ProgressTracker {
     this.#faults += 1;
   }
 
-  figures(): ProgressFigures {
+  /** The last token is known to the interval of these calls: one that was not measured counts as of now. */
+  figures(nowMs: number): ProgressFigures {
+    if (this.#tokensThen !== this.tokensTotal) {
+      this.#tokensThen = this.tokensTotal;
+      this.#lastTokenAtMs = nowMs;
+    }
     const [firstOpen] = this.#streams;
     const [firstWaiting] = this.#waiting;
     const median = this.#medianGap();

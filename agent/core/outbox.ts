@@ -29,13 +29,11 @@ export class Outbox {
   #framesStart = 0;
   #framesEnd = 0;
   #droppedFrames = 0;
-  /** Memory that it holds, in bytes; a field and no sum, because it is looked at for each frame. */
+  // Fields and no sums, because they are looked at for each frame.
+  /** Memory that it holds, in bytes. */
   capacityBytes = 0;
-
   /** Number after that of the newest frame; the first of the answer is 0. */
-  get end(): number {
-    return this.#droppedFrames + this.#framesEnd - this.#framesStart;
-  }
+  end = 0;
 
   /** Number of the oldest frame that is still here. */
   get begin(): number {
@@ -68,22 +66,28 @@ export class Outbox {
 
   /** Adds a frame. */
   append(payload: Uint8Array, ids: readonly number[]): void {
-    this.#putFrame(this.#idCount, this.totalBytes + payload.length);
-    this.#putBytes(payload);
-    const needed = this.#idCount + ids.length;
-    if (needed > this.#ids.length) {
-      const grown = new Uint32Array(Math.max(FIRST_IDS, needed, this.#ids.length * 2));
-      grown.set(this.#ids.subarray(0, this.#idCount));
-      this.capacityBytes += grown.byteLength - this.#ids.byteLength;
-      this.#ids = grown;
-    }
-    for (let i = 0; i < ids.length; i++) this.#ids[this.#idCount + i] = ids[i] as number;
-    this.#idCount = needed;
+    const size = payload.length;
+    const first = this.#idCount;
+    const idsEnd = first + ids.length;
+    if ((this.#framesEnd + 1) * STRIDE > this.#frames.length) this.#roomForFrame();
+    if (this.#bytesEnd + size > this.#bytes.length) this.#roomForBytes(size);
+    if (idsEnd > this.#ids.length) this.#roomForIds(idsEnd);
+    const at = this.#framesEnd * STRIDE;
+    this.#frames[at] = first;
+    this.#frames[at + 1] = this.totalBytes + size;
+    this.#framesEnd += 1;
+    this.end += 1;
+    this.#bytes.set(payload, this.#bytesEnd);
+    this.#bytesEnd += size;
+    for (let i = 0; i < ids.length; i++) this.#ids[first + i] = ids[i] as number;
+    this.#idCount = idsEnd;
   }
 
   /** Adds bytes to the newest frame; there must be one. */
   extend(payload: Uint8Array): void {
-    this.#putBytes(payload);
+    if (this.#bytesEnd + payload.length > this.#bytes.length) this.#roomForBytes(payload.length);
+    this.#bytes.set(payload, this.#bytesEnd);
+    this.#bytesEnd += payload.length;
     this.#frames[this.#framesEnd * STRIDE - 1] = this.totalBytes;
   }
 
@@ -93,37 +97,34 @@ export class Outbox {
     return this.totalBytes - this.#frameBegin(this.#framesEnd - 1);
   }
 
-  #putFrame(index: number, bytesEnd: number): void {
-    if ((this.#framesEnd + 1) * STRIDE > this.#frames.length) {
-      const kept = this.#frames.subarray(this.#framesStart * STRIDE, this.#framesEnd * STRIDE);
-      const roomy = kept.length * 2 <= this.#frames.length && this.#framesStart > 0;
-      const target = roomy ? this.#frames : new Float64Array(Math.max(FIRST_FRAMES * STRIDE, kept.length * 2));
-      target.set(kept);
-      this.capacityBytes += target.byteLength - this.#frames.byteLength;
-      this.#frames = target;
-      this.#framesEnd -= this.#framesStart;
-      this.#framesStart = 0;
-    }
-    this.#frames[this.#framesEnd * STRIDE] = index;
-    this.#frames[this.#framesEnd * STRIDE + 1] = bytesEnd;
-    this.#framesEnd += 1;
+  #roomForFrame(): void {
+    const kept = this.#frames.subarray(this.#framesStart * STRIDE, this.#framesEnd * STRIDE);
+    const roomy = kept.length * 2 <= this.#frames.length && this.#framesStart > 0;
+    const target = roomy ? this.#frames : new Float64Array(Math.max(FIRST_FRAMES * STRIDE, kept.length * 2));
+    target.set(kept);
+    this.capacityBytes += target.byteLength - this.#frames.byteLength;
+    this.#frames = target;
+    this.#framesEnd -= this.#framesStart;
+    this.#framesStart = 0;
   }
 
-  #putBytes(payload: Uint8Array): void {
-    const needed = this.#bytesEnd + payload.length;
-    if (needed > this.#bytes.length) {
-      const kept = this.held;
-      const size = kept.length + payload.length;
-      const roomy = size * 2 <= this.#bytes.length;
-      const target = roomy ? this.#bytes : new Uint8Array(Math.max(FIRST_BYTES, size * 2));
-      target.set(kept);
-      this.capacityBytes += target.byteLength - this.#bytes.byteLength;
-      this.#bytes = target;
-      this.#bytesEnd = kept.length;
-      this.#bytesStart = 0;
-    }
-    this.#bytes.set(payload, this.#bytesEnd);
-    this.#bytesEnd += payload.length;
+  #roomForBytes(more: number): void {
+    const kept = this.held;
+    const size = kept.length + more;
+    const roomy = size * 2 <= this.#bytes.length;
+    const target = roomy ? this.#bytes : new Uint8Array(Math.max(FIRST_BYTES, size * 2));
+    target.set(kept);
+    this.capacityBytes += target.byteLength - this.#bytes.byteLength;
+    this.#bytes = target;
+    this.#bytesEnd = kept.length;
+    this.#bytesStart = 0;
+  }
+
+  #roomForIds(needed: number): void {
+    const grown = new Uint32Array(Math.max(FIRST_IDS, needed, this.#ids.length * 2));
+    grown.set(this.#ids.subarray(0, this.#idCount));
+    this.capacityBytes += grown.byteLength - this.#ids.byteLength;
+    this.#ids = grown;
   }
 
   /** Where the bytes of the frame at place `at` of the table begin, from the first byte of the answer. */

@@ -1,6 +1,10 @@
-/** What others are told of the engines as they are: the relay its targets, schedulers the state of the node. */
+/**
+ * What others are told of the engines as they are: the relay its targets, schedulers the state of the node; and what the
+ * relay tells of them, for their journals.
+ */
 import type { NodeEvent } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { Hold } from '../core/lifecycle/life.ts';
+import type { OpenRequests } from '../core/open_requests.ts';
 import { toDrain } from '../core/report.ts';
 import type { RelayTarget } from '../ports.ts';
 import type { LoopCore, Runtime } from './parts.ts';
@@ -38,4 +42,16 @@ export function nodeEventOf(core: LoopCore, hold: Hold | undefined): NodeEvent {
   }
   const view = { runningRequests, ...(etaMs === undefined ? {} : { etaMs }) };
   return { draining: true, atMs, drain: toDrain(hold, view) };
+}
+
+/** A relay thread has crashed: how many requests that cost stands in the journal of each engine that had some on it. */
+export function noteLostThread(core: LoopCore, worker: number, { listed, unlisted }: OpenRequests): void {
+  const rest = unlisted === 0 ? '' : ` ${unlisted} more of the thread are of engines that are not known.`;
+  for (const runtime of core.runtimes()) {
+    const { name } = runtime.life.spec;
+    const lost = listed.filter(({ engine }) => engine === name).length;
+    if (lost === 0) continue;
+    const requests = lost === 1 ? '1 request was' : `${lost} requests were`;
+    core.note(runtime, 'relay_thread_lost', `${requests} open on relay thread ${worker} as it crashed.${rest}`);
+  }
 }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { CodedError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import { systemRandom } from '../../lib/io/system.ts';
-import { createRelay } from '../adapters/relay.ts';
+import { createRelay, type RelayOptions } from '../adapters/relay.ts';
 import { createSchedulerLinks } from '../adapters/scheduler_link.ts';
 import type { Relay, SchedulerLinks } from '../ports.ts';
 import type { TlsMaterial } from '../workers/relay_messages.ts';
@@ -35,7 +35,8 @@ export function makeDataFolder(dataDir: string): string {
   return folder;
 }
 
-export function createRelayOf(parts: Parts): Relay {
+/** @param onThreadLost a relay thread has crashed with these requests open */
+export function createRelayOf(parts: Parts, onThreadLost: NonNullable<RelayOptions['onThreadLost']>): Relay {
   const { config, logger, tls, sessionId } = parts;
   return createRelay({
     workers: config.relayWorkers,
@@ -60,6 +61,7 @@ export function createRelayOf(parts: Parts): Relay {
     logger,
     restartDelayMs: RELAY_RESTART_DELAY_MS,
     heapMb: config.relayHeapMb,
+    onThreadLost,
   });
 }
 

@@ -54,12 +54,12 @@ class RelayWorker {
   readonly #toSharedMs = sharedClockMs() - performance.now();
   #period: PulseFigures | undefined;
   #ticks = 0;
-  #tokensTotal = 0;
   #messagesTotal = 0;
   #bytesTotal = 0;
   #stallsTotal = 0;
   #unattachableTotal = 0;
   /** Of engines that are gone. */
+  #tokensTotal = 0;
   #resentTotal = 0;
   #batchedTotal = 0;
   #stopping = false;
@@ -103,6 +103,7 @@ class RelayWorker {
         continue;
       }
       this.#targets.delete(name);
+      this.#tokensTotal += known.tracker.tokensTotal;
       this.#resentTotal += known.pool.resentTotal;
       this.#batchedTotal += known.batcher.batchedTotal;
       for (const [request, owner] of this.#owners) {
@@ -212,9 +213,6 @@ class RelayWorker {
       onStalled: () => {
         this.#stallsTotal += 1;
       },
-      onTokens: (count) => {
-        this.#tokensTotal += count;
-      },
     });
     this.#book.add(lane, request);
     this.#owners.set(request, owner);
@@ -276,11 +274,16 @@ class RelayWorker {
   #stats(): WorkerStats {
     const openByEngine: Record<string, number> = {};
     const progress: Record<string, WorkerProgress> = {};
+    let tokensTotal = this.#tokensTotal;
     let resentTotal = this.#resentTotal;
     let batchedTotal = this.#batchedTotal;
     for (const [name, { open, tracker, target, pool, batcher }] of this.#targets) {
       openByEngine[name] = open;
-      progress[name] = { incarnation: target.incarnation, figures: shiftTimes(tracker.figures(), this.#toSharedMs) };
+      progress[name] = {
+        incarnation: target.incarnation,
+        figures: shiftTimes(tracker.figures(performance.now()), this.#toSharedMs),
+      };
+      tokensTotal += tracker.tokensTotal;
       resentTotal += pool.resentTotal;
       batchedTotal += batcher.batchedTotal;
     }
@@ -299,7 +302,7 @@ class RelayWorker {
         batchedTotal,
       },
       lanes: [...this.#lanes.values()].filter((lane) => lane.open).length,
-      tokensTotal: this.#tokensTotal,
+      tokensTotal,
       messagesTotal: this.#messagesTotal,
       bytesTotal: this.#bytesTotal,
       stallsTotal: this.#stallsTotal,

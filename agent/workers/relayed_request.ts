@@ -24,11 +24,12 @@ export interface RequestHooks {
   /** Called when the end went out on a lane; after a re-attach once more. */
   onDelivered(request: RelayedRequest): void;
   onStalled(): void;
-  onTokens(count: number): void;
 }
 
 /** Sends a request to the engine: a pool of connections, or what puts several calls into one. */
 export type SendToEngine = (request: EngineRequest, sink: ExchangeSink) => Exchange;
+
+const nowMs = (): number => performance.now();
 
 const MAX_ERROR_BYTES = 64 * 1024;
 const TAIL_BYTES = 16 * 1024;
@@ -38,7 +39,7 @@ const UNASKED_ABORT: LaneFailure & { readonly code: ErrorCode } = {
   message: 'The engine aborted the request without being asked to.',
 };
 
-export class RelayedRequest {
+export class RelayedRequest implements ExchangeSink {
   readonly order: RequestOrder;
   readonly outlet: RequestOutlet;
   readonly #hooks: RequestHooks;
@@ -88,16 +89,7 @@ export class RelayedRequest {
     }
     const headers: [string, string][] = [['x-request-id', meta.requestId]];
     if (meta.traceparent !== undefined) headers.push(['traceparent', meta.traceparent]);
-    this.#exchange = send(
-      { method: 'POST', path: meta.path, headers, body },
-      {
-        onHead: (head) => this.#onHead(head),
-        onBody: (buffer, start, end) => this.#onBody(buffer, start, end),
-        onReadEnd: () => this.#onReadEnd(),
-        onComplete: () => this.#onComplete(),
-        onFailed: (error) => this.#onFailed(error),
-      },
-    );
+    this.#exchange = send({ method: 'POST', path: meta.path, headers, body }, this);
     this.balance();
   }
 
@@ -175,13 +167,13 @@ export class RelayedRequest {
     this.fail(failure, status);
   }
 
-  #onFailed({ code, message }: CodedError): void {
+  onFailed({ code, message }: CodedError): void {
     // Before its head an engine has begun nothing that could be cut.
     if (this.#status === 200 || code === 'engine_garbage') this.#fault({ code, message });
     else this.fail({ code, message });
   }
 
-  #onHead(head: HttpHead): void {
+  onHead(head: HttpHead): void {
     this.#status = head.status;
     this.#retryAfter = head.headers.get('retry-after');
     if (head.status !== 200) return;
@@ -193,7 +185,7 @@ export class RelayedRequest {
     this.outlet.head();
   }
 
-  #onBody(buffer: Buffer, start: number, end: number): void {
+  onBody(buffer: Buffer, start: number, end: number): void {
     if (this.#engineDone) return;
     if (this.#status === 200) {
       if (this.order.meta.stream) this.#scanner.push(buffer, start, end);
@@ -210,7 +202,7 @@ export class RelayedRequest {
     this.outlet.body(piece);
   }
 
-  #onReadEnd(): void {
+  onReadEnd(): void {
     if (this.#engineDone || this.#status !== 200) return;
     if (!this.order.meta.stream) {
       this.balance();
@@ -229,12 +221,11 @@ export class RelayedRequest {
   #sendTokens(buffer: Buffer, start: number, end: number, ids: readonly number[]): void {
     if (this.#engineDone) return;
     this.outlet.tokens(buffer.subarray(start, end), ids);
-    this.#tracker.tokens(this.#tracked, ids.length, performance.now());
-    this.#hooks.onTokens(ids.length);
+    this.#tracker.tokens(this.#tracked, ids.length, nowMs);
     if (this.outlet.hold) this.balance();
   }
 
-  #onComplete(): void {
+  onComplete(): void {
     if (this.#engineDone) return;
     if (this.#status !== 200) {
       const { failure, status } = mapEngineError(

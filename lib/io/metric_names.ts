@@ -103,6 +103,30 @@ export const METRICS = {
     help: 'Requests that a lane worker is relaying.',
     labels: ['worker'],
   },
+  lane_requests_stalled: {
+    on: 'agent',
+    type: 'gauge',
+    help: 'Of the active requests, those that are held back because their reader takes nothing.',
+    labels: [],
+  },
+  lane_requests_detached: {
+    on: 'agent',
+    type: 'gauge',
+    help: 'Requests that run on without a lane, for a scheduler to come back for.',
+    labels: [],
+  },
+  lane_request_events_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'What happened to requests beside their ordinary way, by event: detached, reattached, expired, unattachable, resent, batched, or lost with a relay thread that crashed.',
+    labels: ['event'],
+  },
+  lane_thread_crashes_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'Relay threads that crashed and were started again.',
+    labels: [],
+  },
   lane_stalled_total: {
     on: 'agent',
     type: 'counter',

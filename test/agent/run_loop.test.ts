@@ -1,5 +1,6 @@
 /** The run loop over fakes and a virtual clock: stories of engines from the first order to the last process. */
 import t from 'tap';
+import { noteLostThread } from '../../agent/run_loop/told.ts';
 import { createFixture, type Fixture, serving, SIM_SPEC } from './support/loop_fixture.ts';
 
 const statesOf = (fixture: Fixture): string[] =>
@@ -234,3 +235,21 @@ t.test('a storm of restarts over all engines is braked', async (t) => {
   await fixture.clock.pass(30_000);
   t.equal(fixture.engines.length, 12, 'the others one after another');
 });
+
+t.test(
+  'a relay thread that crashes is in the journal of each engine that had requests on it, with their number',
+  async (t) => {
+    const fixture = await serving();
+    const open = (engine: string, requestId: string) => ({ engine, requestId });
+    noteLostThread(fixture.loop, 1, { listed: [open('e1', 'a'), open('gone', 'b'), open('e1', 'c')], unlisted: 0 });
+    noteLostThread(fixture.loop, 0, { listed: [open('gone', 'b')], unlisted: 0 });
+    noteLostThread(fixture.loop, 0, { listed: [open('e1', 'd')], unlisted: 4 });
+    t.match(
+      fixture.journal.filter((entry) => entry.reason === 'relay_thread_lost'),
+      [
+        { engine: 'e1', state: 'ENGINE_STATE_READY', message: '2 requests were open on relay thread 1 as it crashed.' },
+        { engine: 'e1', message: /^1 request was open on relay thread 0 as it crashed. 4 more/ },
+      ],
+    );
+  },
+);

@@ -17,6 +17,19 @@ t.test('readers runs its mix to the end and reports memory and speed', async (t)
   t.match(child.stdout(), /60 requests, 0 failed/);
 });
 
+t.test('micro-relay runs the path of a token without a fleet, and holds nothing without retention', async (t) => {
+  const sizes = ['--streams', '4', '--tokens', '130', '--rounds', '2'];
+  const child = startChild(t, { args: [BENCH_MAIN, 'micro-relay', '--json', ...sizes] });
+  t.match(await child.exited, { code: 0 }, child.stderr());
+  const { rows } = JSON.parse(child.stdout().trim().split('\n').at(-1) ?? '') as { rows: Record<string, unknown>[] };
+  t.match(rows, [
+    { path: 'bare', cpuUsPerToken: Number, retainedMb: 0 },
+    { path: 'no retention', cpuUsPerToken: Number, retainedMb: 0 },
+    { path: 'retention', cpuUsPerToken: Number },
+  ]);
+  t.ok((rows[2]?.['retainedMb'] as number) > 0);
+});
+
 t.test('a driver that hangs is told of by an alarm', async (t) => {
   const child = startChild(t, { args: [BENCH_MAIN, 'sensor-hang', '--seconds', '8', '--json'] });
   t.match(await child.exited, { code: 0 }, child.stderr());
