@@ -68,6 +68,8 @@ export interface LaunchedEngine {
   ended(): boolean;
   /** Resolves at once when the engine's first process has ended, before its tree is swept. */
   readonly died: Promise<EngineExit>;
+  /** Resolves when a process without which the engine is dead has ended, while its first one lives; absent: not watched. */
+  readonly partDied?: Promise<void>;
   /** Resolves once, when the engine's first process has ended and no process of its tree is left. */
   readonly exited: Promise<EngineExit>;
   /** SIGTERM goes to the first process, SIGKILL to every process of the tree. */

@@ -123,7 +123,13 @@ function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, me
     outputMaxBytes: config.engineOutputMaxBytes,
   });
   const journal = createJournal({ enginesFolder, clock: systemClock, logger });
-  const gpus = createGpusOf(parts, links, (order) => loop.onGpuOrder(order), metrics.gpuReaderFailed);
+  const gpus = createGpusOf(
+    parts,
+    links,
+    (order) => loop.onGpuOrder(order),
+    () => loop.refresh(),
+    metrics.gpuReaderFailed,
+  );
   const loop: RunLoop = createLoop({
     config,
     logger,

@@ -4,6 +4,9 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { runAgentRestart } from './agent_restart/agent_restart.ts';
+import { runChaos } from './chaos/chaos.ts';
+import { runDeath } from './death/death.ts';
 import { runIdle } from './idle/idle.ts';
 import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runMicroRelay } from './micro/relay.ts';
@@ -13,6 +16,12 @@ import { LOADS, runRelay } from './relay/relay.ts';
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Give a whole number above 0.');
+  return value;
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('Give a whole number.');
   return value;
 }
 
@@ -50,6 +59,36 @@ program
   .option('--concurrency <n>', 'requests at a time', wholeNumber, 200)
   .option('--tokens <n>', 'tokens of each answer', wholeNumber, 64)
   .action(runReaders);
+
+program
+  .command('agent-chaos')
+  .description('a seeded storm of faults over an agent and its engines: what is left over, lost or wrong afterwards')
+  .option('--json', 'one JSON object as the last line')
+  .option('--faults <n>', 'how many faults', wholeNumber, 60)
+  .option('--seed <n>', 'which story', count, 1)
+  .option('--engines <n>', 'simulated engines', wholeNumber, 6)
+  .option('--llama <n>', 'embedded engines with a real model besides', count, 0)
+  .option('--every <ms>', 'mean pause before a fault', count, 250)
+  .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 3)
+  .action(runChaos);
+
+program
+  .command('death')
+  .description('time from the death of an engine to the knowledge of the scheduler, and false alarms under overload')
+  .option('--json', 'one JSON object as the last line')
+  .option('--kills <n>', 'kills, half of them of engines that an earlier agent started', wholeNumber, 100)
+  .option('--stops <n>', 'stops of an engine core under load', wholeNumber, 5)
+  .option('--load-seconds <n>', 'length of the run at 150 % load', wholeNumber, 60)
+  .option('--seed <n>', 'for the arrival of requests', count, 1)
+  .action(runDeath);
+
+program
+  .command('agent-restart')
+  .description('an agent that is killed under load and started again: engines that restart, time until it serves')
+  .option('--json', 'one JSON object as the last line')
+  .option('--streams <n>', 'streams that run meanwhile', wholeNumber, 64)
+  .option('--rounds <n>', 'how often', wholeNumber, 5)
+  .action(runAgentRestart);
 
 program
   .command('agent-idle')

@@ -3,7 +3,7 @@
  * damaged is put aside, told, and a new file begun with what could be read. While the disk is full or read-only the
  * newest entries stay in memory and are tried again; no engine ever waits for its journal.
  */
-import { appendFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rename, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../lib/io/logger.ts';
@@ -39,7 +39,10 @@ interface Book {
   /** Not yet on disk, oldest first. */
   unwritten: readonly JournalEntry[];
   opened: boolean;
+  /** Size of the file up to the end of the last entry that was written whole. */
   fileBytes: number;
+  /** A write failed, perhaps in the middle of a line. */
+  torn: boolean;
 }
 
 class FileJournal implements EngineJournal {
@@ -81,7 +84,7 @@ class FileJournal implements EngineJournal {
   #bookOf(engine: string): Book {
     const known = this.#books.get(engine);
     if (known !== undefined) return known;
-    const book: Book = { engine, entries: [], unwritten: [], opened: false, fileBytes: 0 };
+    const book: Book = { engine, entries: [], unwritten: [], opened: false, fileBytes: 0, torn: false };
     if (this.#books.size >= MAX_ENGINES) this.#books.delete(this.#books.keys().next().value as string);
     this.#books.set(engine, book);
     return book;
@@ -104,13 +107,17 @@ class FileJournal implements EngineJournal {
       const text = lines.join('');
       const bytes = Buffer.byteLength(text);
       const file = this.#fileOf(book);
+      if (book.torn) await cutBack(file, book.fileBytes);
+      book.torn = false;
       if (needsRotation(book.fileBytes, bytes, this.#limits)) {
         await rename(file, `${file}.1`);
         book.fileBytes = 0;
       }
       const written = lines.length;
       await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      book.torn = true;
       await appendFile(file, text, { mode: 0o600 });
+      book.torn = false;
       book.fileBytes += bytes;
       // What came in while this was written waits for its own turn.
       book.unwritten = book.unwritten.slice(written);
@@ -170,6 +177,15 @@ class FileJournal implements EngineJournal {
     this.#cancelRetry = this.#options.clock.after(this.#options.retryMs ?? RETRY_MS, () => {
       for (const one of this.#books.values()) if (one.unwritten.length > 0) void this.#schedule(one);
     });
+  }
+}
+
+/** Takes away what a failed write left after the last whole entry: the next one would continue its line. */
+async function cutBack(file: string, bytes: number): Promise<void> {
+  try {
+    if ((await stat(file)).size > bytes) await truncate(file, bytes);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
 }
 

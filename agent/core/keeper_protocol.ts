@@ -20,6 +20,9 @@ export const LIFE_FILES = {
   log: 'keeper.log',
 } as const;
 
+/** A report of this name says that the engine's core or a worker has ended while its first process still lives. */
+export const PART_DIED = 'part_died';
+
 export const KEEPER_REQUESTS = ['status', 'subscribe', 'term', 'kill', 'pids', 'ack'] as const;
 export type KeeperRequest = (typeof KEEPER_REQUESTS)[number];
 

@@ -39,7 +39,7 @@ export interface Watch {
   /** Silence is counted from here at the earliest. */
   readonly notBeforeMs: number;
   /** The engine's counters when they last moved, and when that was. */
-  readonly witness?: { readonly count: number; readonly movedAtMs: number };
+  readonly witness?: { readonly count: number; readonly movedAtMs: number; readonly readAtMs: number };
   /** Slowest prefill seen lately, decaying, in milliseconds per byte. */
   readonly msPerByte?: number;
   /** The oldest request that waited for its first token, with the bytes that waited with it. */
@@ -69,15 +69,23 @@ const LEAST_CALIBRATING_BYTES = 256;
 
 export const beginWatch = (incarnation: number, nowMs: number): Watch => ({ incarnation, notBeforeMs: nowMs });
 
-/** Takes a reading of the engine's metrics: counters that moved are progress, whatever the relay sees. */
-export function withWitness(watch: Watch, load: EngineLoad | undefined, nowMs: number): Watch {
+/**
+ * Takes a reading of the engine's metrics: counters that moved are progress, whatever the relay sees. Where the relay saw
+ * tokens since the reading before, these are the movement, and it was no later than they were.
+ *
+ * @param progressAtMs when the relay last saw a token of the engine
+ */
+export function withWitness(watch: Watch, load: EngineLoad | undefined, nowMs: number, progressAtMs?: number): Watch {
   const parts = [load?.generationTokensTotal, load?.iterationsTotal, load?.promptTokensTotal];
   const known = parts.filter((part) => part !== undefined);
   if (known.length === 0) return watch;
   const count = known.reduce((sum, part) => sum + part, 0);
-  if (watch.witness?.count === count) return watch;
+  const { witness } = watch;
   // The first reading says nothing about movement, but the engine answered with it.
-  return { ...watch, witness: { count, movedAtMs: watch.witness === undefined ? watch.notBeforeMs : nowMs } };
+  if (witness === undefined) return { ...watch, witness: { count, movedAtMs: watch.notBeforeMs, readAtMs: nowMs } };
+  if (witness.count === count) return { ...watch, witness: { ...witness, readAtMs: nowMs } };
+  const seen = progressAtMs !== undefined && progressAtMs >= witness.readAtMs ? progressAtMs : nowMs;
+  return { ...watch, witness: { count, movedAtMs: seen, readAtMs: nowMs } };
 }
 
 /** Learns the engine's prefill speed from first tokens that came. */

@@ -4,6 +4,7 @@ import { judgeRelease } from '../core/gpu_release.ts';
 import type { EngineExit, LaunchedEngine, LaunchPlan } from '../ports.ts';
 import { type LoopCore, pause, readOutput, type Runtime } from './parts.ts';
 
+const PART_DIED = 'A process that the engine cannot do without has ended; the engine is ended too.';
 const RELEASE_PERIOD_MS = 250;
 
 const exitFacts = ({ exitCode, signal }: EngineExit) => ({
@@ -49,6 +50,9 @@ export async function followEngine(
   launched: LaunchedEngine,
 ): Promise<void> {
   const { engine } = plan;
+  void launched.partDied?.then(() => {
+    if (runtime.launched === launched) core.send(engine, { kind: 'part_died', message: PART_DIED });
+  });
   const exitedEarly = await launched.died;
   if (core.closed) return;
   core.send(engine, { kind: 'died', ...exitFacts(exitedEarly) });

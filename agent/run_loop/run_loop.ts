@@ -223,11 +223,6 @@ export class RunLoop implements LoopCore {
     if (this.#state.nodeHold !== undefined) this.parts.links.sendNodeEvent(nodeEventOf(this, this.#state.nodeHold));
   }
 
-  /** Tells every engine's newest state again: what changed between a hello and its welcome would be lost otherwise. */
-  tellAll(): void {
-    for (const runtime of this.#engines.values()) this.parts.links.sendEngineEvent(this.#eventOf(runtime));
-  }
-
   pastStarts(key: string): readonly PastStart[] {
     return this.#state.starts[key] ?? [];
   }

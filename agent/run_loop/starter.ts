@@ -121,10 +121,16 @@ export async function probeStart(core: LoopCore, runtime: Runtime, plan: LaunchP
 
 /** One look at an engine that an earlier agent started: when it answers it is taken as it is. */
 export async function probeAdopted(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
-  const { probe, times } = core.parts;
+  const { probe, times, unhealthyAfter } = core.parts;
   const { name } = runtime.life.spec;
   const health = await probe.health(plan.address, times.probeTimeoutMs);
-  if (health === 'timeout') return;
+  if (health === 'timeout') {
+    // One that loads refuses connections; one that takes them and never answers stands still, and nothing else tells.
+    runtime.badProbes += 1;
+    const message = `It took ${runtime.badProbes} connections and answered none of them.`;
+    if (runtime.badProbes >= unhealthyAfter) core.send(name, { kind: 'wedged', message });
+    return;
+  }
   const models = health === 'ok' ? await probe.models(plan.address, times.probeTimeoutMs) : undefined;
   core.send(name, models === undefined ? { kind: 'loading' } : { kind: 'serving', models });
 }

@@ -36,7 +36,8 @@ async function askWitness(core: LoopCore, runtime: Runtime, plan: LaunchPlan): P
   const load = await probe.load(plan.address, times.probeTimeoutMs);
   if (runtime.life.incarnation !== incarnation) return;
   delete runtime.askingSinceMs;
-  if (runtime.watch !== undefined) runtime.watch = withWitness(runtime.watch, load, clock.monotonicMs());
+  const progressAtMs = core.parts.relay.stats().progress[runtime.life.spec.name]?.lastProgressAtMs;
+  if (runtime.watch !== undefined) runtime.watch = withWitness(runtime.watch, load, clock.monotonicMs(), progressAtMs);
 }
 
 /** Several faults in a short time: then /health is believed at the first bad answer. */

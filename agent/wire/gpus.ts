@@ -21,10 +21,15 @@ export interface Gpus {
   stop(): Promise<void>;
 }
 
+/**
+ * @param onOrder what the health of a GPU asks of its engines
+ * @param onChange the host has other GPUs than it had: orders that were refused for want of one may now be taken
+ */
 export function createGpusOf(
   parts: Parts,
   links: SchedulerLinks,
   onOrder: (order: GpuOrder) => void,
+  onChange: () => void,
   onFailure: (reason: string) => void,
 ): Gpus {
   const { config, logger, dataFolder } = parts;
@@ -58,6 +63,13 @@ export function createGpusOf(
   const xids = new Map<number, { readonly xid: number; readonly atMs: number }>();
   reader.onIncident(({ index, xid }) => {
     if (xid !== undefined) xids.set(index, { xid, atMs: systemClock.monotonicMs() });
+  });
+  let indexes = '';
+  reader.onSample((sample) => {
+    const now = sample.gpus.map(({ index }) => index).join();
+    if (now === indexes) return;
+    indexes = now;
+    onChange();
   });
   return {
     reader,

@@ -288,9 +288,17 @@ export class EnginePool {
 
   /** Sends a request on an idle or a fresh connection. */
   send(request: EngineRequest, sink: ExchangeSink): Exchange {
-    const exchange = new PooledExchange(this, encodeRequest(request), sink);
+    const exchange = new PooledExchange(this, encodeRequest(this.#withKey(request)), sink);
     exchange.start(this.#pick() ?? this.fresh());
     return exchange;
+  }
+
+  /** An engine on a port asks for the key that the agent made for it. */
+  #withKey(request: EngineRequest): EngineRequest {
+    const key = this.address.kind === 'tcp' ? this.address.apiKey : undefined;
+    return key === undefined
+      ? request
+      : { ...request, headers: [...request.headers, ['authorization', `Bearer ${key}`]] };
   }
 
   #pick(): Connection | undefined {

@@ -132,11 +132,21 @@ bool engine_kill_tree(struct engine *engine);
 /* One round of the sweep after the end, when its time has come. True when the phase has changed to ended. */
 bool engine_sweep(struct engine *engine, int64_t now_ms);
 
+/* parts.c: processes without which the engine is dead although its first process lives. */
+enum { PARTS_POLLS = 32 };
+struct pollfd;
+/* Looks for them when it is time. */
+void parts_look(int64_t age_ms, int64_t now_ms);
+int64_t parts_next_look_ms(void);
+void parts_polls(struct pollfd *polls);
+/* True when the first of them has ended. */
+bool parts_handle(const struct pollfd *polls);
+bool parts_lost(void);
+
 /* server.c: the socket and its few words. */
 bool server_open(void);
 /* How many poll entries it needs. */
 enum { SERVER_POLLS = 9 };
-struct pollfd;
 void server_polls(struct pollfd *polls);
 void server_handle(const struct pollfd *polls);
 /* Tells every subscriber what has become of the engine. */

@@ -135,6 +135,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* Milliseconds until something is due, for poll(). */
 static int wait_ms(int64_t now_ms, int64_t gone_at_ms) {
   int64_t wait = 60000;
+  if (engine.phase == PHASE_RUNNING) wait = least(wait, parts_next_look_ms() - now_ms);
   if (engine.phase == PHASE_SWEEPING || engine.stuck) wait = least(wait, engine.sweep_next_ms - now_ms);
   if (gone_at_ms != 0) wait = least(wait, gone_at_ms - now_ms);
   // Someone may wait for the state to be on disk before this process goes.
@@ -152,7 +153,8 @@ static bool may_go(int64_t now_ms, int64_t gone_at_ms) {
 }
 
 static void run(int signals) {
-  struct pollfd polls[2 + SERVER_POLLS];
+  enum { ALL_POLLS = 2 + SERVER_POLLS + PARTS_POLLS };
+  struct pollfd polls[ALL_POLLS];
   int64_t gone_at_ms = engine.phase == PHASE_FAILED ? monotonic_ms() + plan.linger_ms : 0;
   for (;;) {
     int64_t now_ms = monotonic_ms();
@@ -163,10 +165,12 @@ static void run(int signals) {
       gone_at_ms = now_ms + plan.linger_ms;
     }
     if (may_go(now_ms, gone_at_ms)) return;
+    if (engine.phase == PHASE_RUNNING) parts_look(now_ms - engine.started_ms, now_ms);
     polls[0] = (struct pollfd){.fd = signals, .events = POLLIN};
     polls[1] = (struct pollfd){.fd = engine.pipe, .events = POLLIN};
     server_polls(polls + 2);
-    if (poll(polls, 2 + SERVER_POLLS, wait_ms(now_ms, gone_at_ms)) <= 0) continue;
+    parts_polls(polls + 2 + SERVER_POLLS);
+    if (poll(polls, ALL_POLLS, wait_ms(now_ms, gone_at_ms)) <= 0) continue;
     if (polls[0].revents != 0) {
       struct signalfd_siginfo taken[16];
       while (read(signals, taken, sizeof taken) > 0) continue;
@@ -174,6 +178,8 @@ static void run(int signals) {
       engine.sweep_next_ms = least(engine.sweep_next_ms, monotonic_ms());
     }
     if (polls[1].revents != 0) engine_read(&engine, READ_PER_TURN_BYTES);
+    // After the first process's own end, which says more.
+    if (parts_handle(polls + 2 + SERVER_POLLS) && engine.phase == PHASE_RUNNING) server_publish("part_died");
     server_handle(polls + 2);
   }
 }

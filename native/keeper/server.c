@@ -99,7 +99,8 @@ static void on_status(struct client *client) { say_report(client, "status"); }
 static void on_subscribe(struct client *client) {
   const struct engine *engine = keeper_engine();
   client->subscribed = true;
-  say_report(client, engine->phase == PHASE_SWEEPING ? "died" : engine->phase == PHASE_RUNNING ? "status" : "ended");
+  const char *running = parts_lost() ? "part_died" : "status";
+  say_report(client, engine->phase == PHASE_SWEEPING ? "died" : engine->phase == PHASE_RUNNING ? running : "ended");
 }
 
 static void on_term(struct client *client) {

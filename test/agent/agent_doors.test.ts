@@ -69,7 +69,7 @@ t.test(
   },
 );
 
-t.test('an engine that a killed agent left is found, proven and stopped by the next one', async (t) => {
+t.test('an engine that a killed agent left is found, proven and taken over by the next one', async (t) => {
   const scheduler = await new FakeScheduler({ certificates }).start();
   const dataDir = mkdtempSync(path.join(tmpdir(), 'fleet-left-'));
   const first = startAgent({ certificates, schedulers: [scheduler.address], dataDir });
@@ -91,16 +91,19 @@ t.test('an engine that a killed agent left is found, proven and stopped by the n
       keeperTicks: '1',
       enginePid: process.pid,
       engineTicks: '1',
+      address: { kind: 'unix', path: path.join(dataDir, 'engines', 'other', 'api.sock') },
     };
     writeFileSync(path.join(other, file), JSON.stringify({ ...record, ...altered, environment: {} }));
   }
-  const second = startAgent({ certificates, schedulers: [scheduler.address], dataDir });
-  await until(() => scheduler.hellos.length > 1, 'the next hello');
-  t.same(await groupMembers(pid as number), [], 'it is stopped before the new agent says hello');
-  scheduler.sendDesired(2, [SIM]);
-  const ready = await scheduler.waitState('sim-1', 'READY', incarnation + 1);
-  t.equal(ready.incarnation, incarnation + 1, 'incarnations go on');
+  const events = scheduler.events.length;
+  const flags = ['--stop-engines-on-exit'];
+  const second = startAgent({ certificates, schedulers: [scheduler.address], dataDir, flags });
+  const isReady = (): boolean =>
+    scheduler.events.slice(events).some((event) => event.engine === 'sim-1' && event.state === 'ENGINE_STATE_READY');
+  await until(isReady, 'the engine to be taken over');
+  t.match(scheduler.latest('sim-1'), { adopted: true, incarnation, pid }, 'as it is, with its weights');
   t.equal(await second.stop(), 0);
+  t.same(await groupMembers(pid as number), [], 'and an agent that is told to leaves none');
   await scheduler.stop();
   await removeFolder(dataDir);
 });

@@ -5,7 +5,7 @@
 import type { Logger } from '../../../lib/io/logger.ts';
 import { findTree, sweepTree, type TreeProof } from '../../../lib/io/process_tree.ts';
 import { isProcess, signalProcess } from '../../../lib/io/processes.ts';
-import { decodeState, exitOf, type KeeperReport } from '../../core/keeper_protocol.ts';
+import { decodeState, exitOf, type KeeperReport, PART_DIED } from '../../core/keeper_protocol.ts';
 import { LIFE_VARIABLE } from '../../core/launch_plan.ts';
 import type { EngineExit, LaunchedEngine, LaunchPlan } from '../../ports.ts';
 import type { EngineFiles, Life } from './engine_files.ts';
@@ -70,12 +70,14 @@ export class KeptEngine implements LaunchedEngine {
   readonly startedAtMs: number;
   readonly died: Promise<EngineExit>;
   readonly exited: Promise<EngineExit>;
+  readonly partDied: Promise<void>;
   readonly #kept: KeptLife;
   #client: KeeperClient;
   #report: KeeperReport;
   #ended = false;
   #finishing = false;
   #killTimer: NodeJS.Timeout | undefined;
+  #tellPartDied: () => void = () => undefined;
   #tellDied: (exit: EngineExit) => void = () => undefined;
   #tellExited: (exit: EngineExit) => void = () => undefined;
 
@@ -87,6 +89,7 @@ export class KeptEngine implements LaunchedEngine {
     this.startedAtMs = keeper.greeting.startedAtMs;
     this.died = new Promise((resolve) => (this.#tellDied = resolve));
     this.exited = new Promise((resolve) => (this.#tellExited = resolve));
+    this.partDied = new Promise((resolve) => (this.#tellPartDied = resolve));
     this.#client = keeper.client;
     this.#listen();
   }
@@ -117,6 +120,7 @@ export class KeptEngine implements LaunchedEngine {
   #onReport(report: KeeperReport): void {
     this.#report = report;
     const exit = exitOf(report);
+    if (report.t === PART_DIED) this.#tellPartDied();
     if (exit === undefined) return;
     this.#markDied(exit);
     if (report.phase === 'ended') void this.#finish(exit);

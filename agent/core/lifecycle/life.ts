@@ -100,6 +100,8 @@ export type EngineEventIn =
   | { readonly kind: 'slept' }
   | { readonly kind: 'woke' }
   | { readonly kind: 'idle' }
+  /** A process without which the engine is dead has ended; its first one is about to follow. */
+  | { readonly kind: 'part_died'; readonly message: string }
   /** The first process has ended; what is left of its tree is being swept. */
   | ({ readonly kind: 'died' } & ExitFacts)
   /** After `died`: no process is left, and its GPU memory is free as far as can be told. */

@@ -181,20 +181,28 @@ function forgiven(life: EngineLife, context: LifecycleContext): EngineLife {
   return isStable ? { ...life, restarts: 0, restartTimesMs: [] } : life;
 }
 
+/** From a death to the end of what is left: a keeper sweeps the tree, and the timer kills it should that not be enough. */
+function onDeath(life: EngineLife, message: string, context: LifecycleContext): EngineLife {
+  const timerAtMs = context.nowMs + life.spec.limits.stopTimeoutMs;
+  if (life.status === 'draining') {
+    const swept = 'The engine has ended; what is left of it is swept.';
+    return enter(life, 'stopping', context.nowMs, { reason: life.reason, message: swept, timerAtMs });
+  }
+  const reason = life.status === 'ready' || life.status === 'adopted' ? 'crashed' : 'start_crashed';
+  const failed: EngineLife = { ...forgiven(life, context), ending: { reason, message } };
+  return enter(failed, 'stopping', context.nowMs, { reason, message, timerAtMs });
+}
+
 function onDied(life: EngineLife, event: Of<'died'>, context: LifecycleContext): StepResult {
   if (!WITH_PROCESS.has(life.status) || life.pid === undefined) return stay(life);
   const ended = exitOf(life, event);
-  if (life.status === 'stopping') return stay(ended);
-  // Its keeper sweeps what is left of the tree; the timer kills it should that not be enough.
-  const timerAtMs = context.nowMs + life.spec.limits.stopTimeoutMs;
-  if (life.status === 'draining') {
-    const message = 'The engine has ended; what is left of it is swept.';
-    return stay(enter(ended, 'stopping', context.nowMs, { reason: life.reason, message, timerAtMs }));
-  }
-  const reason = life.status === 'ready' || life.status === 'adopted' ? 'crashed' : 'start_crashed';
-  const message = describeExit(event);
-  const failed: EngineLife = { ...forgiven(ended, context), ending: { reason, message } };
-  return stay(enter(failed, 'stopping', context.nowMs, { reason, message, timerAtMs }));
+  return stay(life.status === 'stopping' ? ended : onDeath(ended, describeExit(event), context));
+}
+
+/** Its first process still lives, so it is told to end. */
+function onPartDied(life: EngineLife, event: Of<'part_died'>, context: LifecycleContext): StepResult {
+  if (!WITH_PROCESS.has(life.status) || life.pid === undefined || life.status === 'stopping') return stay(life);
+  return { life: onDeath(life, event.message, context), effects: [{ kind: 'terminate' }] };
 }
 
 /** No process is left after an end that was asked for. */
@@ -256,7 +264,7 @@ function onTimer(life: EngineLife, context: LifecycleContext): StepResult {
 }
 
 function onTrouble(life: EngineLife, event: Of<'unhealthy' | 'wedged'>, context: LifecycleContext): StepResult {
-  if (life.status !== 'ready' && life.status !== 'draining') return stay(life);
+  if (life.status !== 'ready' && life.status !== 'draining' && life.status !== 'adopted') return stay(life);
   // A drain that is stuck is cut short; its end was wished for, so nothing is retried because of it.
   if (life.status === 'draining') return terminate(life, life.reason, event.message, context, 'dump_and_kill');
   const how = event.kind === 'wedged' ? 'dump_and_kill' : 'terminate';
@@ -332,6 +340,8 @@ export function step(life: EngineLife, event: EngineEventIn, context: LifecycleC
       return terminate(life, life.reason, 'No request is left; the engine is being stopped.', context);
     case 'died':
       return onDied(life, event, context);
+    case 'part_died':
+      return onPartDied(life, event, context);
     case 'gone':
       return onGone(life, event, context);
     case 'timer':

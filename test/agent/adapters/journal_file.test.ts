@@ -1,6 +1,6 @@
 /** Journals and the agent's memory on disk: over restarts, cut writes, damage, and a disk that is full. */
 import { mkdtempSync } from 'node:fs';
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
@@ -125,6 +125,26 @@ t.test(
     t.match(said, [/journal_degraded/, /written to disk again/]);
   },
 );
+
+t.test('a write that the disk took in part leaves no torn line behind once there is space', async (t) => {
+  const folder = folderOf(t);
+  const { logger } = listen();
+  const file = path.join(folder, 'e1', 'journal.ndjson');
+  const journal = open(folder, logger);
+  journal.append(entry('a'));
+  await journal.flush();
+  await rename(file, `${file}.real`);
+  await symlink('/dev/full', file);
+  journal.append(entry('b'));
+  t.same(reasons(await journal.read('e1')), ['a', 'b', 'journal_degraded']);
+  // A disk takes what it has room for before it refuses the rest.
+  await appendFile(`${file}.real`, '{"engine":"e1","sta');
+  await rename(`${file}.real`, file);
+  await until(() => journal.degraded() === undefined, 'the journal to be written');
+  const next = listen();
+  t.same(reasons(await open(folder, next.logger).read('e1')), ['a', 'b', 'journal_degraded']);
+  t.same(next.said, [], 'the next agent finds no damage');
+});
 
 t.test('a folder that cannot be made degrades the journal and nothing else', async (t) => {
   const folder = folderOf(t);

@@ -99,6 +99,18 @@ t.test('a drain ends at its time limit, and a stop becomes a kill, again and aga
   ]);
 });
 
+t.test('an engine whose core has ended is dead before its first process is', async (t) => {
+  const partDied = { kind: 'part_died', message: 'Its core has ended.' } as const;
+  const told = play(...READY, partDied);
+  t.match(told.life, { status: 'stopping', reason: 'crashed', message: 'Its core has ended.' });
+  t.equal(told.effects.at(-1), 'terminate');
+  t.match(playFrom(told.life, died, gone).life, { status: 'backoff', reason: 'crashed', restarts: 1, exitCode: 0 });
+  t.match(play(...STARTING, partDied).life, { status: 'stopping', reason: 'start_crashed' });
+  t.match(play(...READY, unwanted, partDied).life, { status: 'stopping', reason: 'unwanted' });
+  t.equal(play(...READY, unwanted, partDied, gone).life.status, 'stopped', 'a drain that ends so is not tried again');
+  t.match(playFrom(told.life, partDied).life, { message: 'Its core has ended.' }, 'and is told once');
+});
+
 t.test('an unasked exit is a crash, also with status 0, told at once and explained when all is gone', async (t) => {
   const first = play(...READY, died);
   t.match(first.life, { status: 'stopping', reason: 'crashed', exitCode: 0, message: /ended by itself with status 0/ });
@@ -278,6 +290,10 @@ t.test('an adopted engine serves at once when it answers, and is left alone when
   t.match(playFrom(adopted, wanted(OTHER, 5)).life, { status: 'draining' });
   t.match(playFrom(adopted, unwanted).life, { status: 'draining' });
   t.match(playFrom(adopted, died, gone).life, { status: 'backoff', reason: 'crashed', adopted: false });
+  t.match(playFrom(adopted, { kind: 'wedged', message: 'x' }), {
+    life: { status: 'stopping', reason: 'wedged' },
+    effects: ['dump_and_kill'],
+  });
   t.match(playFrom(adopted, 60_000, timer).life, { status: 'stopping', reason: 'start_timeout' });
   t.equal(playFrom(adopted, wanted(OTHER, 5), wanted(SPEC, 6)).life.status, 'draining', 'it was never seen to serve');
   t.equal(play({ kind: 'loading' }).life.status, 'pending');

@@ -65,6 +65,7 @@ const anyEvent: fc.Arbitrary<Item> = fc.oneof(
       refused('bad_model'),
       launchedAs('two'),
       { kind: 'died', signal: 'SIGKILL' },
+      { kind: 'part_died', message: 'x' },
       { kind: 'gone', diagnosis: rowDiagnosis('bad_flag') },
       { kind: 'unhealthy', message: 'x' },
       { kind: 'wedged', message: 'x' },

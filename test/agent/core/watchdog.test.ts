@@ -105,7 +105,7 @@ const waiting = (bytes: number): EngineProgress => {
 };
 
 t.test('a prefill gets time by its size, at a safe speed before the engine has shown its own', async (t) => {
-  const known = { count: 5, movedAtMs: 0 };
+  const known = { count: 5, movedAtMs: 0, readAtMs: 0 };
   const first = (bytes: number) => (_now: number, watch: Watch) => ({
     progress: waiting(bytes),
     watch: { ...watch, witness: known },
@@ -146,6 +146,24 @@ t.test('an answer that is not streamed is no wedge while the counters of the eng
   t.equal(runUntil('wedged', frozen, 120_000), 12_250);
 });
 
+t.test('what the counters moved by tokens that the relay has seen gives a stopped engine no more time', async (t) => {
+  const read = (watch: Watch, count: number, nowMs: number, progressAtMs?: number) =>
+    withWitness(watch, { generationTokensTotal: count }, nowMs, progressAtMs);
+  const well = read(beginWatch(1, 0), 100, 1000, 990);
+  t.match(well.witness, { count: 100, movedAtMs: 0, readAtMs: 1000 });
+  // The engine stops at 60,000; it is asked a little later, and again.
+  const asked = read(well, 3000, 60_600, 60_000);
+  t.match(asked.witness, { count: 3000, movedAtMs: 60_000 });
+  const again = read(asked, 3000, 60_850, 60_000);
+  t.match(again.witness, { movedAtMs: 60_000, readAtMs: 60_850 });
+  t.match(
+    read(again, 3001, 61_100, 60_000).witness,
+    { movedAtMs: 61_100 },
+    'movement that only the counters show is new',
+  );
+  t.match(read(asked, 3001, 60_850).witness, { movedAtMs: 60_850 });
+});
+
 t.test('without any witness an engine that streams nothing is asked, not judged', async (t) => {
   t.equal(
     runUntil('wedged', () => ({ progress: waiting(0) }), 60_000),
@@ -158,7 +176,7 @@ t.test('without any witness an engine that streams nothing is asked, not judged'
 t.test('an answer of the metrics that is under way puts a verdict off, but not for ever', async (t) => {
   const asking = (_now: number, watch: Watch) => ({
     progress: waiting(0),
-    watch: { ...watch, witness: { count: 1, movedAtMs: 0 } },
+    watch: { ...watch, witness: { count: 1, movedAtMs: 0, readAtMs: 0 } },
     askingSinceMs: 600,
   });
   t.equal(runUntil('wedged', asking, 60_000), 5750);

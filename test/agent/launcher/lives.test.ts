@@ -111,6 +111,8 @@ for (const kind of KEEPERS) {
     const facts = await processFacts(engine.pid);
     t.match(facts, { pid: engine.pid, session: engine.pid, group: engine.pid, parent: engine.keeperPid });
     t.not((await processFacts(engine.keeperPid))?.session, (await processFacts(process.pid))?.session);
+    const nameFile = `/proc/${engine.pid}/comm`;
+    await eventually('the shell has become sleep', () => readFileSync(nameFile, 'utf8') === 'sleep\n', PATIENCE_MS);
     engine.signal('SIGKILL');
     t.match(await engine.exited, { signal: 'SIGKILL', lastLines: `${path.join(root, 'one')}\n` });
   });

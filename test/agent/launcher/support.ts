@@ -13,8 +13,8 @@ import { livingProcesses, signalProcess } from '../../../lib/io/processes.ts';
 
 /** Both kinds of keeper pass the same tests; what only one can do is said here. */
 export const KEEPERS = [
-  { keeper: 'native', isSubreaper: true, launches: 200, mostRssKb: 3_000 },
-  { keeper: 'node', isSubreaper: false, launches: 20, mostRssKb: 120_000 },
+  { keeper: 'native', isSubreaper: true, launches: 50, mostRssKb: 3_000 },
+  { keeper: 'node', isSubreaper: false, launches: 8, mostRssKb: 120_000 },
 ] as const;
 
 export type KeeperUnderTest = (typeof KEEPERS)[number];
