@@ -154,7 +154,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const metrics = createAgentMetrics(config.metricsPort, logger);
   const relay = createRelayOf(parts, (worker, lost) => noteLostThread(loop, worker, lost));
   const links = pushingLinks(
-    createLinksOf(parts, (count) => metrics.dropped('session_events', count)),
+    createLinksOf(parts, (count, what) => metrics.dropped(what, count)),
     () => telemetry.loop.pushNow(),
   );
   const { loop, gpus, journal } = createSupervision(parts, relay, links, metrics);

@@ -1,8 +1,9 @@
 /**
  * The control sessions: one to each scheduler of the list, each with its own channel, each reconnecting by itself with
  * backoff and jitter. A session begins with a hello that carries the whole picture, so that nothing that was said on a
- * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full. What
- * happened to a GPU is more than its last state, so such events are kept until the scheduler has acknowledged them and
+ * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full. A
+ * scheduler that lets the queue fill takes nothing: its session ends, so that no event is missing from one that goes on,
+ * and the next hello tells all. What happened to a GPU is more than its last state, so such events are kept until the scheduler has acknowledged them and
  * are said again on the next session. Outputs of commands never stand before an event.
  */
 import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
@@ -28,9 +29,12 @@ export interface SchedulerLinkOptions {
   readonly backoff: BackoffPolicy;
   readonly random: RandomSource;
   readonly logger: Logger;
-  /** Called with the number of events that a bound made the agent drop. */
-  readonly onDropped: (count: number) => void;
+  /** Called with what a bound made the agent give up, and how much of it. */
+  readonly onDropped: (count: number, what: Dropped) => void;
 }
+
+/** Messages that are not told of, or a whole session whose scheduler took none. */
+export type Dropped = 'session_messages' | 'stuck_session';
 
 type SessionStream = ClientDuplexStream<AgentMessage, SchedulerMessage__Output>;
 
@@ -165,7 +169,15 @@ class SchedulerLink {
       this.#write(body);
       return;
     }
-    this.#options.onDropped(this.#waiting.push(body).length);
+    if (this.#waiting.push(body).length > 0) this.#giveUp(this.#stream);
+  }
+
+  /** Ends a session that takes no events, with its connection: what fills it would stand before the next hello, too. */
+  #giveUp(stream: SessionStream): void {
+    this.#options.onDropped(1, 'stuck_session');
+    this.#drop(stream, `the scheduler took none of ${MAX_WAITING_EVENTS} events`);
+    this.#client?.close();
+    this.#client = undefined;
   }
 
   /** Telemetry never waits: the next sample says more than one that is old when it leaves. */
@@ -179,7 +191,7 @@ class SchedulerLink {
   sendKept(body: AgentMessage): void {
     if (this.#unacked.length >= MAX_UNACKED_EVENTS) {
       this.#unacked.shift();
-      this.#options.onDropped(1);
+      this.#options.onDropped(1, 'session_messages');
     }
     this.#unacked.push({ body });
     this.#flush();
@@ -188,7 +200,8 @@ class SchedulerLink {
   /** An output or a result of a command of this session. */
   sendAnswer(body: AgentMessage, bytes: number): void {
     if (this.#stream === undefined || !this.#welcomed) return;
-    this.#options.onDropped(this.#answers.push(body, bytes).length);
+    const refused = this.#answers.push(body, bytes).length;
+    if (refused > 0) this.#options.onDropped(refused, 'session_messages');
     this.#flush();
   }
 
@@ -241,7 +254,7 @@ function newQueue(): BoundedQueue<AgentMessage> {
   return createBoundedQueue<AgentMessage>({
     maxCount: MAX_WAITING_EVENTS,
     maxWeight: MAX_WAITING_EVENTS,
-    overflow: 'drop_oldest',
+    overflow: 'refuse',
   });
 }
 

@@ -5,7 +5,7 @@ import { CodedError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import { systemRandom } from '../../lib/io/system.ts';
 import { createRelay, type RelayOptions } from '../adapters/relay.ts';
-import { createSchedulerLinks } from '../adapters/scheduler_link.ts';
+import { createSchedulerLinks, type SchedulerLinkOptions } from '../adapters/scheduler_link.ts';
 import type { Relay, SchedulerLinks } from '../ports.ts';
 import type { TlsMaterial } from '../workers/relay_messages.ts';
 import type { AgentConfig } from './settings.ts';
@@ -65,7 +65,7 @@ export function createRelayOf(parts: Parts, onThreadLost: NonNullable<RelayOptio
   });
 }
 
-export function createLinksOf(parts: Parts, onDropped: (count: number) => void): SchedulerLinks {
+export function createLinksOf(parts: Parts, onDropped: SchedulerLinkOptions['onDropped']): SchedulerLinks {
   const { config, logger, tls } = parts;
   return createSchedulerLinks({
     schedulers: config.schedulers,

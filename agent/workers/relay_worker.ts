@@ -281,7 +281,7 @@ class RelayWorker {
       openByEngine[name] = open;
       progress[name] = {
         incarnation: target.incarnation,
-        figures: shiftTimes(tracker.figures(performance.now()), this.#toSharedMs),
+        figures: shiftTimes(tracker.figures(), this.#toSharedMs),
       };
       tokensTotal += tracker.tokensTotal;
       resentTotal += pool.resentTotal;
