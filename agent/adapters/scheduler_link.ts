@@ -1,8 +1,9 @@
 /**
  * The control sessions: one to each scheduler of the list, each with its own channel, each reconnecting by itself with
  * backoff and jitter. A session begins with a hello that carries the whole picture, so that nothing that was said on a
- * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full. What
- * happened to a GPU is more than its last state, so such events are kept until the scheduler has acknowledged them and
+ * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full. A
+ * scheduler that lets the queue fill takes nothing: its session ends, so that no event is missing from one that goes on,
+ * and the next hello tells all. What happened to a GPU is more than its last state, so such events are kept until the scheduler has acknowledged them and
  * are said again on the next session. Outputs of commands never stand before an event.
  */
 import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
@@ -10,6 +11,7 @@ import { backoffDelayMs, type BackoffPolicy } from '../../lib/backoff.ts';
 import { type BoundedQueue, createBoundedQueue } from '../../lib/bounded_queue.ts';
 import { outputCost } from '../../lib/command_verbs.ts';
 import type { Logger } from '../../lib/io/logger.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 import { LANE_PROTOCOL_VERSION } from '../../proto/codec.ts';
 import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
@@ -18,19 +20,22 @@ import type { SchedulerMessage__Output } from '../../proto/gen/fleet/v1/Schedule
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
 import type { SchedulerLinks, SessionEvents } from '../ports.ts';
-import type { TlsMaterial } from '../workers/relay_messages.ts';
 
 export interface SchedulerLinkOptions {
   readonly schedulers: readonly string[];
-  readonly tls: TlsMaterial;
+  /** Asked before each connection. */
+  readonly tls: () => TlsMaterial;
   readonly keepaliveMs: number;
   readonly welcomeTimeoutMs: number;
   readonly backoff: BackoffPolicy;
   readonly random: RandomSource;
   readonly logger: Logger;
-  /** Called with the number of events that a bound made the agent drop. */
-  readonly onDropped: (count: number) => void;
+  /** Called with what a bound made the agent give up, and how much of it. */
+  readonly onDropped: (count: number, what: Dropped) => void;
 }
+
+/** Messages that are not told of, or a whole session whose scheduler took none. */
+export type Dropped = 'session_messages' | 'stuck_session';
 
 type SessionStream = ClientDuplexStream<AgentMessage, SchedulerMessage__Output>;
 
@@ -52,6 +57,7 @@ class SchedulerLink {
   readonly #events: SessionEvents;
   readonly #hello: () => Hello;
   #client: Client | undefined;
+  #clientTls: TlsMaterial | undefined;
   #stream: SessionStream | undefined;
   #welcomed = false;
   #seq = 0;
@@ -73,22 +79,9 @@ class SchedulerLink {
   }
 
   connect(): void {
-    const { tls, keepaliveMs, welcomeTimeoutMs } = this.#options;
-    this.#client ??= new Client(
-      this.address,
-      credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem)),
-      {
-        'grpc.use_local_subchannel_pool': 1,
-        'grpc.keepalive_time_ms': keepaliveMs,
-        'grpc.keepalive_timeout_ms': keepaliveMs,
-        'grpc.keepalive_permit_without_calls': 1,
-        'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-        'grpc.enable_retries': 0,
-        'grpc.max_reconnect_backoff_ms': this.#options.backoff.capMs,
-      },
-    );
     const { path, requestSerialize, responseDeserialize } = fleetService.Session;
-    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
+    const client = this.#clientNow();
+    const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
     this.#stream = stream;
     this.#welcomed = false;
     this.#blocked = false;
@@ -107,8 +100,28 @@ class SchedulerLink {
     stream.on('status', (end: { code: number; details: string }) =>
       this.#lost(stream, `${status[end.code]}: ${end.details}`, end.code),
     );
-    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), welcomeTimeoutMs);
+    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), this.#options.welcomeTimeoutMs);
     this.#write({ hello: this.#hello() });
+  }
+
+  /** The client of the certificates in use. Between streams nothing runs on the old one, so that it can be closed. */
+  #clientNow(): Client {
+    const { keepaliveMs, backoff } = this.#options;
+    const tls = this.#options.tls();
+    if (this.#client !== undefined && this.#clientTls === tls) return this.#client;
+    this.#client?.close();
+    this.#clientTls = tls;
+    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
+    this.#client = new Client(this.address, secure, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+      'grpc.enable_retries': 0,
+      'grpc.max_reconnect_backoff_ms': backoff.capMs,
+    });
+    return this.#client;
   }
 
   #onMessage(stream: SessionStream, message: SchedulerMessage__Output): void {
@@ -165,7 +178,15 @@ class SchedulerLink {
       this.#write(body);
       return;
     }
-    this.#options.onDropped(this.#waiting.push(body).length);
+    if (this.#waiting.push(body).length > 0) this.#giveUp(this.#stream);
+  }
+
+  /** Ends a session that takes no events, with its connection: what fills it would stand before the next hello, too. */
+  #giveUp(stream: SessionStream): void {
+    this.#options.onDropped(1, 'stuck_session');
+    this.#drop(stream, `the scheduler took none of ${MAX_WAITING_EVENTS} events`);
+    this.#client?.close();
+    this.#client = undefined;
   }
 
   /** Telemetry never waits: the next sample says more than one that is old when it leaves. */
@@ -179,7 +200,7 @@ class SchedulerLink {
   sendKept(body: AgentMessage): void {
     if (this.#unacked.length >= MAX_UNACKED_EVENTS) {
       this.#unacked.shift();
-      this.#options.onDropped(1);
+      this.#options.onDropped(1, 'session_messages');
     }
     this.#unacked.push({ body });
     this.#flush();
@@ -188,7 +209,8 @@ class SchedulerLink {
   /** An output or a result of a command of this session. */
   sendAnswer(body: AgentMessage, bytes: number): void {
     if (this.#stream === undefined || !this.#welcomed) return;
-    this.#options.onDropped(this.#answers.push(body, bytes).length);
+    const refused = this.#answers.push(body, bytes).length;
+    if (refused > 0) this.#options.onDropped(refused, 'session_messages');
     this.#flush();
   }
 
@@ -241,7 +263,7 @@ function newQueue(): BoundedQueue<AgentMessage> {
   return createBoundedQueue<AgentMessage>({
     maxCount: MAX_WAITING_EVENTS,
     maxWeight: MAX_WAITING_EVENTS,
-    overflow: 'drop_oldest',
+    overflow: 'refuse',
   });
 }
 

@@ -11,7 +11,11 @@ import type { EngineProgress } from '../ports.ts';
 /** Measured distances that the median is taken over, of some hundred tokens; a power of two. */
 const WINDOW = 64;
 
-/** After its first chunks, of which each is measured, every so manieth of a stream is: reading the clock costs. */
+/**
+ * While this many streams move, the clock is read for every so manieth chunk: that is less than the time between two
+ * tokens of one of them, and reading it for each is felt.
+ */
+const MANY_STREAMS = 16;
 const MEASURED_EACH = 8;
 
 /** One request of an engine; the tracker alone writes it. */
@@ -23,7 +27,6 @@ export interface TrackedRequest {
   measuredAtMs: number;
   /** Tokens since then. */
   unmeasured: number;
-  chunks: number;
   stalled: boolean;
 }
 
@@ -54,8 +57,8 @@ export class ProgressTracker {
   #faults = 0;
   /** Negative: none yet. */
   #lastTokenAtMs = -1;
-  /** `tokensTotal` at the time of `#lastTokenAtMs`. */
-  #tokensThen = 0;
+  /** Chunks since then for which the clock was not read. */
+  #unmeasured = 0;
   #median: number | undefined;
   #medianAtCount = 0;
   /** Tokens of all its streams. */
@@ -90,20 +93,22 @@ export class ProgressTracker {
     if (count === 0) return;
     this.tokensTotal += count;
     request.unmeasured += count;
-    request.chunks += 1;
-    if (request.chunks <= MEASURED_EACH || request.chunks % MEASURED_EACH === 0) this.#measure(request, clock());
+    const moving = this.#streams.size - this.#waiting.size - this.#stalled;
+    this.#unmeasured += 1;
+    if (moving < MANY_STREAMS || this.#unmeasured >= MEASURED_EACH || request.measuredAtMs === 0)
+      this.#measure(request, clock());
   }
 
   #measure(request: TrackedRequest, nowMs: number): void {
     this.#lastTokenAtMs = nowMs;
-    this.#tokensThen = this.tokensTotal;
+    this.#unmeasured = 0;
     if (request.measuredAtMs > 0) {
       this.#gaps[this.#gapCount & (WINDOW - 1)] = (nowMs - request.measuredAtMs) / request.unmeasured;
       this.#gapCount += 1;
     }
     request.measuredAtMs = nowMs;
     request.unmeasured = 0;
-    if (request.chunks === 1 && this.#waiting.delete(request)) this.#waitingBytes -= request.bodyBytes;
+    if (this.#waiting.size > 0 && this.#waiting.delete(request)) this.#waitingBytes -= request.bodyBytes;
   }
 
   /** The request is held back because nobody takes its bytes, or goes on again. */
@@ -128,12 +133,7 @@ export class ProgressTracker {
     this.#faults += 1;
   }
 
-  /** The last token is known to the interval of these calls: one that was not measured counts as of now. */
-  figures(nowMs: number): ProgressFigures {
-    if (this.#tokensThen !== this.tokensTotal) {
-      this.#tokensThen = this.tokensTotal;
-      this.#lastTokenAtMs = nowMs;
-    }
+  figures(): ProgressFigures {
     const [firstOpen] = this.#streams;
     const [firstWaiting] = this.#waiting;
     const median = this.#medianGap();

@@ -1,6 +1,6 @@
 /**
  * Whose memory is on the GPUs: the driver lists processes, the keepers know which process belongs to which engine, and
- * the two lists are joined by pid. A GPU is released only when its memory is, whatever the process table says.
+ * the two lists are joined by pid.
  */
 import type { GpuSample } from '../ports.ts';
 
@@ -25,29 +25,4 @@ export function gpuMemoryByEngine(
       );
   }
   return result;
-}
-
-export interface GpuHoldout {
-  readonly gpu: number;
-  readonly pid: number;
-  readonly memoryBytes?: number;
-}
-
-/**
- * Of these processes, the ones that still hold memory on these GPUs; `unknown` where a list cannot be read now, so that
- * nobody takes silence for release. Pass a sample that is newer than the end of the processes.
- */
-export function gpuHoldouts(
-  sample: GpuSample,
-  pids: readonly number[],
-  gpuIds: readonly number[],
-): readonly GpuHoldout[] | 'unknown' {
-  const holdouts: GpuHoldout[] = [];
-  for (const id of gpuIds) {
-    const processes = sample.gpus.find(({ index }) => index === id)?.processes;
-    if (processes === undefined) return 'unknown';
-    for (const { pid, memoryBytes } of processes)
-      if (pids.includes(pid)) holdouts.push({ gpu: id, pid, ...(memoryBytes === undefined ? {} : { memoryBytes }) });
-  }
-  return holdouts;
 }

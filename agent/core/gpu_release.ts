@@ -1,11 +1,18 @@
-/** Whether an engine's GPUs are free of it: only a sample taken after its end can tell, and only where lists are read. */
+/**
+ * Whether an engine's GPUs are free of it: a GPU is released only when its memory is, whatever the process table says.
+ * Only a sample from after the end can tell, and only one that lists the processes of every GPU; what is unknown is
+ * never taken for released.
+ */
 import type { GpuSample } from '../ports.ts';
 
 export type ReleaseVerdict =
   | { readonly kind: 'released' }
-  /** The newest sample is older than the end. */
-  | { readonly kind: 'wait' }
-  | { readonly kind: 'held'; readonly message: string };
+  /** A later sample may tell. */
+  | { readonly kind: 'wait' | 'held'; readonly message: string }
+  /** No sample of this reader tells it. */
+  | { readonly kind: 'blind'; readonly message: string };
+
+const MIB = 2 ** 20;
 
 /**
  * @param pids processes that the engine's tree had
@@ -17,13 +24,24 @@ export function judgeRelease(
   pids: ReadonlySet<number>,
   endedAtMs: number,
 ): ReleaseVerdict {
-  const gpus = sample.gpus.filter((gpu) => gpuIds.includes(gpu.index));
-  // Without a reader or a list nobody can say that the memory is taken.
-  if (sample.source === 'none' || gpus.every((gpu) => gpu.processes === undefined)) return { kind: 'released' };
-  if (sample.atMs <= endedAtMs) return { kind: 'wait' };
-  const held = gpus.flatMap((gpu) =>
-    (gpu.processes ?? []).filter(({ pid }) => pids.has(pid)).map(({ pid }) => `pid ${pid} on GPU ${gpu.index}`),
-  );
+  // NVML alone lists processes.
+  if (sample.source !== 'nvml')
+    return { kind: 'blind', message: 'Whether its GPU memory is free cannot be read here, for want of NVML.' };
+  if (sample.atMs <= endedAtMs)
+    return { kind: 'wait', message: 'Whether its GPU memory is free could not be read: no sample came in time.' };
+  const held: string[] = [];
+  for (const gpu of gpuIds) {
+    const processes = sample.gpus.find(({ index }) => index === gpu)?.processes;
+    if (processes === undefined)
+      return {
+        kind: 'wait',
+        message: `Whether its GPU memory is free could not be read: GPU ${gpu} lists no processes.`,
+      };
+    for (const { pid, memoryBytes } of processes.filter((one) => pids.has(one.pid))) {
+      const size = memoryBytes === undefined ? '' : ` (${Math.round(memoryBytes / MIB)} MiB)`;
+      held.push(`pid ${pid} on GPU ${gpu}${size}`);
+    }
+  }
   if (held.length === 0) return { kind: 'released' };
   return { kind: 'held', message: `GPU memory is still held by ${held.join(', ')}.` };
 }

@@ -1,6 +1,6 @@
 /** Looks after the end of a process: told at once, explained by its output, and over only when its GPU memory is free. */
 import { classifyCrash } from '../core/crash_classifier.ts';
-import { judgeRelease } from '../core/gpu_release.ts';
+import { judgeRelease, type ReleaseVerdict } from '../core/gpu_release.ts';
 import type { EngineExit, LaunchedEngine, LaunchPlan } from '../ports.ts';
 import { type LoopCore, pause, readOutput, type Runtime } from './parts.ts';
 
@@ -12,20 +12,24 @@ const exitFacts = ({ exitCode, signal }: EngineExit) => ({
   ...(signal === undefined ? {} : { signal }),
 });
 
-/** Waits until no GPU lists a process of the engine; gives what stayed, or undefined. Bounded in time. */
-async function awaitGpuRelease(core: LoopCore, runtime: Runtime, endedAtMs: number): Promise<string | undefined> {
+/**
+ * Waits until no GPU lists a process of the engine; gives the last verdict on it. Bounded in time, and without a wait
+ * where no sample can tell.
+ */
+async function awaitGpuRelease(core: LoopCore, runtime: Runtime, endedAtMs: number): Promise<ReleaseVerdict> {
   const { clock, gpus, times } = core.parts;
   const { gpuIds } = runtime.life.spec;
-  if (gpuIds.length === 0) return undefined;
+  if (gpuIds.length === 0) return { kind: 'released' };
   const until = clock.monotonicMs() + times.gpuReleaseTimeoutMs;
   for (;;) {
     const verdict = judgeRelease(gpus.latest(), gpuIds, runtime.pids, endedAtMs);
-    if (verdict.kind === 'released') return undefined;
-    if (clock.monotonicMs() >= until)
-      return verdict.kind === 'held' ? verdict.message : 'Whether its GPU memory is free could not be read in time.';
+    if (verdict.kind === 'released' || verdict.kind === 'blind' || clock.monotonicMs() >= until) return verdict;
     await pause(core, RELEASE_PERIOD_MS);
   }
 }
+
+/** What the journal says of a GPU that was not seen to be released. */
+const NOT_RELEASED = { wait: 'gpu_release_unknown', blind: 'gpu_release_unknown', held: 'gpu_not_released' } as const;
 
 async function explain(core: LoopCore, runtime: Runtime, exit: EngineExit) {
   await readOutput(core, runtime);
@@ -64,23 +68,24 @@ export async function followEngine(
   const endedAtMs = core.parts.clock.wallMs();
   if (core.closed) return;
   let diagnosis: Awaited<ReturnType<typeof explain>> | undefined;
-  let holdouts: string | undefined;
+  let release: ReleaseVerdict = { kind: 'released' };
   try {
     diagnosis = await explain(core, runtime, exit);
-    holdouts = await awaitGpuRelease(core, runtime, endedAtMs);
+    release = await awaitGpuRelease(core, runtime, endedAtMs);
   } catch (error) {
     core.parts.log.warn({ engine, err: error }, 'the end of an engine could not be explained');
   }
   if (core.closed) return;
   if (runtime.launched === launched) delete runtime.launched;
-  if (holdouts !== undefined) core.note(runtime, 'gpu_not_released', holdouts);
+  if (release.kind !== 'released') core.note(runtime, NOT_RELEASED[release.kind], release.message);
   if (exit.orphansKilled !== undefined && exit.orphansKilled > 0)
     core.note(runtime, 'orphans_killed', orphansText(exit.orphansKilled));
   core.send(engine, {
     kind: 'gone',
     ...exitFacts(exit),
     ...(diagnosis === undefined ? {} : { diagnosis }),
-    ...(holdouts === undefined ? {} : { holdouts }),
+    // A host that can never tell has it in its journal, and not in the story of each end.
+    ...(release.kind === 'wait' || release.kind === 'held' ? { holdouts: release.message } : {}),
   });
 }
 

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quantile, round } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
-import { type EnginePlan, startSupervisedFleet, type SupervisedFleet } from '../supervised/fleet.ts';
+import { simPlans, startSupervisedFleet, type SupervisedFleet } from '../supervised/fleet.ts';
 import { startLoad } from '../supervised/load.ts';
 
 export interface AgentRestartOptions {
@@ -31,14 +31,6 @@ const SERVE_LIMIT_MS = 30_000;
 /** A caller whose request was refused tries again after so long. */
 const RETRY_MS = 10;
 
-const plans = (): EnginePlan[] =>
-  Array.from({ length: ENGINES }, (_, index) => ({
-    name: `sim-${index}`,
-    kind: 'sim',
-    model: 'sim',
-    flags: ['--sim-itl-ms', '20'],
-  }));
-
 async function serveAgain(fleet: SupervisedFleet, engine: string): Promise<number> {
   const killedMs = performance.now();
   const restarted = fleet.killAgent();
@@ -58,7 +50,7 @@ async function serveAgain(fleet: SupervisedFleet, engine: string): Promise<numbe
 
 export async function runAgentRestart(options: AgentRestartOptions): Promise<void> {
   const { streams, rounds } = options;
-  const fleet = await startSupervisedFleet({ engines: plans() });
+  const fleet = await startSupervisedFleet({ engines: simPlans(ENGINES, 'sim', ['--sim-itl-ms', '20']) });
   const times: number[] = [];
   let engineRestarts: number;
   try {

@@ -8,7 +8,7 @@ import { quantile, round } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
 import { signalProcess } from '../../lib/io/processes.ts';
 import { treeOf } from '../supervised/engine_processes.ts';
-import { type EnginePlan, startSupervisedFleet, type SupervisedFleet } from '../supervised/fleet.ts';
+import { simPlans, startSupervisedFleet, type SupervisedFleet } from '../supervised/fleet.ts';
 import { startLoad } from '../supervised/load.ts';
 import { type EngineNews, SchedulerLog } from '../supervised/scheduler_log.ts';
 import { overload, type OverloadResult } from './overload.ts';
@@ -65,14 +65,6 @@ const TOKENS = 400;
 /** The watchdog looks this often: part of what the measured bound may be exceeded by. */
 const LOOK_MS = 250;
 const BOUND = /where (\d+) ms is the most/;
-
-const plans = (): EnginePlan[] =>
-  Array.from({ length: ENGINES }, (_, index) => ({
-    name: `sim-${index}`,
-    kind: 'sim',
-    model: 'sim',
-    flags: ['--sim-itl-ms', '20'],
-  }));
 
 /** Reads the scheduler's log until an engine's life is out of rotation. */
 async function awaitNews(log: SchedulerLog, fits: (news: EngineNews) => boolean): Promise<EngineNews> {
@@ -206,7 +198,7 @@ function print(report: DeathReport): string {
 }
 
 export async function runDeath(options: DeathOptions): Promise<void> {
-  const fleet = await startSupervisedFleet({ engines: plans() });
+  const fleet = await startSupervisedFleet({ engines: simPlans(ENGINES, 'sim', ['--sim-itl-ms', '20']) });
   let kills: Kill[];
   let stops: Stop[];
   try {

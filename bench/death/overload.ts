@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seededRandom } from '../../lib/rng.ts';
-import { type EnginePlan, startSupervisedFleet } from '../supervised/fleet.ts';
+import { simPlans, startSupervisedFleet } from '../supervised/fleet.ts';
 import { SchedulerLog } from '../supervised/scheduler_log.ts';
 
 export interface OverloadOptions {
@@ -29,17 +29,11 @@ const OFFERED_RATIO = 1.5;
 const PATIENCE_MS = 20_000;
 const LONGEST_PROMPT_WORDS = 600;
 
-const plans = (): EnginePlan[] =>
-  Array.from({ length: ENGINES }, (_, index) => ({
-    name: `busy-${index}`,
-    kind: 'sim',
-    model: 'sim',
-    flags: ['--sim-itl-ms', String(STEP_MS), '--max-num-seqs', String(SEQUENCES)],
-  }));
-
 export async function overload({ loadSeconds, seed }: OverloadOptions): Promise<OverloadResult> {
   const random = seededRandom(seed);
-  const fleet = await startSupervisedFleet({ engines: plans() });
+  const fleet = await startSupervisedFleet({
+    engines: simPlans(ENGINES, 'busy', ['--sim-itl-ms', String(STEP_MS), '--max-num-seqs', String(SEQUENCES)]),
+  });
   try {
     const log = new SchedulerLog(fleet.schedulerLog);
     await log.news();

@@ -25,6 +25,16 @@ export interface EnginePlan {
   readonly limits?: Readonly<Record<string, number>>;
 }
 
+/** As many simulated engines alike, `PREFIX-0` and on. */
+export function simPlans(count: number, prefix: string, flags: readonly string[]): EnginePlan[] {
+  return Array.from({ length: count }, (_, index) => ({
+    name: `${prefix}-${index}`,
+    kind: 'sim',
+    model: 'sim',
+    flags,
+  }));
+}
+
 export interface SupervisedOptions {
   readonly engines: readonly EnginePlan[];
   readonly agent?: Readonly<Record<string, unknown>>;

@@ -105,6 +105,20 @@ t.test('a death is told at once, its cause when the tree is gone', async (t) => 
   t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2 });
 });
 
+t.test('an engine that has lost its core is out of rotation at once and ended', async (t) => {
+  const fixture = await serving();
+  const engine = fixture.engine();
+  engine.onTerm = () => undefined;
+  engine.losePart();
+  await fixture.clock.pass(0);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPING', reason: 'crashed', message: /cannot do without/ });
+  t.same(fixture.targets, []);
+  t.same(engine.signals, ['SIGTERM']);
+  engine.end({ exitCode: 0 });
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2, restarts: 1 });
+});
+
 t.test('an engine that has served is started again, whatever its log says of a request', async (t) => {
   const line = "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'name': '/adapters/none'.";
   const served = await serving();
@@ -162,6 +176,34 @@ t.test('a restart waits for the GPU memory of the last life, as long as it is bo
   const told = fixture.journal.findLast((entry) => entry.state === 'ENGINE_STATE_BACKOFF');
   t.match(told?.message, /still held by pid 110/, 'and it goes on, with the reason told');
 });
+
+t.test(
+  'GPU memory of which nothing is known is told of: after a wait where NVML may still tell, else at once',
+  async (t) => {
+    const spec = { ...SIM_SPEC, gpuIds: [0] };
+    const notes = (fixture: Fixture) => fixture.journal.filter(({ reason }) => reason === 'gpu_release_unknown');
+    const nvml = createFixture({ gpus: [0] });
+    nvml.sample = { source: 'nvml', atMs: 0, gpus: [{ index: 0 }] };
+    await nvml.loop.restore();
+    nvml.desire(1, [spec]);
+    await nvml.clock.pass(500);
+    nvml.engine().end({ exitCode: 1 });
+    await nvml.clock.pass(2000);
+    t.equal(nvml.latest('e1')?.state, 'ENGINE_STATE_STOPPING');
+    await nvml.clock.pass(1500);
+    t.match(notes(nvml), [{ message: /no sample came in time/ }]);
+    const told = nvml.journal.findLast((entry) => entry.state === 'ENGINE_STATE_BACKOFF');
+    t.match(told?.message, /could not be read/);
+    const blind = createFixture({ gpus: [0] });
+    await blind.loop.restore();
+    blind.desire(1, [spec]);
+    await blind.clock.pass(500);
+    blind.engine().end({ exitCode: 1 });
+    await blind.clock.pass(100);
+    t.match(notes(blind), [{ message: /for want of NVML/ }]);
+    t.equal(blind.latest('e1')?.state, 'ENGINE_STATE_BACKOFF');
+  },
+);
 
 t.test('a wedged engine leaves rotation, is written down, killed and back without a person', async (t) => {
   const fixture = await serving();

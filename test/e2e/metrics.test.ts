@@ -100,7 +100,7 @@ t.test('every metric of both processes is on the page, and readings are the same
   }
   const scheduler = await ofScheduler();
   t.equal(value(scheduler, 'sophia_fleet_engines{state="ready"}'), 1);
-  t.equal(value(scheduler, 'sophia_fleet_gpus{health="unknown"}'), 2);
+  t.equal(value(scheduler, 'sophia_fleet_gpus{health="ok"}'), 2);
   t.equal(value(scheduler, 'sophia_engine_routable{node="test-node",engine="sim-a"}'), 1);
   t.ok((value(scheduler, 'sophia_node_telemetry_age_seconds{node="test-node"}') ?? 99) < 60);
   const agent = await ofAgent();

@@ -349,6 +349,11 @@ export class FakeScheduler {
     this.#session?.write({ term, command });
   }
 
+  /** Takes nothing more of the present session, as a scheduler does that hangs. */
+  stopReading(): void {
+    this.#session?.pause();
+  }
+
   cutSession(code: number = status.UNAVAILABLE): void {
     this.#session?.emit('error', Object.assign(new Error('cut by the test'), { code, details: 'cut by the test' }));
   }

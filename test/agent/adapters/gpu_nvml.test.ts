@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { createGpuReader } from '../../../agent/adapters/gpu/gpu_sensor.ts';
-import { gpuHoldouts, gpuMemoryByEngine } from '../../../agent/core/gpu_memory.ts';
+import { gpuMemoryByEngine } from '../../../agent/core/gpu_memory.ts';
+import { judgeRelease } from '../../../agent/core/gpu_release.ts';
 import { createFakeNvml, gh200 } from '../../../bench/gpu/fake_nvml.ts';
 import { until } from '../../support/fake_scheduler.ts';
 import { gpuBench, opened, OPTIONS } from '../../support/gpu_bench.ts';
@@ -233,12 +234,10 @@ t.test('memory belongs to engines by their pids, and is released only when it is
       ['idle', 0],
     ],
   );
-  t.match(gpuHoldouts(b.reader.latest(), [pid], [0]), [{ gpu: 0, pid, memoryBytes: 70_000_000_000 }]);
+  const release = () => judgeRelease(b.reader.latest(), [0], new Set([pid]), 0);
+  t.match(release(), { kind: 'held', message: new RegExp(`pid ${pid} on GPU 0 \\(66757 MiB\\)`) });
   const before = b.gpu().memoryUsedBytes as number;
   child.kill('SIGKILL');
-  await until(() => {
-    const holdouts = gpuHoldouts(b.reader.latest(), [pid], [0]);
-    return holdouts !== 'unknown' && holdouts.length === 0;
-  }, 'the memory to be free');
+  await until(() => release().kind === 'released', 'the memory to be free');
   await until(() => before - (b.gpu().memoryUsedBytes as number) === 70_000_000_000, 'the figure to fall');
 });

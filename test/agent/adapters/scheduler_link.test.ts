@@ -5,6 +5,7 @@ import { createSchedulerLinks } from '../../../agent/adapters/scheduler_link.ts'
 import type { SchedulerLinks, SessionEvents } from '../../../agent/ports.ts';
 import { systemRandom } from '../../../lib/io/system.ts';
 import type { Command__Output } from '../../../proto/gen/fleet/v1/Command.ts';
+import type { EngineEvent } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { Hello } from '../../../proto/gen/fleet/v1/Hello.ts';
 import { silentLog } from '../../scheduler/fakes.ts';
 import { FakeScheduler, makeCertificates, removeFolder, until } from '../../support/fake_scheduler.ts';
@@ -18,21 +19,23 @@ interface Owner {
 
 function openLinks(owner: Owner, schedulers: readonly string[]) {
   const dropped: number[] = [];
+  const stuck: string[] = [];
   const commands: { scheduler: string; term: number; command: Command__Output }[] = [];
   const log: string[] = [];
+  const tls = {
+    caPem: certificates.ca.certPem,
+    certPem: readFileSync(certificates.agent.certFile, 'utf8'),
+    keyPem: readFileSync(certificates.agent.keyFile, 'utf8'),
+  };
   const links: SchedulerLinks = createSchedulerLinks({
     schedulers,
-    tls: {
-      caPem: certificates.ca.certPem,
-      certPem: readFileSync(certificates.agent.certFile, 'utf8'),
-      keyPem: readFileSync(certificates.agent.keyFile, 'utf8'),
-    },
+    tls: () => tls,
     keepaliveMs: 10_000,
     welcomeTimeoutMs: 5_000,
     backoff: { baseMs: 20, capMs: 100, minMs: 10 },
     random: systemRandom,
     logger: silentLog,
-    onDropped: (count) => void (count > 0 && dropped.push(count)),
+    onDropped: (count, what) => void (what === 'stuck_session' ? stuck.push(what) : dropped.push(count)),
   });
   const events: SessionEvents = {
     onConnected: (scheduler) => void log.push(`connected ${scheduler}`),
@@ -40,7 +43,9 @@ function openLinks(owner: Owner, schedulers: readonly string[]) {
     onDesiredState: () => undefined,
     onCommand: (scheduler, term, command) => void commands.push({ scheduler, term, command }),
   };
+  const engines: EngineEvent[] = [];
   const hello: Hello = {
+    engines,
     protocolVersion: 1,
     nodeName: 'node-a',
     sessionId: 's1',
@@ -49,7 +54,7 @@ function openLinks(owner: Owner, schedulers: readonly string[]) {
   };
   links.start(events, () => hello);
   owner.teardown(() => links.stop('the test ends'));
-  return { links, dropped, commands, log };
+  return { links, dropped, stuck, engines, commands, log };
 }
 
 async function startScheduler(owner: Owner, term = 1): Promise<FakeScheduler> {
@@ -124,4 +129,28 @@ t.test('a flood of outputs neither stops an event nor grows without a bound', as
   const before = scheduler.outputs.length;
   await until(() => scheduler.results.length === 1, 'the result, which is never refused');
   t.ok(before < scheduler.outputs.length, 'the event went past outputs that waited');
+});
+
+t.test('a scheduler that stops reading loses its session, not an event: the next hello tells all', async (t) => {
+  const scheduler = await startScheduler(t);
+  const { links, dropped, stuck, engines, log } = openLinks(t, [scheduler.address]);
+  await until(() => log.length === 1, 'the session');
+  scheduler.stopReading();
+  let sent = 0;
+  const message = 'x'.repeat(8192);
+  await until(() => {
+    // A turn at a time, so that the transport may take what it can.
+    for (let i = 0; i < 100 && stuck.length === 0; i++) {
+      links.sendEngineEvent({ engine: 'e', restarts: ++sent, message });
+      engines.splice(0, 1, { engine: 'e', restarts: sent });
+    }
+    return stuck.length > 0;
+  }, 'the session to be given up');
+  t.match(log[1], /^lost/);
+  await until(() => scheduler.hellos.length === 2, 'the next session');
+  t.equal(scheduler.latest('e')?.restarts, sent, 'the hello has the newest');
+  await until(() => log.length === 3, 'its welcome');
+  links.sendEngineEvent({ engine: 'e', restarts: sent + 1 });
+  await until(() => scheduler.latest('e')?.restarts === sent + 1, 'an event of the new session');
+  t.same([stuck.length, dropped.length], [1, 0]);
 });

@@ -1,6 +1,6 @@
 /** Joining the driver's process lists with the engines' processes. */
 import t from 'tap';
-import { gpuHoldouts, gpuMemoryByEngine } from '../../../agent/core/gpu_memory.ts';
+import { gpuMemoryByEngine } from '../../../agent/core/gpu_memory.ts';
 import type { GpuSample } from '../../../agent/ports.ts';
 
 const sample: GpuSample = {
@@ -29,15 +29,4 @@ t.test('memory is summed over processes and GPUs; what is unknown in part is unk
     ],
   );
   t.same([...gpuMemoryByEngine({ source: 'nvidia-smi', atMs: 0, gpus: [{ index: 0 }] }, engines)], []);
-});
-
-t.test('a GPU is released when none of the processes is on it, and silence is not release', async (t) => {
-  t.same(gpuHoldouts(sample, [10, 99], [0, 1]), [
-    { gpu: 0, pid: 10, memoryBytes: 100 },
-    { gpu: 0, pid: 99 },
-    { gpu: 1, pid: 10, memoryBytes: 300 },
-  ]);
-  t.same(gpuHoldouts(sample, [12], [0, 1]), []);
-  t.equal(gpuHoldouts(sample, [12], [2]), 'unknown');
-  t.equal(gpuHoldouts(sample, [12], [7]), 'unknown');
 });

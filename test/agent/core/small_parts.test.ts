@@ -95,8 +95,14 @@ t.test('GPU memory is released when a sample from after the end lists no process
   t.equal(judgeRelease(sample(5, [7]), [0], mine, 10).kind, 'wait');
   t.match(judgeRelease(sample(11, [7, 9]), [0], mine, 10), { kind: 'held', message: /pid 7 on GPU 0/ });
   t.equal(judgeRelease(sample(11, [9]), [0], mine, 10).kind, 'released');
-  t.equal(judgeRelease(sample(5), [0], mine, 10).kind, 'released', 'no list, no verdict');
-  t.equal(judgeRelease(sample(5, [7], 'none'), [0], mine, 10).kind, 'released');
+  t.match(judgeRelease(sample(11), [0], mine, 10), { kind: 'wait', message: /GPU 0 lists no processes/ });
+  t.equal(
+    judgeRelease(sample(11, [9]), [0, 1], mine, 10).kind,
+    'wait',
+    'a GPU that was not read is not known to be free',
+  );
+  for (const source of ['none', 'nvidia-smi'] as const)
+    t.equal(judgeRelease(sample(11, [7], source), [0], mine, 10).kind, 'blind', `${source} lists none`);
 });
 
 t.test('an adopted engine that no order names is what its plan says', async (t) => {
