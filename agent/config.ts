@@ -34,6 +34,11 @@ export const settings = defineSettings('agent', {
   caFile: { schema: text({ maxLength: 4096 }), doc: 'Certificate of the authority that signs schedulers (PEM).' },
   certFile: { schema: text({ maxLength: 4096 }), doc: 'Certificate of this agent (PEM).' },
   keyFile: { schema: text({ maxLength: 4096 }), doc: 'Private key of this agent (PEM).' },
+  tlsReloadMs: {
+    schema: durationMs({ min: 100, max: 86_400_000 }),
+    default: 10_000,
+    doc: 'How often the certificate files are looked at; changed ones are used for new connections, without a restart.',
+  },
   dataDir: {
     schema: text({ maxLength: 4096 }),
     default: './sophia-agent',

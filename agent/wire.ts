@@ -5,6 +5,7 @@ import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
+import { createTlsWatch, type TlsWatch } from '../lib/io/tls_watch.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import type { AdminSocket } from './adapters/admin_socket/admin_socket.ts';
@@ -14,7 +15,7 @@ import { createJournal } from './adapters/journal_file.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createSessionCommands } from './adapters/session_commands.ts';
 import { pushingLinks } from './adapters/telemetry.ts';
-import { loadTls } from './adapters/tls_files.ts';
+import type { ThreadedRelay } from './adapters/relay.ts';
 import type { Relay, SchedulerLinks } from './ports.ts';
 import type { RunLoop } from './run_loop/run_loop.ts';
 import { noteLostThread } from './run_loop/told.ts';
@@ -63,7 +64,7 @@ interface Members {
   readonly socket: AdminSocket | undefined;
   readonly gpus: Gpus;
   readonly metrics: AgentMetrics;
-  readonly relay: Relay;
+  readonly relay: ThreadedRelay;
   readonly links: SchedulerLinks;
   readonly loop: RunLoop;
   readonly telemetry: { start(): Promise<void>; stop(): void };
@@ -72,7 +73,7 @@ interface Members {
   readonly connect: () => void;
 }
 
-function lifecycleOf({ config, logger }: Parts, members: Members): Lifecycle {
+function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycle {
   const { socket, gpus, metrics, relay, links, loop, telemetry, watch, readFacts, connect } = members;
   // Whoever asks a second time wants an end at once; engines that are to outlive the agent do so also then.
   const onForced = (): void => {
@@ -98,6 +99,11 @@ function lifecycleOf({ config, logger }: Parts, members: Members): Lifecycle {
       'relay',
       () => relay.start(),
       () => relay.stop(RELAY_STOP_GRACE_MS),
+    )
+    .add(
+      'certificates',
+      () => tls.start({ onChange: (set) => relay.setTls(set), ...metrics.certificate('agent') }),
+      () => tls.stop(),
     )
     // Engines that still run are taken over before any scheduler is dialled: the hello tells of them.
     .add('engines', () => loop.restore(), nothing)
@@ -146,9 +152,24 @@ function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, me
   return { loop, gpus, journal };
 }
 
+function watchTls({ caFile, certFile, keyFile, nodeName, tlsReloadMs }: AgentConfig, logger: Logger): TlsWatch {
+  return createTlsWatch({
+    certificate: 'agent',
+    files: {
+      ca: { setting: 'caFile', file: caFile },
+      cert: { setting: 'certFile', file: certFile },
+      key: { setting: 'keyFile', file: keyFile },
+    },
+    commonName: nodeName,
+    reloadMs: tlsReloadMs,
+    clock: systemClock,
+    logger,
+  });
+}
+
 /** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
 export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
-  const tls = loadTls(config, systemClock.wallMs());
+  const tls = watchTls(config, logger);
   const dataFolder = makeDataFolder(config.dataDir);
   const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
   const metrics = createAgentMetrics(config.metricsPort, logger);

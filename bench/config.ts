@@ -1,8 +1,6 @@
 /**
- * The only file of bench/ that reads the environment: what the started processes inherit, and where the weights of the
- * embedded model lie once `sophia up` has fetched them.
+ * The only file of bench/ that reads the environment: what the started processes inherit, and where this user's cache is.
  */
-import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 
@@ -10,15 +8,7 @@ export function benchEnvironment(): NodeJS.ProcessEnv {
   return process.env;
 }
 
-/** A model file out of this user's cache; undefined when there is none. */
-export async function findWeights(): Promise<string | undefined> {
-  const cache = process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache');
-  const folder = path.join(cache, 'sophia-fleet', 'weights');
-  try {
-    const file = (await readdir(folder)).find((name) => name.endsWith('.gguf'));
-    return file === undefined ? undefined : path.join(folder, file);
-  } catch {
-    // Nothing was ever fetched.
-    return undefined;
-  }
+/** Where `sophia up` keeps the weights of the embedded model once it has fetched them. */
+export function weightsFolder(): string {
+  return path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'sophia-fleet', 'weights');
 }

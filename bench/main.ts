@@ -66,10 +66,10 @@ program
   .option('--json', 'one JSON object as the last line')
   .option('--faults <n>', 'how many faults', wholeNumber, 60)
   .option('--seed <n>', 'which story', count, 1)
-  .option('--engines <n>', 'simulated engines', wholeNumber, 6)
+  .option('--engines <n>', 'simulated engines', wholeNumber, 8)
   .option('--llama <n>', 'embedded engines with a real model besides', count, 0)
-  .option('--every <ms>', 'mean pause before a fault', count, 250)
-  .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 3)
+  .option('--every <ms>', 'mean pause before a fault', count, 100)
+  .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 5)
   .action(runChaos);
 
 program

@@ -69,6 +69,11 @@ export const settings = defineSettings('scheduler', {
   fleetCertFile: { schema: file(), doc: 'Certificate of the agents’ door (PEM).' },
   fleetKeyFile: { schema: file(), doc: 'Private key of the agents’ door (PEM).' },
   fleetCaFile: { schema: file(), doc: 'Certificate of the authority that signs agents (PEM).' },
+  tlsReloadMs: {
+    schema: durationMs({ min: 100, max: 86_400_000 }),
+    default: 10_000,
+    doc: 'How often the certificate files are looked at; changed ones are used for new connections, without a restart.',
+  },
   dataDir: {
     schema: file(),
     default: './sophia-scheduler',

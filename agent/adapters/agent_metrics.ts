@@ -4,6 +4,7 @@
  */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type CertificateFigures, certificateFigures } from '../../lib/io/certificate_metrics.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../../lib/io/metrics.ts';
 import { type ShownHost, showHosts } from '../../lib/io/telemetry_metrics.ts';
@@ -25,6 +26,7 @@ export interface AgentMetrics {
   restarted(engine: string, reason: string): void;
   gpuReaderFailed(reason: string): void;
   telemetrySent(kind: 'snapshot' | 'delta' | 'empty'): void;
+  certificate(name: string): CertificateFigures;
   render(): Promise<string>;
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -119,6 +121,7 @@ export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
     restarted: (engine, reason) => metrics.counter('sophia_engine_restarts_total').inc({ engine, reason }),
     gpuReaderFailed: (reason) => metrics.counter('sophia_gpu_reader_failures_total').inc({ reason }),
     telemetrySent: (kind) => metrics.counter('sophia_agent_telemetry_messages_total').inc({ kind }),
+    certificate: (name) => certificateFigures(metrics, name),
     render,
     async start() {
       if (port === 0) return;

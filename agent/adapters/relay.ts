@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { backoffCeilingMs } from '../../lib/backoff.ts';
 import type { Logger } from '../../lib/io/logger.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { addFigures, type ProgressFigures, shiftTimes, toEngineProgress } from '../core/engine_progress.ts';
 import { openListBytes, type OpenRequests, readOpenList } from '../core/open_requests.ts';
 import type { Relay, RelayCounters, RelayStats, RelayTarget } from '../ports.ts';
@@ -259,7 +260,13 @@ class ThreadSlot {
   }
 }
 
-export function createRelay(options: RelayOptions): Relay {
+export interface ThreadedRelay extends Relay {
+  /** Certificates for lanes that are opened from now on; those that are open stay. */
+  setTls(tls: TlsMaterial): void;
+}
+
+export function createRelay(options: RelayOptions): ThreadedRelay {
+  let { tls } = options.settings;
   let targets: readonly RelayTarget[] = [];
   let schedulers: readonly string[] = [];
   const slots: ThreadSlot[] = [];
@@ -269,6 +276,7 @@ export function createRelay(options: RelayOptions): Relay {
   return {
     async start() {
       const greet = (): readonly ToRelay[] => [
+        { kind: 'tls', tls },
         { kind: 'targets', targets },
         { kind: 'schedulers', addresses: schedulers },
       ];
@@ -285,6 +293,10 @@ export function createRelay(options: RelayOptions): Relay {
     setSchedulers(next) {
       schedulers = next;
       for (const slot of slots) slot.tell({ kind: 'schedulers', addresses: schedulers });
+    },
+    setTls(next) {
+      tls = next;
+      for (const slot of slots) slot.tell({ kind: 'tls', tls });
     },
     stats: () =>
       sumReports(

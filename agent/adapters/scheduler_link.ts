@@ -11,6 +11,7 @@ import { backoffDelayMs, type BackoffPolicy } from '../../lib/backoff.ts';
 import { type BoundedQueue, createBoundedQueue } from '../../lib/bounded_queue.ts';
 import { outputCost } from '../../lib/command_verbs.ts';
 import type { Logger } from '../../lib/io/logger.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 import { LANE_PROTOCOL_VERSION } from '../../proto/codec.ts';
 import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
@@ -19,11 +20,11 @@ import type { SchedulerMessage__Output } from '../../proto/gen/fleet/v1/Schedule
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
 import type { SchedulerLinks, SessionEvents } from '../ports.ts';
-import type { TlsMaterial } from '../workers/relay_messages.ts';
 
 export interface SchedulerLinkOptions {
   readonly schedulers: readonly string[];
-  readonly tls: TlsMaterial;
+  /** Asked before each connection. */
+  readonly tls: () => TlsMaterial;
   readonly keepaliveMs: number;
   readonly welcomeTimeoutMs: number;
   readonly backoff: BackoffPolicy;
@@ -56,6 +57,7 @@ class SchedulerLink {
   readonly #events: SessionEvents;
   readonly #hello: () => Hello;
   #client: Client | undefined;
+  #clientTls: TlsMaterial | undefined;
   #stream: SessionStream | undefined;
   #welcomed = false;
   #seq = 0;
@@ -77,22 +79,9 @@ class SchedulerLink {
   }
 
   connect(): void {
-    const { tls, keepaliveMs, welcomeTimeoutMs } = this.#options;
-    this.#client ??= new Client(
-      this.address,
-      credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem)),
-      {
-        'grpc.use_local_subchannel_pool': 1,
-        'grpc.keepalive_time_ms': keepaliveMs,
-        'grpc.keepalive_timeout_ms': keepaliveMs,
-        'grpc.keepalive_permit_without_calls': 1,
-        'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-        'grpc.enable_retries': 0,
-        'grpc.max_reconnect_backoff_ms': this.#options.backoff.capMs,
-      },
-    );
     const { path, requestSerialize, responseDeserialize } = fleetService.Session;
-    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
+    const client = this.#clientNow();
+    const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
     this.#stream = stream;
     this.#welcomed = false;
     this.#blocked = false;
@@ -111,8 +100,28 @@ class SchedulerLink {
     stream.on('status', (end: { code: number; details: string }) =>
       this.#lost(stream, `${status[end.code]}: ${end.details}`, end.code),
     );
-    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), welcomeTimeoutMs);
+    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), this.#options.welcomeTimeoutMs);
     this.#write({ hello: this.#hello() });
+  }
+
+  /** The client of the certificates in use. Between streams nothing runs on the old one, so that it can be closed. */
+  #clientNow(): Client {
+    const { keepaliveMs, backoff } = this.#options;
+    const tls = this.#options.tls();
+    if (this.#client !== undefined && this.#clientTls === tls) return this.#client;
+    this.#client?.close();
+    this.#clientTls = tls;
+    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
+    this.#client = new Client(this.address, secure, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+      'grpc.enable_retries': 0,
+      'grpc.max_reconnect_backoff_ms': backoff.capMs,
+    });
+    return this.#client;
   }
 
   #onMessage(stream: SessionStream, message: SchedulerMessage__Output): void {

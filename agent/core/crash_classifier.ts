@@ -34,6 +34,11 @@ export interface CrashFacts {
   readonly hostOomKills?: number;
   /** Newest Xid of one of its GPUs within the last moments. */
   readonly xid?: number;
+  /**
+   * It took requests in this life, so its flags, its model and its address were good: lines that say otherwise are of
+   * some request (an adapter that does not exist, for one), and must not keep it from being started again.
+   */
+  readonly served?: boolean;
 }
 
 interface Row {
@@ -66,12 +71,13 @@ const ROWS = [
       /^(?:.*error: )?argument --\S+: /m,
       /^(?:.*: )?Argument --\S+ (?:is|needs)/m,
       /Setting \S+: .*(?:allowed|unknown)/,
-      /ValidationError: \d+ validation errors? for \w*(?:Config|Args)/,
       /--\S+ (?:is not supported|must be|should be|requires|cannot be) /,
       /larger than the maximum number of tokens that can be stored in KV cache/,
       /max seq len \(\d+\) is larger than the maximum number of tokens/,
       /User-specified max_model_len \(\d+\) is greater than the derived/,
       /KV cache is needed, which is larger than the available KV cache memory/,
+      // Last, because the line after it says more; what it says of the model itself is no flag's fault.
+      /ValidationError: \d+ validation errors? for \w*(?:Config|Args)(?!\n.*(?:Invalid repository ID|does not recognize this architecture|rchitectures? .* not supported|not a valid model identifier))/,
     ],
     sentence: 'One of its flags is wrong.',
     advice: 'Correct the flag that the last lines name, then apply the specification again.',
@@ -132,13 +138,15 @@ const ROWS = [
     patterns: [
       /(?:401|403) Client Error/,
       /404 Client Error/,
-      /GatedRepoError|RepositoryNotFoundError|LocalEntryNotFoundError|HFValidationError/,
+      /(?:GatedRepo|RepositoryNotFound|LocalEntryNotFound|HFValidation)Error: /,
       /is not a local folder and is not a valid model identifier/,
       /Invalid repository ID or local directory specified/,
       /does not appear to have a file named config\.json/,
       /Model architectures? .* (?:are|is) not supported/,
       /Cannot find any model weights with/,
       /SafetensorError|safetensors_rust|Error while deserializing header/,
+      // The header of a weights file that was cut or is something else: the error itself may be any.
+      /(?<=in parse_safetensors_file_metadata\n(?: .*\n){1,4})\w.*/,
       /Unrecognized model in /,
       /model type `?\S+`? but Transformers does not recognize this architecture/,
       /(?:invalid|bad) magic|not a GGUF|gguf.*(?:corrupt|invalid|unsupported)/i,
@@ -268,6 +276,7 @@ function lineAt(text: string, index: number): string {
 export function classifyCrash(facts: CrashFacts): Diagnosis {
   for (const row of ROWS as readonly Row[]) {
     const { cause, retry, sentence, advice } = row;
+    if (facts.served === true && retry !== 'backoff') continue;
     const told = { cause: cause as CrashCause, retry, sentence, advice };
     for (const pattern of row.patterns) {
       const match = pattern.exec(facts.output);

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { findTree, sweepTree, type TreeProof } from '../../lib/io/process_tree.ts';
-import { processStartTicks, signalProcess } from '../../lib/io/processes.ts';
+import { isTidier, processStartTicks, signalProcess } from '../../lib/io/processes.ts';
 import type { KeeperExit, KeeperLaunch, KeeperPhase } from '../core/keeper_protocol.ts';
 import { LIFE_VARIABLE } from '../core/launch_plan.ts';
 import { OutputFile, Tail } from './kept_files.ts';
@@ -123,6 +123,7 @@ export class KeptEngine {
     this.killed = true;
     // The first process at once; the rest needs a look at all processes.
     if (this.phase === 'running') this.#child?.kill('SIGKILL');
-    for (const { pid } of await findTree(this.#treeProof())) signalProcess(pid, 'SIGKILL');
+    // What tidies up is left to the sweep, which gives it a moment.
+    for (const { pid } of await findTree(this.#treeProof())) if (!(await isTidier(pid))) signalProcess(pid, 'SIGKILL');
   }
 }

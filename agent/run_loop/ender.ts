@@ -41,6 +41,7 @@ async function explain(core: LoopCore, runtime: Runtime, exit: EngineExit) {
     output: `${runtime.tail}\n${exit.lastLines ?? ''}`,
     ...exitFacts(exit),
     ...(exit.unseen === true ? { unseen: true } : {}),
+    ...(runtime.served ? { served: true } : {}),
     ...(before === undefined || now === undefined ? {} : { hostOomKills: now - before }),
     ...(xid === undefined ? {} : { xid }),
   });

@@ -94,6 +94,8 @@ export interface Runtime {
   oomKillsAtStart?: number;
   /** A warm-up token is being asked for. */
   warming?: boolean;
+  /** This process has been ready. */
+  served: boolean;
 }
 
 export function freshRuntime(life: EngineLife): Runtime {
@@ -106,6 +108,7 @@ export function freshRuntime(life: EngineLife): Runtime {
     faults: { seen: 0, timesMs: [] },
     pids: new Set(),
     witnessAsks: 0,
+    served: false,
   };
 }
 

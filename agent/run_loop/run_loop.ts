@@ -153,6 +153,8 @@ export class RunLoop implements LoopCore {
     const life = adoptLife(spec, this.orders.generation ?? 0, running, this.parts.clock.monotonicMs());
     const runtime: Runtime = { ...freshRuntime(life), plan, launched };
     runtime.pids.add(launched.pid);
+    // It may have taken requests for an earlier agent.
+    runtime.served = true;
     this.#begin(runtime);
     void followEngine(this, runtime, plan, launched);
   }
@@ -347,6 +349,7 @@ export class RunLoop implements LoopCore {
     runtime.cancelProbe?.();
     delete runtime.cancelProbe;
     if (status !== 'draining') delete runtime.drain;
+    if (status === 'ready') runtime.served = true;
     if (status === 'adopted') this.#probeAfter(runtime, 0);
     else if (status === 'ready') this.#probeAfter(runtime, this.parts.times.probePeriodMs);
     else if (status === 'starting' || status === 'warming') this.#probeAfter(runtime, CLOSE_PROBE_MS);

@@ -4,10 +4,10 @@ import path from 'node:path';
 import { CodedError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import { systemRandom } from '../../lib/io/system.ts';
-import { createRelay, type RelayOptions } from '../adapters/relay.ts';
+import type { TlsWatch } from '../../lib/io/tls_watch.ts';
+import { createRelay, type RelayOptions, type ThreadedRelay } from '../adapters/relay.ts';
 import { createSchedulerLinks, type SchedulerLinkOptions } from '../adapters/scheduler_link.ts';
-import type { Relay, SchedulerLinks } from '../ports.ts';
-import type { TlsMaterial } from '../workers/relay_messages.ts';
+import type { SchedulerLinks } from '../ports.ts';
 import type { AgentConfig } from './settings.ts';
 
 const RELAY_RESTART_DELAY_MS = 500;
@@ -15,7 +15,7 @@ const RELAY_RESTART_DELAY_MS = 500;
 export interface Parts {
   readonly config: AgentConfig;
   readonly logger: Logger;
-  readonly tls: TlsMaterial;
+  readonly tls: TlsWatch;
   readonly dataFolder: string;
   readonly sessionId: string;
 }
@@ -36,14 +36,14 @@ export function makeDataFolder(dataDir: string): string {
 }
 
 /** @param onThreadLost a relay thread has crashed with these requests open */
-export function createRelayOf(parts: Parts, onThreadLost: NonNullable<RelayOptions['onThreadLost']>): Relay {
+export function createRelayOf(parts: Parts, onThreadLost: NonNullable<RelayOptions['onThreadLost']>): ThreadedRelay {
   const { config, logger, tls, sessionId } = parts;
   return createRelay({
     workers: config.relayWorkers,
     settings: {
       nodeName: config.nodeName,
       sessionId,
-      tls,
+      tls: tls.current(),
       engineConnectTimeoutMs: config.engineConnectTimeoutMs,
       engineIdleSocketMs: config.engineIdleSocketMs,
       laneHoldMs: config.laneHoldMs,
@@ -69,7 +69,7 @@ export function createLinksOf(parts: Parts, onDropped: SchedulerLinkOptions['onD
   const { config, logger, tls } = parts;
   return createSchedulerLinks({
     schedulers: config.schedulers,
-    tls,
+    tls: () => tls.current(),
     keepaliveMs: config.keepaliveMs,
     welcomeTimeoutMs: config.welcomeTimeoutMs,
     backoff: {

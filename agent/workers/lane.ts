@@ -5,6 +5,7 @@
  */
 import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
 import { backoffDelayMs } from '../../lib/backoff.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 import { type Frame, FRAME, FrameBatch, LANE_PROTOCOL_VERSION, encodeJson, visitFrames } from '../../proto/codec.ts';
 import { fleetService } from '../../proto/load.ts';
@@ -40,7 +41,9 @@ export class Lane {
   readonly #random: RandomSource;
   readonly #pulse: ThreadPulse;
   readonly #batch = new FrameBatch();
+  readonly #tls: () => TlsMaterial;
   #client: Client | undefined;
+  #clientTls: TlsMaterial | undefined;
   #stream: LaneStream | undefined;
   #reconnect: NodeJS.Timeout | undefined;
   #hold: NodeJS.Timeout | undefined;
@@ -57,7 +60,8 @@ export class Lane {
     scheduler: string,
     worker: number,
     settings: RelaySettings,
-    from: { readonly random: RandomSource; readonly pulse: ThreadPulse },
+    /** `tls` is asked before each connection. */
+    from: { readonly random: RandomSource; readonly pulse: ThreadPulse; readonly tls: () => TlsMaterial },
     hooks: LaneHooks,
   ) {
     this.scheduler = scheduler;
@@ -65,6 +69,7 @@ export class Lane {
     this.#settings = settings;
     this.#random = from.random;
     this.#pulse = from.pulse;
+    this.#tls = from.tls;
     this.#hooks = hooks;
   }
 
@@ -74,21 +79,9 @@ export class Lane {
 
   /** Opens the stream; from then on the lane keeps itself open until stop(). */
   connect(): void {
-    const { tls, keepaliveMs, maxMessageBytes, nodeName, sessionId } = this.#settings;
-    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
-    this.#client ??= new Client(this.scheduler, secure, {
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.keepalive_time_ms': keepaliveMs,
-      'grpc.keepalive_timeout_ms': keepaliveMs,
-      'grpc.keepalive_permit_without_calls': 1,
-      'grpc.max_receive_message_length': maxMessageBytes,
-      'grpc.max_send_message_length': -1,
-      'grpc.enable_retries': 0,
-      'grpc-node.flow_control_window': WINDOW_BYTES,
-      'grpc.max_reconnect_backoff_ms': this.#settings.reconnectCapMs,
-    });
+    const { nodeName, sessionId } = this.#settings;
     const { path, requestSerialize, responseDeserialize } = fleetService.Lane;
-    const stream = this.#client.makeBidiStreamRequest(
+    const stream = this.#clientNow().makeBidiStreamRequest(
       path,
       requestSerialize as unknown as (value: Buffer) => Buffer,
       responseDeserialize as unknown as (bytes: Buffer) => Buffer,
@@ -111,6 +104,28 @@ export class Lane {
     first.append({ kind: FRAME.HELLO, stream: 0 }, encodeJson(hello));
     stream.write(first.take());
     this.#hooks.onOpen(this);
+  }
+
+  /** The client of the certificates in use. Between streams nothing runs on the old one, so that it can be closed. */
+  #clientNow(): Client {
+    const tls = this.#tls();
+    if (this.#client !== undefined && this.#clientTls === tls) return this.#client;
+    this.#client?.close();
+    this.#clientTls = tls;
+    const { keepaliveMs, maxMessageBytes, reconnectCapMs } = this.#settings;
+    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
+    this.#client = new Client(this.scheduler, secure, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': maxMessageBytes,
+      'grpc.max_send_message_length': -1,
+      'grpc.enable_retries': 0,
+      'grpc-node.flow_control_window': WINDOW_BYTES,
+      'grpc.max_reconnect_backoff_ms': reconnectCapMs,
+    });
+    return this.#client;
   }
 
   /** Adds a frame to what leaves next; nothing when the stream is gone. `fields` is not kept. */

@@ -1,18 +1,13 @@
 /** What the agent's main thread and its relay threads say to each other over their message port. Types only. */
 import type { MessagePort } from 'node:worker_threads';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { ProgressFigures } from '../core/engine_progress.ts';
 import type { RelayCounters, RelayTarget } from '../ports.ts';
-
-/** Certificates as PEM text: a thread opens its own channels. */
-export interface TlsMaterial {
-  readonly caPem: string;
-  readonly certPem: string;
-  readonly keyPem: string;
-}
 
 export interface RelaySettings {
   readonly nodeName: string;
   readonly sessionId: string;
+  /** PEM text: a thread opens its own channels. */
   readonly tls: TlsMaterial;
   readonly engineConnectTimeoutMs: number;
   readonly engineIdleSocketMs: number;
@@ -46,6 +41,8 @@ export type ToRelay =
   | { readonly kind: 'targets'; readonly targets: readonly RelayTarget[] }
   /** Opens a lane to each scheduler that has none and closes the others. */
   | { readonly kind: 'schedulers'; readonly addresses: readonly string[] }
+  /** Certificates for connections that are opened from now on. */
+  | { readonly kind: 'tls'; readonly tls: TlsMaterial }
   | { readonly kind: 'stop'; readonly graceMs: number };
 
 /** The figures of one life of one engine on a thread; times by the clock of process.hrtime, which all threads share. */

@@ -6,6 +6,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { CodedError } from '../../lib/errors.ts';
 import { REQUEST_ID_PATTERN } from '../../lib/ids.ts';
 import { systemRandom } from '../../lib/io/system.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson } from '../../proto/codec.ts';
 import { ProgressTracker, shiftTimes } from '../core/engine_progress.ts';
 import { OpenList } from '../core/open_requests.ts';
@@ -44,6 +45,7 @@ class RelayWorker {
   readonly #worker: number;
   readonly #port: MessagePort;
   readonly #settings: RelaySettings;
+  #tls: TlsMaterial;
   readonly #targets = new Map<string, Target>();
   readonly #lanes = new Map<string, Lane>();
   readonly #book: RequestBook;
@@ -69,6 +71,7 @@ class RelayWorker {
     this.#worker = task.worker;
     this.#port = task.port;
     this.#settings = task.settings;
+    this.#tls = task.settings.tls;
     const { maxRetainedBytes, maxJournalTokens, laneGraceMs } = task.settings;
     this.#budget = { usedBytes: 0, maxBytes: maxRetainedBytes, maxIds: maxJournalTokens };
     this.#book = new RequestBook(laneGraceMs, new OpenList(new Uint8Array(task.openList)));
@@ -89,6 +92,7 @@ class RelayWorker {
       this.#port.on('message', (message: ToRelay) => {
         if (message.kind === 'targets') this.#setTargets(message.targets);
         else if (message.kind === 'schedulers') this.#setSchedulers(message.addresses);
+        else if (message.kind === 'tls') this.#tls = message.tls;
         else this.#stop(message.graceMs, finish);
       });
     });
@@ -138,7 +142,7 @@ class RelayWorker {
     }
     for (const address of addresses) {
       if (this.#lanes.has(address) || this.#stopping) continue;
-      const from = { random: systemRandom, pulse: this.#pulse };
+      const from = { random: systemRandom, pulse: this.#pulse, tls: () => this.#tls };
       const lane = new Lane(address, this.#worker, this.#settings, from, this.#laneHooks(address));
       this.#lanes.set(address, lane);
       this.#book.addLane(lane);

@@ -5,7 +5,6 @@
  */
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { findWeights } from '../config.ts';
 import { quantile, round } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
 import { type EnginePlan, startSupervisedFleet, type SupervisedFleet } from '../supervised/fleet.ts';
@@ -13,7 +12,7 @@ import { freePorts } from '../supervised/free_ports.ts';
 import { type Load, startLoad } from '../supervised/load.ts';
 import { checkFleet, type Holdings, measureHoldings } from './checks.ts';
 import { type FaultResult, OUTPUT_MAX_BYTES, strike } from './faults.ts';
-import { AgentInspector, type GpuStage, makeGpuStage, mountSmallDisk, unmountSmallDisk } from './stage.ts';
+import { AgentInspector, findWeights, type GpuStage, makeGpuStage, mountSmallDisk, unmountSmallDisk } from './stage.ts';
 import { drawStory, type Fault, storyHash } from './story.ts';
 
 export interface ChaosOptions {

@@ -1,9 +1,10 @@
 /** What a storm of faults needs around a fleet: a small disk for the agent's data, and a GPU reader that can hang. */
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { weightsFolder } from '../config.ts';
 import { createFakeNvml, type FakeNvml, gh200 } from '../gpu/fake_nvml.ts';
 import type { SupervisedFleet } from '../supervised/fleet.ts';
 import { connectInspector, type Inspector, openInspector } from '../supervised/inspector.ts';
@@ -11,6 +12,18 @@ import { connectInspector, type Inspector, openInspector } from '../supervised/i
 const run = promisify(execFile);
 const DISK_MB = 96;
 const FILLER_BLOCK_BYTES = 1024 * 1024;
+
+/** A model file out of this user's cache; undefined when there is none. */
+export async function findWeights(): Promise<string | undefined> {
+  const folder = weightsFolder();
+  try {
+    const file = (await readdir(folder)).find((name) => name.endsWith('.gguf'));
+    return file === undefined ? undefined : path.join(folder, file);
+  } catch {
+    // Nothing was ever fetched.
+    return undefined;
+  }
+}
 
 /** Mounts a small disk of its own; false where this user may not. */
 export async function mountSmallDisk(folder: string): Promise<boolean> {

@@ -133,6 +133,19 @@ export const METRICS = {
     help: 'Times that the relay of a request stopped because its reader gave no credit.',
     labels: [],
   },
+  sophia_certificate_expiry_timestamp_seconds: {
+    on: 'both',
+    type: 'gauge',
+    unit: 'Unix time in seconds',
+    help: 'When the certificate in use expires: of the agent, of the door for agents (fleet) or of the gRPC door (grpc).',
+    labels: ['certificate'],
+  },
+  sophia_certificate_reloads_total: {
+    on: 'both',
+    type: 'counter',
+    help: 'Changed certificate files by outcome: loaded, or refused (those in use stay).',
+    labels: ['certificate', 'outcome'],
+  },
   dropped_total: {
     on: 'both',
     type: 'counter',

@@ -8,6 +8,7 @@ import {
   descendantsOf,
   hasVariable,
   isProcess,
+  isTidier,
   livingProcesses,
   type ProcessFacts,
   signalProcess,
@@ -35,6 +36,8 @@ export interface SweepResult {
 
 const FIRST_PAUSE_MS = 4;
 const LONGEST_PAUSE_MS = 250;
+/** What tidies up after the others gets this long to do so. */
+const TIDY_LIMIT_MS = 2000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -60,12 +63,14 @@ export async function findTree(proof: TreeProof): Promise<ProcessFacts[]> {
 /** SIGKILL for everything of the tree, again and again until nothing is left or `limitMs` has passed. */
 export async function sweepTree(proof: TreeProof, limitMs: number): Promise<SweepResult> {
   const killed = new Set<string>();
+  const tidyUntilMs = performance.now() + TIDY_LIMIT_MS;
   const endMs = performance.now() + limitMs;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
     const tree = await findTree(proof);
     if (tree.length === 0 || performance.now() > endMs)
       return { killed: killed.size, left: tree.map(({ pid }) => pid) };
     for (const { pid, startTicks } of tree) {
+      if (performance.now() < tidyUntilMs && (await isTidier(pid))) continue;
       killed.add(`${pid}@${startTicks}`);
       // Looked at once more, for the number may have changed its owner since the list was made.
       if (await isProcess(pid, startTicks)) signalProcess(pid, 'SIGKILL');

@@ -77,6 +77,14 @@ export async function hasVariable(pid: number, name: string, value: string): Pro
   return environment?.split('\0').includes(Buffer.from(`${name}=${value}`, 'utf8').toString('latin1')) === true;
 }
 
+/**
+ * Whether it is the process that removes the shared memory and the semaphores of a Python engine once all others of its
+ * tree are gone (CPython, Lib/multiprocessing/resource_tracker.py). Killed with them it leaves 200 MiB and more behind.
+ */
+export async function isTidier(pid: number): Promise<boolean> {
+  return (await readOrGone(`/proc/${pid}/cmdline`))?.includes('multiprocessing.resource_tracker') === true;
+}
+
 /** The folder in which the process works; undefined when it is gone or another user's. */
 export async function workingFolder(pid: number): Promise<string | undefined> {
   return readlink(`/proc/${pid}/cwd`).catch(() => undefined);

@@ -21,6 +21,7 @@ enum {
   /* After this time what still lives hangs inside the kernel, and the end is told without waiting for it. */
   SWEEP_LIMIT_MS = 15000,
   STUCK_SWEEP_PAUSE_MS = 1000,
+  TIDY_LIMIT_MS = 2000,
 };
 
 /* Closes all descriptors from `first` on; in a child, so nothing that could hold a lock. */
@@ -164,8 +165,11 @@ static void note_signalled(struct engine *engine, const struct process *process)
 
 bool engine_kill_tree(struct engine *engine) {
   if (!list_descendants(&engine->tree)) return true;
+  int64_t now_ms = monotonic_ms();
+  if (engine->tidy_until_ms == 0) engine->tidy_until_ms = now_ms + TIDY_LIMIT_MS;
   for (size_t i = 0; i < engine->tree.count; i++) {
     const struct process *process = &engine->tree.items[i];
+    if (process->pid != engine->pid && now_ms < engine->tidy_until_ms && is_tidier(process)) continue;
     if (!was_signalled(engine, process)) {
       note_signalled(engine, process);
       if (engine->phase != PHASE_RUNNING) engine->orphans_killed++;

@@ -79,6 +79,11 @@ struct process_list {
 unsigned long long process_start_ticks(pid_t pid);
 /* All living descendants of this process. The list is used again; false when /proc could not be read. */
 bool list_descendants(struct process_list *list);
+/*
+ * Whether it is the process that removes the shared memory and the semaphores of a Python engine once all others of its
+ * tree are gone (CPython, Lib/multiprocessing/resource_tracker.py). Killed with them it leaves 200 MiB and more behind.
+ */
+bool is_tidier(const struct process *process);
 /* Sends the signal to exactly that process, not to a later one with its number. */
 void signal_process(const struct process *process, int number);
 
@@ -116,6 +121,7 @@ struct engine {
   struct process_list tree;
   struct process_list signalled;
   bool stuck; /* something of the tree cannot be killed */
+  int64_t tidy_until_ms; /* 0: nothing of the tree was killed yet */
   int64_t sweep_since_ms;
   int64_t sweep_next_ms;
   int64_t sweep_pause_ms;
@@ -127,7 +133,10 @@ void engine_start(struct engine *engine, const struct plan *plan);
 void engine_read(struct engine *engine, size_t limit);
 /* Reaps whatever has ended. True when the first process was among it. */
 bool engine_reap(struct engine *engine);
-/* SIGKILL for everything that lives below us. False when nothing was left. */
+/*
+ * SIGKILL for everything that lives below us; what tidies up after the others gets a moment to do so. False when nothing
+ * was left.
+ */
 bool engine_kill_tree(struct engine *engine);
 /* One round of the sweep after the end, when its time has come. True when the phase has changed to ended. */
 bool engine_sweep(struct engine *engine, int64_t now_ms);

@@ -107,6 +107,17 @@ bool list_descendants(struct process_list *list) {
   return true;
 }
 
+bool is_tidier(const struct process *process) {
+  static const char NAME[] = "multiprocessing.resource_tracker";
+  char path[40], line[4096];
+  snprintf(path, sizeof path, "/proc/%d/cmdline", (int)process->pid);
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0) return false;
+  ssize_t length = read(file, line, sizeof line);
+  close(file);
+  return length > 0 && memmem(line, (size_t)length, NAME, sizeof NAME - 1) != NULL;
+}
+
 void signal_process(const struct process *process, int number) {
 #ifdef SYS_pidfd_open
   int handle = (int)syscall(SYS_pidfd_open, process->pid, 0);

@@ -105,6 +105,43 @@ t.test('a death is told at once, its cause when the tree is gone', async (t) => 
   t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2 });
 });
 
+t.test('an engine that has lost its core is out of rotation at once and ended', async (t) => {
+  const fixture = await serving();
+  const engine = fixture.engine();
+  engine.onTerm = () => undefined;
+  engine.losePart();
+  await fixture.clock.pass(0);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_STOPPING', reason: 'crashed', message: /cannot do without/ });
+  t.same(fixture.targets, []);
+  t.same(engine.signals, ['SIGTERM']);
+  engine.end({ exitCode: 0 });
+  await fixture.clock.pass(2000);
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2, restarts: 1 });
+});
+
+t.test('an engine that has served is started again, whatever its log says of a request', async (t) => {
+  const line = "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'name': '/adapters/none'.";
+  const served = await serving();
+  served.engine().output = line;
+  served.engine().end({ signal: 'SIGKILL' });
+  await served.clock.pass(0);
+  t.match(served.latest('e1'), { state: 'ENGINE_STATE_BACKOFF', cause: 'killed' });
+  await served.clock.pass(2000);
+  t.match(served.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2 });
+  const fresh = createFixture();
+  await fresh.loop.restore();
+  fresh.desire(1, [SIM_SPEC]);
+  await fresh.clock.pass(20);
+  fresh.engine().output = line;
+  fresh.engine().end({ exitCode: 1 });
+  await fresh.clock.pass(0);
+  t.match(
+    fresh.latest('e1'),
+    { state: 'ENGINE_STATE_FAILED', cause: 'bad_model' },
+    'the same line of one that has not',
+  );
+});
+
 t.test('a restart waits for the GPU memory of the last life, as long as it is bounded', async (t) => {
   const spec = { ...SIM_SPEC, gpuIds: [0] };
   const options = { gpus: [0] };

@@ -110,6 +110,18 @@ t.test('without any memory adopted engines go on until a scheduler says otherwis
   t.same(engine.signals, ['SIGTERM']);
 });
 
+t.test('an adopted engine that takes connections and answers none is ended like a wedged one', async (t) => {
+  const { before, adoptable, engine } = await leftBehind();
+  engine.health = 'timeout';
+  const fixture = createFixture({ state: before.saved.at(-1) ?? EMPTY_STATE, adoptable: [adoptable] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(5000);
+  t.same(engine.signals, ['SIGKILL']);
+  t.ok(fixture.journal.some(({ reason }) => reason === 'wedged'));
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: false });
+});
+
 t.test('an adopted engine that was still loading goes on loading', async (t) => {
   const { before, adoptable, engine } = await leftBehind();
   engine.health = 'refused';

@@ -4,7 +4,7 @@
  * alone. Every unrequested exit is a crash, also one with status 0: vLLM can end so after its core died (vllm#48966).
  */
 import { backoffDelayMs, type BackoffPolicy } from '../../../lib/backoff.ts';
-import { seenDiagnosis } from '../crash_classifier.ts';
+import { type Diagnosis, rowDiagnosis, seenDiagnosis } from '../crash_classifier.ts';
 import type { AcceptedSpec } from '../engine_spec.ts';
 import { drain, enter, fail, goPending, rest, retryOrGiveUp, shouldRun, stay, terminate, without } from './change.ts';
 import type { EngineEventIn, EngineLife, ExitFacts, LifecycleContext, StepResult } from './life.ts';
@@ -182,14 +182,15 @@ function forgiven(life: EngineLife, context: LifecycleContext): EngineLife {
 }
 
 /** From a death to the end of what is left: a keeper sweeps the tree, and the timer kills it should that not be enough. */
-function onDeath(life: EngineLife, message: string, context: LifecycleContext): EngineLife {
+function onDeath(life: EngineLife, message: string, context: LifecycleContext, diagnosis?: Diagnosis): EngineLife {
   const timerAtMs = context.nowMs + life.spec.limits.stopTimeoutMs;
   if (life.status === 'draining') {
     const swept = 'The engine has ended; what is left of it is swept.';
     return enter(life, 'stopping', context.nowMs, { reason: life.reason, message: swept, timerAtMs });
   }
   const reason = life.status === 'ready' || life.status === 'adopted' ? 'crashed' : 'start_crashed';
-  const failed: EngineLife = { ...forgiven(life, context), ending: { reason, message } };
+  const ending = { reason, message, ...(diagnosis === undefined ? {} : { diagnosis }) };
+  const failed: EngineLife = { ...forgiven(life, context), ending };
   return enter(failed, 'stopping', context.nowMs, { reason, message, timerAtMs });
 }
 
@@ -202,7 +203,8 @@ function onDied(life: EngineLife, event: Of<'died'>, context: LifecycleContext):
 /** Its first process still lives, so it is told to end. */
 function onPartDied(life: EngineLife, event: Of<'part_died'>, context: LifecycleContext): StepResult {
   if (!WITH_PROCESS.has(life.status) || life.pid === undefined || life.status === 'stopping') return stay(life);
-  return { life: onDeath(life, event.message, context), effects: [{ kind: 'terminate' }] };
+  const dying = onDeath(life, event.message, context, rowDiagnosis('engine_core'));
+  return { life: dying, effects: [{ kind: 'terminate' }] };
 }
 
 /** No process is left after an end that was asked for. */
@@ -211,14 +213,24 @@ function afterEnd(life: EngineLife, context: LifecycleContext): StepResult {
   return goPending(life, life.reason, 'The engine is started afresh.', context.nowMs);
 }
 
+/** What was seen of these is only a symptom: what is found afterwards says more, unless it is one of the vague. */
+const SYMPTOMS: ReadonlySet<string | undefined> = new Set(['unhealthy', 'engine_core']);
+const VAGUE: ReadonlySet<string> = new Set(['unknown', 'killed', 'keeper_killed']);
+
+/** What was seen tells why, or else the output. */
+function whyEnded(seen: Diagnosis | undefined, found: Diagnosis | undefined): Diagnosis {
+  if (SYMPTOMS.has(seen?.cause) && found !== undefined && !VAGUE.has(found.cause)) return found;
+  return seen ?? found ?? seenDiagnosis('unknown');
+}
+
 function onGone(life: EngineLife, event: Of<'gone'>, context: LifecycleContext): StepResult {
   // The death is told first, always, so an engine whose process is gone is stopping already.
   if (life.status !== 'stopping' || life.pid === undefined) return stay(life);
   const ended = exitOf(life, event);
   const { ending } = life;
   if (ending === undefined) return afterEnd(ended, context);
-  const diagnosis = ending.diagnosis ?? event.diagnosis ?? seenDiagnosis('unknown');
-  const said = ending.diagnosis === undefined ? [ending.message, diagnosis.sentence] : [ending.message];
+  const diagnosis = whyEnded(ending.diagnosis, event.diagnosis);
+  const said = diagnosis === ending.diagnosis ? [ending.message] : [ending.message, diagnosis.sentence];
   if (diagnosis.evidence !== undefined) said.push(`It wrote: ${diagnosis.evidence}`);
   if (event.holdouts !== undefined) said.push(event.holdouts);
   return retryOrGiveUp(ended, ending.reason, said.join(' '), diagnosis, context);

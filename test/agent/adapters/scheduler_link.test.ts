@@ -22,13 +22,14 @@ function openLinks(owner: Owner, schedulers: readonly string[]) {
   const stuck: string[] = [];
   const commands: { scheduler: string; term: number; command: Command__Output }[] = [];
   const log: string[] = [];
+  const tls = {
+    caPem: certificates.ca.certPem,
+    certPem: readFileSync(certificates.agent.certFile, 'utf8'),
+    keyPem: readFileSync(certificates.agent.keyFile, 'utf8'),
+  };
   const links: SchedulerLinks = createSchedulerLinks({
     schedulers,
-    tls: {
-      caPem: certificates.ca.certPem,
-      certPem: readFileSync(certificates.agent.certFile, 'utf8'),
-      keyPem: readFileSync(certificates.agent.keyFile, 'utf8'),
-    },
+    tls: () => tls,
     keepaliveMs: 10_000,
     welcomeTimeoutMs: 5_000,
     backoff: { baseMs: 20, capMs: 100, minMs: 10 },

@@ -39,6 +39,11 @@ const LINES: readonly (readonly [line: string, cause: string, retry: string])[] 
     'never',
   ],
   ["ValueError: Model architectures ['FooForCausalLM'] are not supported for now.", 'bad_model', 'never'],
+  [
+    'safetensors._safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered',
+    'bad_model',
+    'never',
+  ],
   ['safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge', 'bad_model', 'never'],
   ['ERROR [llama] The weights at /x cannot be loaded: ENOENT: no such file or directory', 'bad_model', 'never'],
   ['RuntimeError: CUDA error: an illegal memory access was encountered', 'gpu_fault', 'backoff'],
@@ -70,6 +75,36 @@ t.test('what a real vLLM wrote', async (t) => {
     'warnings of a healthy start name no cause',
   );
   t.equal(classifyCrash({ output: fixture('sigterm-40.log.txt').toString('utf8'), exitCode: 0 }).cause, 'unknown');
+});
+
+/** Starts of a real vLLM that cannot succeed, and the line that a person needs. */
+const FAILED_STARTS: readonly (readonly [fixture: string, cause: string, retry: string, evidence: RegExp])[] = [
+  ['start-unknown-flag', 'bad_flag', 'never', /unrecognized arguments: --max-model-length 99/],
+  ['start-bad-value', 'bad_flag', 'never', /argument --max-model-len: invalid .* value: 'none-at-all'/],
+  ['start-too-long', 'bad_flag', 'never', /max_model_len \(999999\) is greater than/],
+  ['start-no-folder', 'bad_model', 'never', /Repo id must be .*'\/srv\/models\/does-not-exist'/],
+  ['start-empty-folder', 'bad_model', 'never', /Invalid repository ID .*'\/srv\/models\/empty-model'/],
+  ['start-unknown-architecture', 'bad_model', 'never', /model type `nosuch`/],
+  ['start-no-weights', 'bad_model', 'never', /Cannot find any model weights with `\/srv\/models\/no-weights`/],
+  ['start-broken-weights', 'bad_model', 'never', /^MemoryError$/],
+  ['start-empty-weights', 'bad_model', 'never', /^struct.error: unpack requires/],
+  ['start-hub-offline', 'bad_model', 'never', /outgoing traffic has been disabled/],
+  ['start-port-taken', 'port_taken', 'other_address', /Address already in use/],
+  ['start-socket-taken', 'port_taken', 'other_address', /Address already in use/],
+];
+
+t.test('starts of a real vLLM that failed', async (t) => {
+  for (const [name, cause, retry, evidence] of FAILED_STARTS) {
+    const diagnosis = classifyCrash({ output: fixture(`${name}.log.txt`).toString('utf8'), exitCode: 1 });
+    t.match(diagnosis, { cause, retry, evidence }, name);
+  }
+});
+
+t.test('an engine that has served is tried again, whatever its log says of flags, models and addresses', async (t) => {
+  const adapter = "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'name': '/adapters/none'.";
+  t.match(classifyCrash({ output: adapter, signal: 'SIGKILL', served: true }), { cause: 'killed', retry: 'backoff' });
+  t.match(classifyCrash({ output: adapter, exitCode: 1 }), { cause: 'bad_model', retry: 'never' });
+  for (const [line] of LINES) t.equal(classifyCrash({ output: line, served: true }).retry, 'backoff', line);
 });
 
 t.test('the root cause wins over what followed from it', async (t) => {

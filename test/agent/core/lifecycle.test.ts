@@ -104,7 +104,12 @@ t.test('an engine whose core has ended is dead before its first process is', asy
   const told = play(...READY, partDied);
   t.match(told.life, { status: 'stopping', reason: 'crashed', message: 'Its core has ended.' });
   t.equal(told.effects.at(-1), 'terminate');
-  t.match(playFrom(told.life, died, gone).life, { status: 'backoff', reason: 'crashed', restarts: 1, exitCode: 0 });
+  const ended = playFrom(told.life, died, gone).life;
+  t.match(ended, { status: 'backoff', reason: 'crashed', restarts: 1, exitCode: 0, cause: 'engine_core' });
+  const killed = { kind: 'gone', signal: 'SIGKILL', diagnosis: rowDiagnosis('killed') } as const;
+  t.equal(playFrom(told.life, died, killed).life.cause, 'engine_core', 'that the rest was killed explains nothing');
+  const fault = { kind: 'gone', exitCode: 1, diagnosis: rowDiagnosis('gpu_fault') } as const;
+  t.equal(playFrom(told.life, died, fault).life.cause, 'gpu_fault', 'what killed the core does');
   t.match(play(...STARTING, partDied).life, { status: 'stopping', reason: 'start_crashed' });
   t.match(play(...READY, unwanted, partDied).life, { status: 'stopping', reason: 'unwanted' });
   t.equal(play(...READY, unwanted, partDied, gone).life.status, 'stopped', 'a drain that ends so is not tried again');
@@ -191,6 +196,17 @@ t.test('an unhealthy engine is ended, a wedged one is first written down', async
   const sick = play(...READY, { kind: 'unhealthy', message: 'sick' });
   t.match(sick, { life: { status: 'stopping' }, effects: ['preflight', 'launch', 'terminate'] });
   t.match(playFrom(sick.life, died, gone).life, { status: 'backoff', reason: 'unhealthy', cause: 'unhealthy' });
+  const wrote = { ...rowDiagnosis('gpu_memory'), evidence: 'CUDA out of memory' };
+  t.match(
+    playFrom(sick.life, died, { kind: 'gone', exitCode: 0, diagnosis: wrote }).life,
+    {
+      status: 'backoff',
+      reason: 'unhealthy',
+      cause: 'gpu_memory',
+      message: `sick ${wrote.sentence} It wrote: ${wrote.evidence}`,
+    },
+    'what it wrote says more than that it was ill',
+  );
   const stuck = play(...READY, { kind: 'wedged', message: 'stuck' });
   t.match(stuck, { life: { status: 'stopping' }, effects: ['preflight', 'launch', 'dump_and_kill'] });
   t.match(playFrom(stuck.life, died, gone).life, { status: 'backoff', reason: 'wedged', message: 'stuck' });

@@ -138,6 +138,34 @@ for (const kind of KEEPERS) {
       t.same(await processesWith(seconds), []);
     });
 
+  // As Python's resource tracker does: it ends by itself, and removes what is left, once nobody holds its pipe.
+  const tidier = (work: string): string =>
+    `mkfifo pipe; sh -c '${work}' multiprocessing.resource_tracker < pipe & exec 3> pipe`;
+
+  for (const how of ['killed by a stranger', 'killed on request'])
+    t.test(...under(kind, `what tidies up after an engine may do so when it is ${how}`), async (t) => {
+      const { launch, root } = bench(t, kind);
+      const seconds = uniqueSleep();
+      const engine = await launch(`${tidier('read line; : > tidied')}; sleep ${seconds} & wait`);
+      await eventually('all run', async () => (await processesWith(seconds)).length === 1, PATIENCE_MS);
+      if (how === 'killed on request') engine.signal('SIGKILL');
+      else process.kill(engine.pid, 'SIGKILL');
+      t.match(await engine.exited, { signal: 'SIGKILL' });
+      t.ok(existsSync(path.join(root, 'one', 'tidied')));
+      t.same(await processesWith('multiprocessing.resource_tracker'), []);
+      t.same(await processesWith(seconds), []);
+    });
+
+  t.test(...under(kind, 'what never ends its tidying is killed too'), async (t) => {
+    const { launch } = bench(t, kind);
+    const engine = await launch(`${tidier('mkfifo never; read line < never')}; ${UNTIL_RELEASED}`);
+    const tidying = async (): Promise<boolean> => (await processesWith('multiprocessing.resource_tracker')).length > 0;
+    await eventually('it runs', tidying, PATIENCE_MS);
+    process.kill(engine.pid, 'SIGKILL');
+    t.match(await engine.exited, { signal: 'SIGKILL', orphansKilled: Number });
+    t.notOk(await tidying());
+  });
+
   t.test(...under(kind, 'SIGTERM goes to the first process alone, SIGKILL to the whole tree'), async (t) => {
     const { launch, root } = bench(t, kind);
     const seconds = uniqueSleep();

@@ -79,6 +79,7 @@ export class FakeEngine implements LaunchedEngine {
   readonly startedAtMs = 0;
   readonly died: Promise<EngineExit>;
   readonly exited: Promise<EngineExit>;
+  readonly partDied: Promise<void>;
   readonly signals: string[] = [];
   health: 'ok' | 'unhealthy' | 'refused' | 'timeout' = 'ok';
   generation: GenerationVerdict = { kind: 'ok', ms: 12 };
@@ -89,6 +90,8 @@ export class FakeEngine implements LaunchedEngine {
   onTerm: () => void = () => this.end({ exitCode: 0 });
   #die: (exit: EngineExit) => void = () => undefined;
   #leave: (exit: EngineExit) => void = () => undefined;
+  /** Its core ends; the first process lives on. */
+  losePart: () => void = () => undefined;
 
   constructor(plan: LaunchPlan, pid: number) {
     this.plan = plan;
@@ -99,6 +102,9 @@ export class FakeEngine implements LaunchedEngine {
     });
     this.exited = new Promise((resolve) => {
       this.#leave = resolve;
+    });
+    this.partDied = new Promise((resolve) => {
+      this.losePart = resolve;
     });
   }
 
