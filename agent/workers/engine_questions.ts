@@ -15,22 +15,22 @@ const LIMITS = { connectTimeoutMs: 3_600_000, idleSocketMs: REUSE_WITHIN_MS, max
 
 const NO_BODY = new Uint8Array(0);
 
-function exchangeOn(pool: EnginePool, path: string, timeoutMs: number): Promise<EngineAnswer> {
+/** `cut`: the connection ended before anything of an answer came. */
+function exchangeOn(pool: EnginePool, path: string, timeoutMs: number): Promise<EngineAnswer | 'cut'> {
   return new Promise((resolve) => {
     const pieces: Buffer[] = [];
     let size = 0;
     let status = 0;
-    let exchange: Exchange | undefined;
-    const settle = (answer: EngineAnswer): void => {
+    const settle = (answer: EngineAnswer | 'cut'): void => {
       clearTimeout(timer);
       resolve(answer);
     };
     const giveUp = (answer: EngineAnswer): void => {
-      exchange?.abort();
+      exchange.abort();
       settle(answer);
     };
     const timer = setTimeout(() => giveUp('timeout'), timeoutMs);
-    exchange = pool.send(
+    const exchange: Exchange = pool.send(
       { method: 'GET', path, headers: [], body: NO_BODY },
       {
         onHead: (head: HttpHead) => {
@@ -44,7 +44,7 @@ function exchangeOn(pool: EnginePool, path: string, timeoutMs: number): Promise<
           if (size > MAX_ANSWER_BYTES) giveUp('refused');
         },
         onComplete: () => settle({ status, text: Buffer.concat(pieces).toString('utf8') }),
-        onFailed: () => settle('refused'),
+        onFailed: ({ code }) => settle(code === 'engine_died' && status === 0 ? 'cut' : 'refused'),
       },
     );
   });
@@ -68,7 +68,13 @@ class AskedEngine {
   async ask(path: string, timeoutMs: number): Promise<EngineAnswer> {
     this.#asking += 1;
     try {
-      return await exchangeOn(this.#pool, path, timeoutMs);
+      const askedAtMs = performance.now();
+      const first = await exchangeOn(this.#pool, path, timeoutMs);
+      if (first !== 'cut') return first;
+      // A kept connection may have been closed as it was used, and a question may always be asked again.
+      const leftMs = Math.max(1, timeoutMs - (performance.now() - askedAtMs));
+      const second = await exchangeOn(this.#pool, path, leftMs);
+      return second === 'cut' ? 'refused' : second;
     } finally {
       this.#asking -= 1;
       this.#timer.refresh();
