@@ -113,6 +113,12 @@ export interface EngineView {
   readonly address: EngineAddress | undefined;
 }
 
+/** What came of a question; `refused`: the engine took no connection, or did not answer it to the end. */
+export type EngineAnswer = { readonly status: number; readonly text: string } | 'refused' | 'timeout';
+
+/** One GET to an engine. Never rejects. */
+export type AskEngine = (address: EngineAddress, path: string, timeoutMs: number) => Promise<EngineAnswer>;
+
 /** Asks an engine over its HTTP API. A question that fails or times out is an answer, not a throw. */
 export interface EngineProbe {
   health(address: EngineAddress, timeoutMs: number): Promise<'ok' | 'unhealthy' | 'refused' | 'timeout'>;

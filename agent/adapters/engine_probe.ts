@@ -1,11 +1,13 @@
 /**
- * Asks an engine over its HTTP API how it is, what it serves and how busy it is. These questions are rare, so they use
- * Node's own client; every answer is bounded in time and size, and checked before it is believed.
+ * Asks an engine over its HTTP API how it is, what it serves and how busy it is; every answer is bounded in time and
+ * size, and checked before it is believed.
  */
 import http from 'node:http';
 import { z } from 'zod';
 import type {
+  AskEngine,
   EngineAddress,
+  EngineAnswer,
   EngineLoad,
   EngineProbe,
   EngineVerb,
@@ -16,28 +18,25 @@ import type {
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
-type Answer = { readonly status: number; readonly text: string } | 'refused' | 'timeout';
-
-interface Question {
+interface Order {
   readonly path: string;
-  /** Sent as JSON by POST; absent: GET. */
-  readonly body?: object;
+  /** Sent as JSON. */
+  readonly body: object;
 }
 
-function ask(address: EngineAddress, question: Question, timeoutMs: number): Promise<Answer> {
+/** One POST on a connection of its own: these are rare. */
+function post(address: EngineAddress, order: Order, timeoutMs: number): Promise<EngineAnswer> {
   return new Promise((resolve) => {
     const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
     const key = address.kind === 'tcp' ? address.apiKey : undefined;
-    const body = question.body === undefined ? undefined : JSON.stringify(question.body);
+    const body = JSON.stringify(order.body);
     const headers = {
       host: 'engine',
       ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
-      ...(body === undefined
-        ? {}
-        : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }),
+      'content-type': 'application/json',
+      'content-length': String(Buffer.byteLength(body)),
     };
-    const method = body === undefined ? 'GET' : 'POST';
-    const request = http.request({ ...target, method, path: question.path, agent: false, headers }, (response) => {
+    const request = http.request({ ...target, method: 'POST', path: order.path, agent: false, headers }, (response) => {
       const pieces: Buffer[] = [];
       let size = 0;
       response.on('data', (piece: Buffer) => {
@@ -55,7 +54,7 @@ function ask(address: EngineAddress, question: Question, timeoutMs: number): Pro
       settle('timeout');
       request.destroy();
     }, timeoutMs);
-    const settle = (answer: Answer): void => {
+    const settle = (answer: EngineAnswer): void => {
       clearTimeout(timer);
       resolve(answer);
     };
@@ -170,7 +169,7 @@ function parseJson(text: string): unknown {
 async function generateOne(address: EngineAddress, model: string, timeoutMs: number): Promise<GenerationVerdict> {
   const startedAt = performance.now();
   const body = { model, prompt: 'Hello', max_tokens: 1, temperature: 0, stream: false };
-  const answer = await ask(address, { path: '/v1/completions', body }, timeoutMs);
+  const answer = await post(address, { path: '/v1/completions', body }, timeoutMs);
   if (answer === 'timeout') return { kind: 'failed', message: `No token came within ${timeoutMs} ms.` };
   if (answer === 'refused') return { kind: 'failed', message: 'The connection was refused or cut.' };
   const { status, text } = answer;
@@ -185,7 +184,7 @@ async function generateOne(address: EngineAddress, model: string, timeoutMs: num
 }
 
 /** vLLM's routes: sleep and wake need its development mode, LoRA its run-time updating (api_server.py). */
-function verbQuestion(verb: EngineVerb): Question {
+function verbOrder(verb: EngineVerb): Order {
   switch (verb.kind) {
     case 'sleep':
       return { path: `/sleep?level=${verb.level}`, body: {} };
@@ -201,7 +200,7 @@ function verbQuestion(verb: EngineVerb): Question {
 }
 
 async function askVerb(address: EngineAddress, verb: EngineVerb, timeoutMs: number): Promise<VerbAnswer> {
-  const answer = await ask(address, verbQuestion(verb), timeoutMs);
+  const answer = await post(address, verbOrder(verb), timeoutMs);
   if (answer === 'timeout') return { kind: 'failed', message: `The engine did not answer within ${timeoutMs} ms.` };
   if (answer === 'refused') return { kind: 'failed', message: 'The engine does not take connections.' };
   const { status, text } = answer;
@@ -213,21 +212,22 @@ async function askVerb(address: EngineAddress, verb: EngineVerb, timeoutMs: numb
   return { kind: 'failed', message: `The engine answered ${status}: ${refusalOf(text)}` };
 }
 
-export function createEngineProbe(): EngineProbe {
+/** @param ask carries the questions that come again and again */
+export function createEngineProbe(ask: AskEngine): EngineProbe {
   return {
     async health(address, timeoutMs) {
-      const answer = await ask(address, { path: '/health' }, timeoutMs);
+      const answer = await ask(address, '/health', timeoutMs);
       if (answer === 'refused' || answer === 'timeout') return answer;
       return answer.status === 200 ? 'ok' : 'unhealthy';
     },
     async models(address, timeoutMs) {
-      const answer = await ask(address, { path: '/v1/models' }, timeoutMs);
+      const answer = await ask(address, '/v1/models', timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? parseModels(answer.text) : undefined;
     },
     generateOne,
     verb: askVerb,
     async load(address, timeoutMs) {
-      const answer = await ask(address, { path: '/metrics' }, timeoutMs);
+      const answer = await ask(address, '/metrics', timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? loadFromMetrics(answer.text) : undefined;
     },
   };

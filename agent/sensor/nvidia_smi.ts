@@ -4,21 +4,18 @@
  * not know (`N/A`, `[Not Supported]`, a field of another release) stays absent, never 0.
  */
 import { z } from 'zod';
-import type { GpuState } from '../core/gpu_sample.ts';
 
-/** What nvidia-smi tells of a GPU. */
-export type SensorGpu = Pick<
-  GpuState,
-  | 'index'
-  | 'uuid'
-  | 'name'
-  | 'driverVersion'
-  | 'utilizationRatio'
-  | 'memoryUsedBytes'
-  | 'memoryTotalBytes'
-  | 'temperatureCelsius'
-  | 'powerWatts'
->;
+export interface SensorGpu {
+  readonly index: number;
+  readonly uuid?: string;
+  readonly name?: string;
+  readonly driverVersion?: string;
+  readonly utilizationRatio?: number;
+  readonly memoryUsedBytes?: number;
+  readonly memoryTotalBytes?: number;
+  readonly temperatureCelsius?: number;
+  readonly powerWatts?: number;
+}
 
 const MAX_GPUS = 64;
 const UNITS: Readonly<Record<string, number>> = {

@@ -13,6 +13,7 @@ import { hashText } from '../core/engine_spec.ts';
 import type { EngineJournal, EngineLauncher, GpuReader, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoopTimes } from '../run_loop/parts.ts';
 import { RunLoop } from '../run_loop/run_loop.ts';
+import { createQuestions } from '../workers/engine_questions.ts';
 import type { AgentConfig } from './settings.ts';
 
 const WATCH_PERIOD_MS = 250;
@@ -59,7 +60,7 @@ export function createLoop(parts: ControlParts): RunLoop {
     clock: systemClock,
     random: systemRandom,
     launcher: parts.launcher,
-    probe: createEngineProbe(),
+    probe: createEngineProbe(createQuestions()),
     relay: parts.relay,
     links: parts.links,
     gpus,

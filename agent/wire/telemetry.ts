@@ -9,6 +9,7 @@ import { TelemetryLoop } from '../adapters/telemetry.ts';
 import { gpuMemoryByEngine } from '../core/gpu_memory.ts';
 import type { HostFactsReader, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
+import { createQuestions } from '../workers/engine_questions.ts';
 import type { Gpus } from './gpus.ts';
 import type { Parts } from './parts.ts';
 
@@ -46,7 +47,11 @@ export function createTelemetryOf({ config, logger }: Parts, sources: TelemetryS
       host,
       gpus: gpus.reader,
       relay,
-      loads: new EngineLoadReader({ clock: systemClock, probe: createEngineProbe(), timeoutMs: config.probeTimeoutMs }),
+      loads: new EngineLoadReader({
+        clock: systemClock,
+        probe: createEngineProbe(createQuestions()),
+        timeoutMs: config.probeTimeoutMs,
+      }),
       engines: () => {
         onRound();
         return loop.engines();

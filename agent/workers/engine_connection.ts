@@ -173,6 +173,7 @@ class Connection {
 
   begin(exchange: PooledExchange): void {
     this.exchange = exchange;
+    this.socket.ref();
     this.#reusable = false;
     this.reader.reset();
   }
@@ -180,6 +181,8 @@ class Connection {
   idle(nowMs: number): void {
     this.idleSinceMs = nowMs;
     this.uses += 1;
+    // Nobody waits for it: it keeps no process from its end.
+    this.socket.unref();
     if (this.socket.isPaused()) this.socket.resume();
   }
 }

@@ -52,6 +52,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   native: APART,
   tool: TOOLS,
   generate: { own: ['*', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'config', 'core'] },
+  // It measures parts of the agent without the agent around them.
+  micro: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'workers'] },
   simulator: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core'] },
 };
 
@@ -70,6 +72,7 @@ export function layerOf(path: string): Target | undefined {
   if (area === 'native') return target('native', 'native');
   if (area === 'cli' && second === 'generate') return target('generate');
   if (area === 'bench' && second === 'sim') return target('simulator');
+  if (area === 'bench' && second === 'micro') return target('micro');
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');
   if (!AREAS_WITH_LAYERS.has(area)) return undefined;
   const name = second.replace(/\.ts$/, '');

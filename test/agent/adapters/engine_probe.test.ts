@@ -4,9 +4,10 @@ import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { createEngineProbe, loadFromMetrics, parsePrometheus } from '../../../agent/adapters/engine_probe.ts';
 import type { EngineAddress } from '../../../agent/ports.ts';
+import { createQuestions } from '../../../agent/workers/engine_questions.ts';
 import { fixture } from '../support/bytes.ts';
 
-const probe = createEngineProbe();
+const probe = createEngineProbe(createQuestions());
 const bodyOf = (name: string): string => {
   const text = fixture(name).toString('utf8');
   return text.slice(text.indexOf('\r\n\r\n') + 4);
