@@ -270,6 +270,9 @@ async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, lo
   loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
 }
 
+const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
+  [() => part.start(), () => part.stop()] as const;
+
 /**
  * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
  * @throws CodedError invalid_config
@@ -335,11 +338,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
         await drainStreams(loop, http, config.drainTimeoutMs, logger);
       },
     )
-    .add(
-      'service manager',
-      () => manager.start(),
-      () => manager.stop(),
-    )
+    .add('service manager', ...startAndStop(manager))
     .listen();
   if (config.stopWithParent) lifecycle.stopWithParent();
   return lifecycle;

@@ -4,9 +4,9 @@
  */
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { createRelay, type RelayOptions, sumReports } from '../../../agent/adapters/relay.ts';
+import { createRelay, type RelayOptions, sumReports, type ThreadedRelay } from '../../../agent/adapters/relay.ts';
 import type { OpenRequests } from '../../../agent/core/open_requests.ts';
-import type { Relay, RelayTarget } from '../../../agent/ports.ts';
+import type { RelayTarget } from '../../../agent/ports.ts';
 import type { WorkerStats } from '../../../agent/workers/relay_messages.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import { FakeScheduler, makeCertificates, removeFolder, until } from '../../support/fake_scheduler.ts';
@@ -29,7 +29,7 @@ interface Line {
 }
 
 interface Setup {
-  readonly relay: Relay;
+  readonly relay: ThreadedRelay;
   readonly scheduler: FakeScheduler;
   readonly engine: RawEngine;
   readonly errors: Line[];
@@ -248,4 +248,18 @@ t.test('a relay that was never given a scheduler stops at once', async (t) => {
   await relay.stop(0);
   t.equal(relay.stats().lanes, 0);
   await removeFolder(certificates.folder);
+});
+
+t.test('certificates that came later are those of new lanes, also of a thread that starts again', async (t) => {
+  const own = await makeCertificates('node-r');
+  t.teardown(() => removeFolder(own.folder));
+  const scheduler = await new FakeScheduler({ certificates: own }).start();
+  t.teardown(() => scheduler.stop());
+  const { relay } = await setUp(t);
+  relay.setSchedulers([scheduler.address]);
+  relay.setTls(relaySettings(own).tls);
+  await scheduler.waitLane();
+  const lanes = scheduler.lanes.length;
+  void threads.at(-1)?.terminate();
+  await until(() => scheduler.lanes.length > lanes, 'a lane of the next life');
 });
