@@ -116,8 +116,13 @@ export interface EngineView {
 /** What came of a question; `refused`: the engine took no connection, or did not answer it to the end. */
 export type EngineAnswer = { readonly status: number; readonly text: string } | 'refused' | 'timeout';
 
-/** One GET to an engine. Never rejects. */
-export type AskEngine = (address: EngineAddress, path: string, timeoutMs: number) => Promise<EngineAnswer>;
+/** One GET to an engine. Never rejects. `anew`: on a connection of its own, which proves that new ones are still taken. */
+export type AskEngine = (
+  address: EngineAddress,
+  path: string,
+  timeoutMs: number,
+  connection?: 'kept' | 'anew',
+) => Promise<EngineAnswer>;
 
 /** Asks an engine over its HTTP API. A question that fails or times out is an answer, not a throw. */
 export interface EngineProbe {

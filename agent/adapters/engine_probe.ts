@@ -216,7 +216,8 @@ async function askVerb(address: EngineAddress, verb: EngineVerb, timeoutMs: numb
 export function createEngineProbe(ask: AskEngine): EngineProbe {
   return {
     async health(address, timeoutMs) {
-      const answer = await ask(address, '/health', timeoutMs);
+      // A kept connection would answer for an engine whose socket was taken away: no request could reach it any more.
+      const answer = await ask(address, '/health', timeoutMs, 'anew');
       if (answer === 'refused' || answer === 'timeout') return answer;
       return answer.status === 200 ? 'ok' : 'unhealthy';
     },

@@ -82,10 +82,21 @@ class AskedEngine {
   }
 }
 
+async function askAnew(address: EngineAddress, path: string, timeoutMs: number): Promise<EngineAnswer> {
+  const pool = new EnginePool(address, { ...LIMITS, maxIdle: 0 });
+  try {
+    const answer = await exchangeOn(pool, path, timeoutMs);
+    return answer === 'cut' ? 'refused' : answer;
+  } finally {
+    pool.destroy();
+  }
+}
+
 /** Asks engines, and keeps one connection to each that was asked within the last seconds. Never rejects. */
 export function createQuestions(): AskEngine {
   const engines = new Map<string, AskedEngine>();
-  return (address, path, timeoutMs) => {
+  return (address, path, timeoutMs, connection = 'kept') => {
+    if (connection === 'anew') return askAnew(address, path, timeoutMs);
     const key = JSON.stringify(address);
     let engine = engines.get(key);
     if (engine === undefined) {

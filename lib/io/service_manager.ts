@@ -71,7 +71,10 @@ function sendByProgram(socketPath: string, message: string, path: string | undef
   });
 }
 
-/** The addon where there is one, else the program systemd-notify, looked up in `path`; without a socket, nothing. */
+/**
+ * By the addon where there is one that can, else by the program systemd-notify, looked up in `path`; without a socket,
+ * nothing is sent.
+ */
 export function createNotifySender(
   facts: ServiceManagerFacts,
   native: NativeNotify | undefined,
@@ -80,7 +83,14 @@ export function createNotifySender(
   const { socketPath } = facts;
   if (socketPath === undefined) return () => Promise.resolve();
   if (native === undefined) return (message) => sendByProgram(socketPath, message, path);
-  return async (message) => native(socketPath, message);
+  return async (message) => {
+    try {
+      native(socketPath, message);
+    } catch {
+      // The program's own failure then says what is wrong.
+      await sendByProgram(socketPath, message, path);
+    }
+  };
 }
 
 /** A line break would begin another assignment, so none may come from what a status quotes. */

@@ -55,8 +55,14 @@ t.test('an empty sample decodes with every reading absent; a zero stays a zero',
       engines: [{ runningRequests: 0 }],
     },
   ]);
-  t.same(empty?.telemetry, { host: null, gpus: [], engines: [] });
-  t.same(nested?.telemetry, { host: {}, gpus: [{ index: 0 }], engines: [{ engine: 'e', incarnation: 1 }] });
+  const noNews = { snapshot: false, goneGpus: [], goneEngines: [], agent: null };
+  t.same(empty?.telemetry, { host: null, gpus: [], engines: [], ...noNews });
+  t.same(nested?.telemetry, {
+    host: {},
+    gpus: [{ index: 0 }],
+    engines: [{ engine: 'e', incarnation: 1 }],
+    ...noNews,
+  });
   t.equal(zeros?.telemetry?.atMs, 0);
   t.equal(zeros?.telemetry?.host?.memoryUsedBytes, 0);
   t.equal(zeros?.telemetry?.gpus[0]?.utilizationRatio, 0);

@@ -14,6 +14,8 @@ interface Played {
   readonly asked: string[];
   /** What the engine does with the next questions; undefined: it answers. */
   answer: ((socket: net.Socket, text: string) => void) | undefined;
+  /** Takes no connection any more; those that are open stay. */
+  close(): void;
 }
 
 /** An engine of raw bytes. */
@@ -36,7 +38,13 @@ async function play(t: { teardown: (work: () => void) => unknown }): Promise<Pla
     server.close();
   });
   const { port } = server.address() as AddressInfo;
-  const played: Played = { address: { kind: 'tcp', host: '127.0.0.1', port }, sockets, asked, answer: undefined };
+  const played: Played = {
+    address: { kind: 'tcp', host: '127.0.0.1', port },
+    sockets,
+    asked,
+    answer: undefined,
+    close: () => server.close(),
+  };
   return played;
 }
 
@@ -55,6 +63,17 @@ t.test('questions that follow each other share a connection, which is closed whe
   await until(() => engine.sockets.every((socket) => socket.destroyed), 'the agent to close them');
   t.same(await ask(engine.address, '/health', 5000), { status: 200, text: 'ok' });
   t.equal(engine.sockets.length, 3);
+});
+
+t.test('a question asked anew proves that the engine still takes connections', async (t) => {
+  const engine = await play(t);
+  const ask = createQuestions();
+  t.same(await ask(engine.address, '/metrics', 5000), { status: 200, text: 'ok' });
+  t.same(await ask(engine.address, '/health', 5000, 'anew'), { status: 200, text: 'ok' });
+  t.equal(engine.sockets.length, 2);
+  engine.close();
+  t.same(await ask(engine.address, '/metrics', 5000), { status: 200, text: 'ok' }, 'the kept one still answers');
+  t.equal(await ask(engine.address, '/health', 5000, 'anew'), 'refused');
 });
 
 t.test('a connection that the engine closes as it is used is no sign of a bad engine', async (t) => {

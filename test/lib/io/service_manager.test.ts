@@ -146,6 +146,11 @@ t.test('the addon is used where there is one, the program elsewhere, and nothing
   const send = createNotifySender(facts, undefined, `${folder}:/usr/bin:/bin`);
   await send('READY=1\nSTATUS=All is well.');
   t.equal(readFileSync(heard, 'utf8'), '/run/notify|READY=1|STATUS=All is well.|');
+  const broken = (): never => {
+    throw new Error('no such socket');
+  };
+  await createNotifySender(facts, broken, `${folder}:/usr/bin:/bin`)('READY=1');
+  t.equal(readFileSync(heard, 'utf8'), '/run/notify|READY=1|', 'the program, where the addon cannot');
   writeFileSync(program, '#!/bin/sh\nexit 3\n');
   await t.rejects(send('READY=1'), /systemd-notify could not tell systemd/);
 });
