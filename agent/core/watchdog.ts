@@ -20,6 +20,8 @@ export interface WatchdogPolicy {
   readonly prefillFactor: number;
   /** Longest wait for an answer of the engine's metrics that may put off a verdict, in milliseconds. */
   readonly witnessGraceMs: number;
+  /** Least silence of an engine that has only plain requests and has not moved since they came: their prefill, of unknown size. */
+  readonly plainFloorMs: number;
 }
 
 export const WATCHDOG: WatchdogPolicy = {
@@ -30,6 +32,7 @@ export const WATCHDOG: WatchdogPolicy = {
   startMsPerByte: 0.5,
   prefillFactor: 4,
   witnessGraceMs: 5000,
+  plainFloorMs: 15_000,
 };
 
 export interface Watch {
@@ -38,6 +41,10 @@ export interface Watch {
   readonly tickedAtMs?: number;
   /** Silence is counted from here at the earliest. */
   readonly notBeforeMs: number;
+  /** Since when the engine has had requests without a pause: silence before that is idleness. */
+  readonly busySinceMs?: number;
+  /** When a question for its metrics was last left unanswered. */
+  readonly unansweredAtMs?: number;
   /** The engine's counters when they last moved, and when that was. */
   readonly witness?: { readonly count: number; readonly movedAtMs: number; readonly readAtMs: number };
   /** Slowest prefill seen lately, decaying, in milliseconds per byte. */
@@ -78,6 +85,7 @@ export const beginWatch = (incarnation: number, nowMs: number): Watch => ({ inca
 export function withWitness(watch: Watch, load: EngineLoad | undefined, nowMs: number, progressAtMs?: number): Watch {
   const parts = [load?.generationTokensTotal, load?.iterationsTotal, load?.promptTokensTotal];
   const known = parts.filter((part) => part !== undefined);
+  if (load === undefined) return { ...watch, unansweredAtMs: nowMs };
   if (known.length === 0) return watch;
   const count = known.reduce((sum, part) => sum + part, 0);
   const { witness } = watch;
@@ -110,21 +118,25 @@ function calibrated(watch: Watch, progress: EngineProgress, nowMs: number): Watc
 
 /** The longest silence that this engine may show now, in milliseconds. */
 export function silenceBoundMs(watch: Watch, progress: EngineProgress, policy: WatchdogPolicy): number {
-  const { interTokenP50Ms: median } = progress;
+  const { interTokenP50Ms: median, open, plain = 0 } = progress;
   const floor = median === undefined ? policy.uncalibratedFloorMs : policy.floorMs;
   const base = Math.max(floor, policy.interTokenFactor * (median ?? 0));
+  if (open === plain && (watch.witness?.movedAtMs ?? 0) <= (watch.busySinceMs ?? 0))
+    return Math.max(base, policy.plainFloorMs);
   if (progress.waitingFirst === 0) return base;
   const perByte = watch.msPerByte === undefined ? policy.startMsPerByte : policy.prefillFactor * watch.msPerByte;
   return base + progress.waitingBytes * perByte;
 }
 
 function judge(watch: Watch, progress: EngineProgress, input: WatchInput, policy: WatchdogPolicy): WatchVerdict {
-  const decoding = progress.open - progress.waitingFirst - progress.stalled;
-  if (decoding <= 0 && progress.waitingFirst <= 0) return { kind: 'fine' };
+  const { plain = 0 } = progress;
+  const decoding = progress.open - progress.waitingFirst - progress.stalled - plain;
+  if (decoding <= 0 && progress.waitingFirst <= 0 && plain <= 0) return { kind: 'fine' };
   const lastMs = Math.max(
     progress.lastProgressAtMs ?? 0,
     progress.oldestWaitingSinceMs !== undefined && decoding <= 0 ? progress.oldestWaitingSinceMs : 0,
     watch.witness?.movedAtMs ?? 0,
+    watch.busySinceMs ?? 0,
     watch.notBeforeMs,
   );
   const silentMs = input.nowMs - lastMs;
@@ -135,6 +147,9 @@ function judge(watch: Watch, progress: EngineProgress, input: WatchInput, policy
     if (watch.witness === undefined) return { kind: 'ask' };
     const asked = input.askingSinceMs;
     if (asked !== undefined && input.nowMs - asked < policy.witnessGraceMs) return { kind: 'ask' };
+    // A reading from before the silence says nothing of it.
+    const heardAtMs = Math.max(watch.witness.readAtMs, watch.unansweredAtMs ?? 0);
+    if (asked === undefined && heardAtMs <= lastMs + boundMs * ASK_SHARE) return { kind: 'ask' };
   }
   const waits = `${progress.open} requests were open, ${progress.waitingFirst} of them before their first token`;
   const message = `No progress for ${Math.round(silentMs)} ms, where ${Math.round(boundMs)} ms is the most for this engine; ${waits}.`;
@@ -152,11 +167,12 @@ export function tickWatch(
   // Whatever stood still (the agent, the machine), the engine is not to blame for it.
   const awake: Watch = { ...watch, tickedAtMs: nowMs, ...(gap ? { notBeforeMs: nowMs } : {}) };
   if (progress === undefined || progress.incarnation !== watch.incarnation || progress.open === 0) {
-    const { waiting: _waiting, ...idle } = awake;
+    const { waiting: _waiting, busySinceMs: _busy, ...idle } = awake;
     return { watch: idle, verdict: { kind: 'fine' } };
   }
-  const verdict = judge(awake, progress, input, policy);
-  return { watch: calibrated(awake, progress, nowMs), verdict };
+  const busy: Watch = { ...awake, busySinceMs: awake.busySinceMs ?? nowMs };
+  const verdict = judge(busy, progress, input, policy);
+  return { watch: calibrated(busy, progress, nowMs), verdict };
 }
 
 /** Faults of one life: streams that the engine broke although its process lives. */

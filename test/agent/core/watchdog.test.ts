@@ -105,15 +105,55 @@ const waiting = (bytes: number): EngineProgress => {
 };
 
 t.test('a prefill gets time by its size, at a safe speed before the engine has shown its own', async (t) => {
-  const known = { count: 5, movedAtMs: 0, readAtMs: 0 };
-  const first = (bytes: number) => (_now: number, watch: Watch) => ({
+  const known = { count: 5, movedAtMs: 0 };
+  const first = (bytes: number) => (nowMs: number, watch: Watch) => ({
     progress: waiting(bytes),
-    watch: { ...watch, witness: known },
+    watch: { ...watch, witness: { ...known, readAtMs: nowMs } },
   });
   t.equal(runUntil('wedged', first(0), 60_000), 2250);
   t.equal(runUntil('wedged', first(10_000), 60_000), 7250);
   const seen = { ...beginWatch(1, 0), msPerByte: 0.01 };
   t.equal(silenceBoundMs(seen, waiting(100_000), WATCHDOG), 2000 + 4 * 1000);
+});
+
+t.test('plain requests are judged by the counters of the engine alone', async (t) => {
+  const { lastProgressAtMs: _none, ...rest } = busy({ open: 1, waitingFirst: 0 });
+  const plain: EngineProgress = { ...rest, plain: 1 };
+  const told = (count: (nowMs: number) => number) => (nowMs: number, watch: Watch) => ({
+    progress: nowMs < 60_000 ? busy({ open: 0 }) : plain,
+    watch: withWitness(watch, { generationTokensTotal: count(nowMs) }, nowMs),
+  });
+  t.equal(
+    runUntil(
+      'wedged',
+      told((nowMs) => Math.floor(nowMs / 1000)),
+      300_000,
+    ),
+    undefined,
+    'a long answer while the counters move',
+  );
+  const still = runUntil(
+    'wedged',
+    told(() => 7),
+    300_000,
+  ) as number;
+  t.ok(still > 75_000 && still < 76_000, 'a prefill of unknown size gets its time, counted from the request on');
+  const moved = runUntil(
+    'wedged',
+    told((nowMs) => Math.min(Math.floor(nowMs / 1000), 70)),
+    300_000,
+  ) as number;
+  t.ok(moved > 72_000 && moved < 73_000, 'once it has moved, silence is as telling as that of a stream');
+  const unheard = (nowMs: number, watch: Watch) => ({
+    progress: nowMs < 60_000 ? busy({ open: 0 }) : plain,
+    watch: nowMs === 0 ? withWitness(watch, { generationTokensTotal: 1 }, nowMs) : watch,
+  });
+  t.equal(runUntil('wedged', unheard, 300_000), undefined, 'nobody asked it, so nobody knows');
+  const silent = (nowMs: number, watch: Watch) => {
+    const { progress, watch: known } = unheard(nowMs, watch);
+    return { progress, watch: nowMs === 70_000 ? withWitness(known, undefined, nowMs) : known };
+  };
+  t.ok(runUntil('wedged', silent, 300_000), 'asked, it gave no answer');
 });
 
 t.test("the engine's own prefill speed is learned from first tokens that came", async (t) => {
