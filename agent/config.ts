@@ -2,6 +2,7 @@
 import { availableParallelism, hostname } from 'node:os';
 import { defineSettings } from '../lib/io/settings.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, hostPort, integer, list, oneOf, text } from '../lib/io/setting_types.ts';
 
 const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/;
@@ -20,6 +21,9 @@ const defaultRelayWorkers = (): number => (availableParallelism() <= 4 ? 1 : 2);
 /** What engines inherit is taken from here, so that no other file reads the environment. */
 export const processEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
 
+/** Whether systemd started this process, and how often it wants a sign of life. */
+export const serviceManager = (): ServiceManagerFacts => serviceManagerFacts(process.env, process.pid);
+
 export const settings = defineSettings('agent', {
   nodeName: {
     schema: text({ pattern: NODE_NAME, allowed: 'a host name of 1 to 63 letters, digits, dots and dashes' }),
@@ -30,20 +34,55 @@ export const settings = defineSettings('agent', {
   caFile: { schema: text({ maxLength: 4096 }), doc: 'Certificate of the authority that signs schedulers (PEM).' },
   certFile: { schema: text({ maxLength: 4096 }), doc: 'Certificate of this agent (PEM).' },
   keyFile: { schema: text({ maxLength: 4096 }), doc: 'Private key of this agent (PEM).' },
+  tlsReloadMs: {
+    schema: durationMs({ min: 100, max: 86_400_000 }),
+    default: 10_000,
+    doc: 'How often the certificate files are looked at; changed ones are used for new connections, without a restart.',
+  },
   dataDir: {
     schema: text({ maxLength: 4096 }),
     default: './sophia-agent',
     doc: 'Folder for engine output, sockets and records.',
+  },
+  adminSocket: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'Unix socket for `sophia --agent-socket`, for this user only; unset: admin.sock in dataDir; none opens none.',
   },
   relayWorkers: {
     schema: integer({ min: 1, max: 64 }),
     default: defaultRelayWorkers(),
     doc: 'Threads that relay tokens; each opens one lane to each scheduler.',
   },
+  relayHeapMb: {
+    schema: integer({ min: 64, max: 65_536 }),
+    default: 1024,
+    doc: 'Heap limit of a relay thread in MiB; one that exceeds it is ended and started again.',
+  },
   laneHoldMs: {
     schema: durationMs({ max: 1000 }),
-    default: 2,
-    doc: 'Longest time for which a token after the first waits so that others leave with it; 0 turns it off.',
+    default: 40,
+    doc: 'Longest time for which a token after the first waits so that others leave with it, on a busy thread; 0 turns it off.',
+  },
+  laneGraceMs: {
+    schema: durationMs({ max: 600_000 }),
+    default: 10_000,
+    doc: 'Time for which a request runs on when its lane is lost, so that a scheduler may come back for it; 0: none.',
+  },
+  maxRetainedBytes: {
+    schema: byteSize({ min: 0 }),
+    default: 64 * 1024 * 1024,
+    doc: 'Most memory of a relay thread for what a scheduler may come back for.',
+  },
+  maxJournalTokens: {
+    schema: integer({ max: 100_000_000 }),
+    default: 131_072,
+    doc: 'Most token ids kept of one request; with more, no scheduler can come back for it.',
+  },
+  batchEmbeddings: {
+    schema: flag(),
+    default: true,
+    doc: 'Put small embedding calls that arrive at once into one call of the engine.',
   },
   maxRequests: {
     schema: integer({ min: 1, max: 1_000_000 }),
@@ -74,6 +113,16 @@ export const settings = defineSettings('agent', {
     schema: text({ maxLength: 4096 }),
     default: 'vllm',
     doc: 'The vLLM program, looked up on PATH when it has no slash.',
+  },
+  keeperUnits: {
+    schema: oneOf(['auto', 'never']),
+    default: 'auto',
+    doc: 'Whether each engine gets a systemd unit of its own in sophia-engines.slice; auto: where systemd runs the host and lets the agent.',
+  },
+  engineOutputMaxBytes: {
+    schema: byteSize({ min: 65_536 }),
+    default: 64 * 1024 * 1024,
+    doc: 'Size at which an output file of an engine is rotated; one older file is kept.',
   },
   startTimeoutMs: {
     schema: durationMs({ min: 100 }),
@@ -106,6 +155,36 @@ export const settings = defineSettings('agent', {
     default: 600_000,
     doc: 'Time as ready after which earlier crashes of an engine are forgotten.',
   },
+  restartWindowMs: {
+    schema: durationMs({ min: 1000 }),
+    default: 3_600_000,
+    doc: 'Failures of an engine older than this do not count towards its most restarts.',
+  },
+  hostRestartBurst: {
+    schema: integer({ min: 1, max: 10_000 }),
+    default: 16,
+    doc: 'Restarts after failures, of all engines together, that may come at once.',
+  },
+  hostRestartPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 10_000,
+    doc: 'Time after which one more such restart may come.',
+  },
+  warmTimeoutMs: {
+    schema: durationMs({ min: 100 }),
+    default: 120_000,
+    doc: 'Time for the first token of a fresh engine, which must come before it takes requests.',
+  },
+  gpuReleaseTimeoutMs: {
+    schema: durationMs({ min: 0 }),
+    default: 30_000,
+    doc: 'Longest wait for the GPU memory of an engine that has ended before it is started again.',
+  },
+  stopEnginesOnExit: {
+    schema: flag(),
+    default: false,
+    doc: 'Stop the engines when the agent stops, instead of leaving them to the next agent; `sophia up` sets it.',
+  },
   probePeriodMs: {
     schema: durationMs({ min: 50 }),
     default: 2000,
@@ -130,22 +209,56 @@ export const settings = defineSettings('agent', {
   allowedExtraFlags: {
     schema: list(text()),
     default: [],
-    doc: 'Engine flags that a specification may carry; empty: any that the agent does not set itself.',
+    doc: 'Engine flags that a specification may carry besides the usual ones of its kind.',
   },
   gpuReader: {
-    schema: oneOf(['auto', 'nvidia-smi', 'none']),
+    schema: oneOf(['auto', 'nvml', 'nvidia-smi', 'none']),
     default: 'auto',
-    doc: 'How GPUs are read; auto takes nvidia-smi where there is one.',
+    doc: 'How GPUs are read; auto takes NVML, else nvidia-smi, else nothing, and names which.',
+  },
+  nvmlLibrary: {
+    schema: text({ maxLength: 4000 }),
+    default: 'libnvidia-ml.so.1',
+    doc: "The driver's NVML library: a path, or a name for the loader.",
+  },
+  nvmlTimeoutMs: {
+    schema: durationMs({ min: 100 }),
+    default: 5000,
+    doc: 'Time for one round of NVML calls before the sensor is killed and started again.',
   },
   nvidiaSmiTimeoutMs: {
     schema: durationMs({ min: 100 }),
     default: 20_000,
     doc: 'Time for one run of nvidia-smi before its reader is killed and started again.',
   },
-  gpuPeriodMs: { schema: durationMs({ min: 100 }), default: 5000, doc: 'How often GPUs are read.' },
-  telemetryPeriodMs: {
+  gpuPeriodMs: {
     schema: durationMs({ min: 100 }),
     default: 2000,
+    doc: 'How often the load of the GPUs is read by NVML; slower readings have periods of their own.',
+  },
+  nvidiaSmiPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 5000,
+    doc: 'How often GPUs are read where nvidia-smi is the source.',
+  },
+  expectGpus: {
+    schema: flag(),
+    default: false,
+    doc: 'This host has GPUs: not to see any is an alarm from the first start on, and not only once one was seen.',
+  },
+  gpuBlindAfterMs: {
+    schema: durationMs({ min: 1000 }),
+    default: 60_000,
+    doc: 'Age of the newest GPU reading at which a host that has GPUs is called blind.',
+  },
+  gpuQuarantineShare: {
+    schema: integer({ max: 100 }),
+    default: 50,
+    doc: "Most of the node's GPUs that are quarantined at once, in percent; one always may be.",
+  },
+  telemetryPeriodMs: {
+    schema: durationMs({ min: 100 }),
+    default: 1000,
     doc: 'How often telemetry is sent where a scheduler does not ask for another period.',
   },
   keepaliveMs: {

@@ -1,154 +1,39 @@
-/** Puts the parts of an agent together; the only place that knows all of them. */
-import { mkdirSync } from 'node:fs';
-import os from 'node:os';
+/** Puts the parts of an agent together; the only place, with the folder beside it, that knows all of them. */
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { CodedError } from '../lib/errors.ts';
 import { randomToken } from '../lib/ids.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
-import type { ConfigOf } from '../lib/io/settings.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
+import { createTlsWatch, type TlsWatch } from '../lib/io/tls_watch.ts';
 import { LANE_PROTOCOL_VERSION } from '../proto/codec.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
-import { createAgentMetrics } from './adapters/agent_metrics.ts';
-import { createEngineProbe } from './adapters/engine_probe.ts';
-import { createGpuReader } from './adapters/gpu/gpu_sensor.ts';
+import type { AdminSocket } from './adapters/admin_socket/admin_socket.ts';
+import { type AgentMetrics, createAgentMetrics } from './adapters/agent_metrics.ts';
 import { createHostFacts } from './adapters/host_facts.ts';
+import { createJournal } from './adapters/journal_file.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
-import { createRelay } from './adapters/relay.ts';
-import { createSchedulerLinks } from './adapters/scheduler_link.ts';
-import { processEnvironment, type settings } from './config.ts';
-import { hashText } from './core/engine_spec.ts';
-import type { EngineLauncher, GpuReader, Relay, SchedulerLinks, SessionEvents } from './ports.ts';
-import { RunLoop } from './run_loop.ts';
-import { loadTls } from './adapters/tls_files.ts';
-import { TelemetryLoop } from './adapters/telemetry.ts';
-import type { TlsMaterial } from './workers/relay_messages.ts';
+import { createSessionCommands } from './adapters/session_commands.ts';
+import { pushingLinks } from './adapters/telemetry.ts';
+import type { ThreadedRelay } from './adapters/relay.ts';
+import type { Relay, SchedulerLinks } from './ports.ts';
+import type { RunLoop } from './run_loop/run_loop.ts';
+import { noteLostThread } from './run_loop/told.ts';
+import { createAdminSocketOf, createCommandsOf, sessionEventsOf } from './wire/commands.ts';
+import { createLoop } from './wire/control.ts';
+import { createGpusOf, type Gpus } from './wire/gpus.ts';
+import { createLinksOf, createRelayOf, makeDataFolder, type Parts } from './wire/parts.ts';
+import type { AgentConfig } from './wire/settings.ts';
+import { createTelemetryOf } from './wire/telemetry.ts';
+import { type AgentWatch, createAgentWatch } from './wire/watch.ts';
 
-export type AgentConfig = ConfigOf<NonNullable<(typeof settings)['table']>>;
-
-const RELAY_RESTART_DELAY_MS = 500;
 const RELAY_STOP_GRACE_MS = 500;
-
-function makeDataFolder(dataDir: string): string {
-  const folder = path.resolve(dataDir);
-  try {
-    mkdirSync(path.join(folder, 'engines'), { recursive: true, mode: 0o700 });
-  } catch (cause) {
-    const why = (cause as NodeJS.ErrnoException).code ?? 'unknown reason';
-    throw new CodedError('invalid_config', `Setting dataDir: the folder ${folder} cannot be made (${why}).`, {
-      param: 'dataDir',
-      cause,
-    });
-  }
-  return folder;
-}
-
-interface Parts {
-  readonly config: AgentConfig;
-  readonly logger: Logger;
-  readonly tls: TlsMaterial;
-  readonly dataFolder: string;
-  readonly sessionId: string;
-}
-
-function createLoop(
-  parts: Parts,
-  relay: Relay,
-  links: SchedulerLinks,
-  gpus: GpuReader,
-  onRestart: (engine: string, reason: string) => void,
-): { readonly loop: RunLoop; readonly launcher: EngineLauncher } {
-  const { config, logger, dataFolder } = parts;
-  const { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts } = config;
-  const launcher = createLauncher(path.join(dataFolder, 'engines'), logger);
-  const shortSocketFolder = path.join(os.tmpdir(), `sophia-${hashText(dataFolder)}`);
-  const loop = new RunLoop({
-    clock: systemClock,
-    random: systemRandom,
-    launcher,
-    probe: createEngineProbe(),
-    relay,
-    links,
-    log: logger,
-    rules: () => ({
-      gpuIndexes: gpus.latest().gpus.map((gpu) => gpu.index),
-      modelRoots: config.modelRoots,
-      socketRoots: [dataFolder],
-      allowedExtraFlags: config.allowedExtraFlags,
-      maxEngines: config.maxEngines,
-      defaultLimits: { startTimeoutMs, drainTimeoutMs, stopTimeoutMs, maxRestarts },
-    }),
-    host: {
-      vllmCommand: config.vllmCommand,
-      nodeCommand: process.execPath,
-      engineProgramFolder: fileURLToPath(new URL('./engines', import.meta.url)),
-      dataFolder,
-      shortSocketFolder,
-      cpuCores: os.availableParallelism(),
-      environment: processEnvironment(),
-    },
-    restartBackoff: {
-      baseMs: config.restartBaseMs,
-      capMs: config.restartCapMs,
-      minMs: Math.min(100, config.restartBaseMs),
-    },
-    stableAfterMs: config.stableAfterMs,
-    probePeriodMs: config.probePeriodMs,
-    probeTimeoutMs: config.probeTimeoutMs,
-    unhealthyAfter: config.unhealthyAfter,
-    onRestart,
-  });
-  return { loop, launcher };
-}
-
-function createRelayOf(parts: Parts): Relay {
-  const { config, logger, tls, sessionId } = parts;
-  return createRelay({
-    workers: config.relayWorkers,
-    settings: {
-      nodeName: config.nodeName,
-      sessionId,
-      tls,
-      engineConnectTimeoutMs: config.engineConnectTimeoutMs,
-      engineIdleSocketMs: config.engineIdleSocketMs,
-      laneHoldMs: config.laneHoldMs,
-      maxEventBytes: config.maxEventBytes,
-      maxMessageBytes: config.maxMessageBytes,
-      maxRequests: config.maxRequests,
-      keepaliveMs: config.keepaliveMs,
-      reconnectBaseMs: config.reconnectBaseMs,
-      reconnectCapMs: config.reconnectCapMs,
-    },
-    logger,
-    restartDelayMs: RELAY_RESTART_DELAY_MS,
-  });
-}
-
-function createLinksOf(parts: Parts, onDropped: (count: number) => void): SchedulerLinks {
-  const { config, logger, tls } = parts;
-  return createSchedulerLinks({
-    schedulers: config.schedulers,
-    tls,
-    keepaliveMs: config.keepaliveMs,
-    welcomeTimeoutMs: config.welcomeTimeoutMs,
-    backoff: {
-      baseMs: config.reconnectBaseMs,
-      capMs: config.reconnectCapMs,
-      minMs: Math.min(50, config.reconnectBaseMs),
-    },
-    random: systemRandom,
-    logger,
-    onDropped,
-  });
-}
+const MAX_COMMANDS_PER_SCHEDULER = 16;
 
 /** The first message of a session: who the agent is and what runs on it. */
-function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['host']): Hello {
+function helloOf(parts: Parts, loop: RunLoop, gpus: Gpus, facts: Hello['host']): Hello {
   const { config, sessionId } = parts;
-  const sample = gpus.latest();
+  const sample = gpus.reader.latest();
   return {
     protocolVersion: LANE_PROTOCOL_VERSION,
     agentVersion: packageVersion(),
@@ -167,102 +52,174 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: GpuReader, facts: Hello['hos
     ...(loop.orders.generation === undefined ? {} : { observedGeneration: loop.orders.generation }),
     ...(loop.orders.term === undefined ? {} : { observedTerm: loop.orders.term }),
     engines: loop.picture(),
-  };
-}
-
-async function stopLeftovers(launcher: EngineLauncher, logger: Logger): Promise<void> {
-  for (const leftover of await launcher.leftovers()) {
-    logger.warn({ engine: leftover.engine, pid: leftover.pid }, 'stopping an engine that an earlier agent left');
-    await leftover.stop();
-  }
-}
-
-/** What sessions bring to the loop, the telemetry and the relay. */
-function sessionEvents(logger: Logger, loop: RunLoop, telemetry: TelemetryLoop, relay: Relay): SessionEvents {
-  const seen = new Set<string>();
-  return {
-    onConnected: (scheduler, term, periodMs) => {
-      logger.info({ scheduler, term }, 'session open');
-      loop.observeTerm(term);
-      if (periodMs > 0) telemetry.setPeriod(periodMs);
-      // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
-      seen.add(scheduler);
-      relay.setSchedulers([...seen]);
-    },
-    onDisconnected: (scheduler, reason) => logger.warn({ scheduler, reason }, 'session lost'),
-    onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
+    gpuEvents: gpus.watch.current(),
+    nodeEvent: loop.nodeEvent() ?? null,
   };
 }
 
 const nothing = (): void => undefined;
 
-/** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
-export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
-  const tls = loadTls(config, systemClock.wallMs());
-  const dataFolder = makeDataFolder(config.dataDir);
-  const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
-  const metrics = createAgentMetrics(config.metricsPort, logger);
-  const relay = createRelayOf(parts);
-  const gpus = createGpuReader({
-    reader: config.gpuReader,
-    deadlineMs: config.nvidiaSmiTimeoutMs,
-    periodMs: config.gpuPeriodMs,
-    clock: systemClock,
-    random: systemRandom,
-    logger,
-    environment: processEnvironment(),
-    onFailure: metrics.gpuReaderFailed,
-  });
-  const links = createLinksOf(parts, (count) => metrics.dropped('session_events', count));
-  const { loop, launcher } = createLoop(parts, relay, links, gpus, metrics.restarted);
-  const host = createHostFacts(dataFolder);
-  const telemetry = new TelemetryLoop(
-    {
-      clock: systemClock,
-      host,
-      gpus,
-      probe: createEngineProbe(),
-      relay,
-      engines: () => loop.engines(),
-      probeTimeoutMs: config.probeTimeoutMs,
-      send: (message) => links.sendTelemetry(message),
-      onError: (error) => logger.warn({ err: error }, 'telemetry could not be gathered'),
-    },
-    config.telemetryPeriodMs,
-  );
-  metrics.observe({ relay, engines: () => loop.engines(), loads: telemetry.loads, gpus });
+/** The parts that start and stop, in the order in which they start. */
+interface Members {
+  readonly socket: AdminSocket | undefined;
+  readonly gpus: Gpus;
+  readonly metrics: AgentMetrics;
+  readonly relay: ThreadedRelay;
+  readonly links: SchedulerLinks;
+  readonly loop: RunLoop;
+  readonly telemetry: { start(): Promise<void>; stop(): void };
+  readonly watch: AgentWatch;
+  readonly readFacts: () => Promise<void>;
+  readonly connect: () => void;
+}
 
-  let facts: Hello['host'] = null;
-  const connect = (): void =>
-    links.start(sessionEvents(logger, loop, telemetry, relay), () => helloOf(parts, loop, gpus, facts));
-  // Whoever asks a second time wants an end at once, and still no engine left behind.
-  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced: () => loop.killAll() })
-    .add('leftovers', () => stopLeftovers(launcher, logger), nothing)
+function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycle {
+  const { socket, gpus, metrics, relay, links, loop, telemetry, watch, readFacts, connect } = members;
+  // Whoever asks a second time wants an end at once; engines that are to outlive the agent do so also then.
+  const onForced = (): void => {
+    if (config.stopEnginesOnExit) loop.killAll();
+  };
+  const letGo = async (): Promise<void> => {
+    if (config.stopEnginesOnExit) await loop.stopAll();
+    await loop.detach();
+  };
+  const startAndStop = (part: { start(): Promise<void> | void; stop(): Promise<void> | void }) =>
+    [() => part.start(), () => part.stop()] as const;
+  const lifecycle = createLifecycle({ logger, graceMs: config.stopGraceMs, onForced })
+    // First of all: a second agent on the same folder must be refused before it touches an engine.
     .add(
-      'gpus',
-      () => gpus.start(),
-      () => gpus.stop(),
+      'admin socket',
+      () => socket?.start(),
+      () => socket?.stop(),
     )
-    .add('facts', async () => void (facts = await host.facts()), nothing)
-    .add(
-      'metrics',
-      () => metrics.start(),
-      () => metrics.stop(),
-    )
+    .add('gpus', ...startAndStop(gpus))
+    .add('facts', readFacts, nothing)
+    .add('metrics', ...startAndStop(metrics))
     .add(
       'relay',
       () => relay.start(),
       () => relay.stop(RELAY_STOP_GRACE_MS),
     )
-    .add('sessions', connect, () => links.stop('the agent stops'))
-    .add('engines', nothing, () => loop.stopAll())
     .add(
-      'telemetry',
-      () => telemetry.start(),
-      () => telemetry.stop(),
+      'certificates',
+      () => tls.start({ onChange: (set) => relay.setTls(set), ...metrics.certificate('agent') }),
+      () => tls.stop(),
     )
+    // Engines that still run are taken over before any scheduler is dialled: the hello tells of them.
+    .add('engines', () => loop.restore(), nothing)
+    // Before the sessions, so that the first one gets a whole picture.
+    .add('telemetry', ...startAndStop(telemetry))
+    .add('sessions', connect, () => links.stop('the agent stops'))
+    .add('supervision', nothing, letGo)
+    .add('watch', ...startAndStop(watch))
     // A parent that waits for this process is told; without one there is nobody to tell.
     .add('ready', () => void process.send?.({ type: 'ready' }), nothing)
     .listen();
   return config.stopWithParent ? lifecycle.stopWithParent() : lifecycle;
+}
+
+/** The engines' side: who starts them, who watches them, and the GPUs that they run on. */
+function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, metrics: AgentMetrics) {
+  const { config, logger, dataFolder } = parts;
+  const enginesFolder = path.join(dataFolder, 'engines');
+  const launcher = createLauncher({
+    enginesFolder,
+    logger,
+    keeperUnits: config.keeperUnits,
+    outputMaxBytes: config.engineOutputMaxBytes,
+  });
+  const journal = createJournal({ enginesFolder, clock: systemClock, logger });
+  const gpus = createGpusOf(
+    parts,
+    links,
+    (order) => loop.onGpuOrder(order),
+    () => loop.refresh(),
+    metrics.gpuReaderFailed,
+  );
+  const loop: RunLoop = createLoop({
+    config,
+    logger,
+    dataFolder,
+    launcher,
+    journal,
+    relay,
+    links,
+    gpus: gpus.reader,
+    onRestart: metrics.restarted,
+    quarantinedGpus: gpus.quarantined,
+    recentXid: gpus.recentXid,
+  });
+  return { loop, gpus, journal };
+}
+
+function watchTls({ caFile, certFile, keyFile, nodeName, tlsReloadMs }: AgentConfig, logger: Logger): TlsWatch {
+  return createTlsWatch({
+    certificate: 'agent',
+    files: {
+      ca: { setting: 'caFile', file: caFile },
+      cert: { setting: 'certFile', file: certFile },
+      key: { setting: 'keyFile', file: keyFile },
+    },
+    commonName: nodeName,
+    reloadMs: tlsReloadMs,
+    clock: systemClock,
+    logger,
+  });
+}
+
+/** Builds an agent; its lifecycle starts and stops it. @throws CodedError invalid_config */
+export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
+  const tls = watchTls(config, logger);
+  const dataFolder = makeDataFolder(config.dataDir);
+  const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
+  const metrics = createAgentMetrics(config.metricsPort, logger);
+  const relay = createRelayOf(parts, (worker, lost) => noteLostThread(loop, worker, lost));
+  const links = pushingLinks(
+    createLinksOf(parts, (count, what) => metrics.dropped(what, count)),
+    () => telemetry.loop.pushNow(),
+  );
+  const { loop, gpus, journal } = createSupervision(parts, relay, links, metrics);
+  const watch = createAgentWatch({
+    logger,
+    engines: () => loop.engines(),
+    schedulers: config.schedulers.length,
+    telemetryPeriodMs: config.telemetryPeriodMs,
+    probeTimeoutMs: config.probeTimeoutMs,
+  });
+  const host = createHostFacts(dataFolder, systemClock);
+  const telemetry = createTelemetryOf(parts, { loop, relay, links, gpus, host, metrics, onRound: watch.onRound });
+  metrics.observe({
+    relay,
+    sessions: () => telemetry.loop.sessions,
+    host: () => ({
+      node: config.nodeName,
+      ...telemetry.loop.picture(),
+      states: loop.engines().map(({ life }) => [life.spec.name, life.status]),
+    }),
+    journalDegraded: () => journal.degraded() !== undefined,
+  });
+
+  let facts: Hello['host'] = null;
+  const hello = (): Hello => helloOf(parts, loop, gpus, facts);
+  const runner = createCommandsOf(parts, loop, gpus.watch);
+  const commands = createSessionCommands({
+    runner,
+    links,
+    newestTerm: () => loop.orders.term,
+    maxCommands: MAX_COMMANDS_PER_SCHEDULER,
+    log: logger,
+  });
+  const events = watch.noted(sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands }));
+  return lifecycleOf(parts, {
+    socket: createAdminSocketOf(parts, runner, hello),
+    gpus,
+    metrics,
+    relay,
+    links,
+    loop,
+    telemetry,
+    watch,
+    readFacts: async () => void (facts = await host.facts()),
+    connect: () => links.start(events, hello),
+  });
 }

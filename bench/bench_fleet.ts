@@ -3,16 +3,14 @@
  * pace is fixed, so that a run compares routers and not models. The engines' sockets are given out, so that a baseline
  * in the same run speaks to the very same engines.
  */
-import * as grpc from '@grpc/grpc-js';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Child } from '../lib/io/child.ts';
 import { LOOPBACK, startLocalFleet } from '../lib/io/local_fleet.ts';
-import type { ListEnginesResponse__Output } from '../proto/gen/admin/v1/ListEnginesResponse.ts';
-import { adminService } from '../proto/load.ts';
 import { benchEnvironment } from './config.ts';
+import { connectAdmin } from './supervised/admin.ts';
 
 export const BENCH_MODEL = 'bench-model';
 const READY_TIMEOUT_MS = 60_000;
@@ -24,36 +22,24 @@ export interface BenchFleetOptions {
   readonly simFlags: readonly string[];
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
+  /** What the processes inherit; this process's own environment when absent. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** NODE_OPTIONS of scheduler and agent. */
+  readonly nodeOptions?: string;
 }
 
 export interface BenchFleet {
   readonly scheduler: Child;
   readonly agent: Child;
+  /** Folder of the fleet: certificates, logs, data. */
+  readonly root: string;
   readonly httpPort: number;
+  readonly fleetPort: number;
   readonly grpcAddress: string;
   readonly key: string;
   /** Unix sockets of the engines. */
   readonly engineSockets: readonly string[];
   stop(): Promise<void>;
-}
-
-function listEngines(address: string, key: string): Promise<ListEnginesResponse__Output> {
-  const Client = grpc.makeClientConstructor(adminService, 'admin.v1.Admin');
-  const client = new Client(address, grpc.credentials.createInsecure());
-  const metadata = new grpc.Metadata();
-  metadata.set('authorization', `Bearer ${key}`);
-  const call = client['ListEngines'] as unknown as (
-    request: object,
-    metadata: grpc.Metadata,
-    callback: (error: Error | null, value?: ListEnginesResponse__Output) => void,
-  ) => void;
-  return new Promise((resolve, reject) => {
-    call.call(client, {}, metadata, (error, value) => {
-      client.close();
-      if (error === null && value !== undefined) resolve(value);
-      else reject(error ?? new Error('ListEngines gave no answer'));
-    });
-  });
 }
 
 export async function startBenchFleet(options: BenchFleetOptions): Promise<BenchFleet> {
@@ -75,7 +61,10 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
       root,
       nodeName: 'bench',
       engines,
-      env: benchEnvironment(),
+      env: {
+        ...(options.env ?? benchEnvironment()),
+        ...(options.nodeOptions === undefined ? {} : { NODE_OPTIONS: options.nodeOptions }),
+      },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'warn', ...options.scheduler },
@@ -87,7 +76,9 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
     return {
       scheduler: fleet.scheduler,
       agent: fleet.agent,
+      root,
       httpPort: fleet.httpPort,
+      fleetPort: fleet.fleetPort,
       grpcAddress,
       key,
       engineSockets,
@@ -100,12 +91,16 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
 }
 
 async function waitForSockets(address: string, key: string, count: number): Promise<string[]> {
-  const endMs = Date.now() + READY_TIMEOUT_MS;
-  while (Date.now() < endMs) {
-    const { engines } = await listEngines(address, key);
-    const ready = engines.filter((engine) => engine.routable);
-    if (ready.length >= count) return ready.map((engine) => (engine.event?.address ?? '').replace(/^unix:/, ''));
-    await sleep(100);
+  const admin = connectAdmin(address, key);
+  try {
+    const endMs = Date.now() + READY_TIMEOUT_MS;
+    while (Date.now() < endMs) {
+      const ready = (await admin.engines()).filter((engine) => engine.routable);
+      if (ready.length >= count) return ready.map((engine) => (engine.event?.address ?? '').replace(/^unix:/, ''));
+      await sleep(100);
+    }
+    throw new Error(`the ${count} simulated engines were not ready in ${READY_TIMEOUT_MS / 1000} s`);
+  } finally {
+    admin.close();
   }
-  throw new Error(`the ${count} simulated engines were not ready in ${READY_TIMEOUT_MS / 1000} s`);
 }

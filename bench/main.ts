@@ -4,12 +4,24 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { runAgentRestart } from './agent_restart/agent_restart.ts';
+import { runChaos } from './chaos/chaos.ts';
+import { runDeath } from './death/death.ts';
+import { runIdle } from './idle/idle.ts';
+import { runSensorHang } from './gpu/sensor_hang.ts';
+import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Give a whole number above 0.');
+  return value;
+}
+
+function count(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError('Give a whole number.');
   return value;
 }
 
@@ -47,5 +59,74 @@ program
   .option('--concurrency <n>', 'requests at a time', wholeNumber, 200)
   .option('--tokens <n>', 'tokens of each answer', wholeNumber, 64)
   .action(runReaders);
+
+program
+  .command('agent-chaos')
+  .description('a seeded storm of faults over an agent and its engines: what is left over, lost or wrong afterwards')
+  .option('--json', 'one JSON object as the last line')
+  .option('--faults <n>', 'how many faults', wholeNumber, 60)
+  .option('--seed <n>', 'which story', count, 1)
+  .option('--engines <n>', 'simulated engines', wholeNumber, 8)
+  .option('--llama <n>', 'embedded engines with a real model besides', count, 0)
+  .option('--every <ms>', 'mean pause before a fault', count, 100)
+  .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 5)
+  .action(runChaos);
+
+program
+  .command('death')
+  .description('time from the death of an engine to the knowledge of the scheduler, and false alarms under overload')
+  .option('--json', 'one JSON object as the last line')
+  .option('--kills <n>', 'kills, half of them of engines that an earlier agent started', wholeNumber, 100)
+  .option('--stops <n>', 'stops of an engine core under load', wholeNumber, 5)
+  .option('--load-seconds <n>', 'length of the run at 150 % load', wholeNumber, 60)
+  .option('--seed <n>', 'for the arrival of requests', count, 1)
+  .action(runDeath);
+
+program
+  .command('agent-restart')
+  .description('an agent that is killed under load and started again: engines that restart, time until it serves')
+  .option('--json', 'one JSON object as the last line')
+  .option('--streams <n>', 'streams that run meanwhile', wholeNumber, 64)
+  .option('--rounds <n>', 'how often', wholeNumber, 5)
+  .action(runAgentRestart);
+
+program
+  .command('agent-idle')
+  .description('an agent and a scheduler with nothing to do: CPU and memory of the processes')
+  .option('--json', 'one JSON object as the last line')
+  .option('--gpus <n>', 'GPUs of the host, read from a stand-in for nvidia-smi', wholeNumber, 8)
+  .option('--engines <n>', 'idle engines of the host', wholeNumber, 8)
+  .option(
+    '--agents <n>',
+    'agents that speak once a second: up to 2000 with real sessions and lanes, more in process',
+    wholeNumber,
+    1000,
+  )
+  .option(
+    '--simulated <n>',
+    'agents fed to the core of a scheduler in this process, when --agents is not above 2000',
+    wholeNumber,
+    10_000,
+  )
+  .option('--changing <n>', 'GPUs and engines of an agent that change each second', wholeNumber, 2)
+  .option('--settle <n>', 'seconds before a measurement; the collector tidies up after a start', wholeNumber, 40)
+  .option('--seconds <n>', 'measured time of each part', wholeNumber, 30)
+  .action(runIdle);
+
+program
+  .command('sensor-hang')
+  .description('the GPU driver hangs under a real agent: lag of its event loop against a control run, and the alarm')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'measured time of each of the two runs', wholeNumber, 60)
+  .action(runSensorHang);
+
+program
+  .command('micro-relay')
+  .description('CPU per token of one relay thread from socket bytes to lane bytes, in process, against the bare path')
+  .option('--json', 'one JSON object as the last line')
+  .option('--streams <n>', 'streams at a time', wholeNumber, 256)
+  .option('--tokens <n>', 'tokens of each stream', wholeNumber, 512)
+  .option('--rounds <n>', 'measured rounds of each path', wholeNumber, 9)
+  .action(runMicroRelay);
 
 await program.parseAsync(process.argv);

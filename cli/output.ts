@@ -12,6 +12,8 @@ export interface Printer {
   result(object: unknown, human: () => string): void;
   /** A line for a person only; silent with --json. */
   line(text: string): void;
+  /** Text as it is, for streams; resolves when the reader of standard output has room for more. */
+  stream(text: string): Promise<void>;
 }
 
 // oxlint-disable-next-line no-control-regex -- control characters are exactly what is to be cut.
@@ -22,19 +24,44 @@ export function printable(text: string): string {
   return text.replace(CONTROL, '');
 }
 
+// oxlint-disable-next-line no-control-regex -- the escape sequences of a terminal begin with one.
+const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)|[@-Z\\-_])/g;
+
+/** A line of a foreign log without its colours and whatever else would move the cursor. */
+export function plainLine(text: string): string {
+  return printable(text.replace(ESCAPES, ''));
+}
+
+/** A bar for a person, such as `[#####---------------] 25 %`. */
+export function barText(ratio: number, width = 20): string {
+  const part = Math.min(1, Math.max(0, ratio));
+  const filled = Math.round(part * width);
+  return `[${'#'.repeat(filled)}${'-'.repeat(width - filled)}] ${Math.round(part * 100)} %`;
+}
+
+/** A duration for a person, such as 12 s or 4 min. */
+export function durationText(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}
+
 /** The protobuf library marks which optional fields are set by a twin such as `_atMs`; a reader of JSON sees that anyway. */
-function withoutMarkers(this: unknown, key: string, value: unknown): unknown {
+export function withoutMarkers(this: unknown, key: string, value: unknown): unknown {
   return key.startsWith('_') ? undefined : value;
 }
 
-export function createPrinter(json: boolean, write: (text: string) => void): Printer {
+/** @param write resolves when there is room for more; who prints little need not wait for it */
+export function createPrinter(json: boolean, write: (text: string) => Promise<void> | void): Printer {
   return {
     json,
     result(object, human) {
-      write(`${json ? JSON.stringify(object, withoutMarkers) : human()}\n`);
+      void write(`${json ? JSON.stringify(object, withoutMarkers) : human()}\n`);
     },
     line(text) {
-      if (!json) write(`${text}\n`);
+      if (!json) void write(`${text}\n`);
+    },
+    async stream(text) {
+      await write(text);
     },
   };
 }

@@ -3,13 +3,16 @@
  */
 import { Command, Option } from 'commander';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { addCaCommands } from './commands/ca.ts';
 import { addChatCommand } from './commands/chat.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addContextCommands } from './commands/context.ts';
 import { addDoctorCommand } from './commands/doctor.ts';
 import { addExplainCommands } from './commands/explain.ts';
 import { addFleetCommands } from './commands/fleet.ts';
+import { addGpuCommands } from './commands/gpu.ts';
 import { addKeyCommands } from './commands/key.ts';
+import { addLoraCommands } from './commands/orders.ts';
 import { addProcessCommands } from './commands/process.ts';
 
 export function buildProgram(): Command {
@@ -20,17 +23,21 @@ export function buildProgram(): Command {
     .addOption(new Option('--context <name>', 'which scheduler to speak to (see: sophia context list)'))
     .addOption(new Option('--endpoint <host:port>', 'gRPC door of the scheduler, over the context'))
     .addOption(new Option('--http <url>', 'HTTP door of the scheduler, over the context'))
+    .addOption(new Option('--agent-socket <path>', 'speak to the agent on this host by its socket, past any scheduler'))
     .addOption(new Option('--key-file <file>', 'file that holds the API key, over the context'))
     .configureHelp({ showGlobalOptions: true })
     .showHelpAfterError('(sophia --help lists the commands)')
     .exitOverride();
   addProcessCommands(program);
   addFleetCommands(program);
+  addLoraCommands(program);
+  addGpuCommands(program);
   addKeyCommands(program);
   addExplainCommands(program);
   addChatCommand(program);
   addDoctorCommand(program);
   addContextCommands(program);
+  addCaCommands(program);
   addCompletionCommand(program);
   return program;
 }

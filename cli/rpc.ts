@@ -1,12 +1,14 @@
 /**
- * Unary calls to a scheduler's gRPC door, for the client commands: one channel per command, a deadline on every call,
- * and errors back as the coded errors that the scheduler raised.
+ * Calls to a scheduler's gRPC door, for the client commands: one channel per command, a deadline on every unary call, and
+ * errors back as the coded errors that the scheduler raised.
  */
 import * as grpc from '@grpc/grpc-js';
 import { readFileSync } from 'node:fs';
 import { CodedError } from '../lib/errors.ts';
 import type { MethodDefinition } from '@grpc/proto-loader';
 import type { AdminDefinition } from '../proto/gen/admin/v1/Admin.ts';
+import type { RunCommandRequest } from '../proto/gen/admin/v1/RunCommandRequest.ts';
+import type { RunCommandResponse__Output } from '../proto/gen/admin/v1/RunCommandResponse.ts';
 import { adminService } from '../proto/load.ts';
 import { fromServiceError } from '../proto/status.ts';
 import type { Target } from './contexts.ts';
@@ -25,6 +27,16 @@ export interface AdminConnection {
     request: CallArguments<Name>['request'],
     deadlineMs?: number,
   ): Promise<CallArguments<Name>['answer']>;
+  /**
+   * Reads a stream of answers, no faster than `onMessage` takes them; ends early, without an error, when `signal` aborts.
+   * @throws CodedError of the scheduler, or `unreachable`
+   */
+  stream(
+    method: 'RunCommand',
+    request: RunCommandRequest,
+    onMessage: (message: RunCommandResponse__Output) => Promise<void> | void,
+    signal?: AbortSignal,
+  ): Promise<void>;
   close(): void;
 }
 
@@ -37,8 +49,7 @@ export function connectAdmin(target: Pick<Target, 'grpc' | 'caFile' | 'key'>): A
   const client = new Client(target.grpc, credentials);
   return {
     call(method, request, deadlineMs = CALL_DEADLINE_MS) {
-      const metadata = new grpc.Metadata();
-      if (target.key !== undefined) metadata.set('authorization', `Bearer ${target.key}`);
+      const metadata = metadataOf(target.key);
       const unary = client[method] as unknown as (
         request: unknown,
         metadata: grpc.Metadata,
@@ -52,8 +63,34 @@ export function connectAdmin(target: Pick<Target, 'grpc' | 'caFile' | 'key'>): A
         });
       });
     },
+    async stream(method, request, onMessage, signal) {
+      const open = client[method] as unknown as (
+        request: unknown,
+        metadata: grpc.Metadata,
+      ) => grpc.ClientReadableStream<RunCommandResponse__Output>;
+      const call = open.call(client, request, metadataOf(target.key));
+      const cancel = (): void => call.cancel();
+      signal?.addEventListener('abort', cancel, { once: true });
+      try {
+        for await (const message of call) await onMessage(message as RunCommandResponse__Output);
+      } catch (error) {
+        if (signal?.aborted !== true) throw isServiceError(error) ? toCallError(error, target.grpc) : error;
+      } finally {
+        signal?.removeEventListener('abort', cancel);
+      }
+    },
     close: () => client.close(),
   };
+}
+
+function metadataOf(key: string | undefined): grpc.Metadata {
+  const metadata = new grpc.Metadata();
+  if (key !== undefined) metadata.set('authorization', `Bearer ${key}`);
+  return metadata;
+}
+
+function isServiceError(thrown: unknown): thrown is grpc.ServiceError {
+  return thrown instanceof Error && 'code' in thrown && 'details' in thrown;
 }
 
 function toCallError(failure: grpc.ServiceError, address: string): CodedError {

@@ -13,7 +13,7 @@
  *     16    4 incarnation   life of the engine that the frame speaks of
  *     20    4 credit        bytes granted (SUBMIT, CREDIT)
  *     24    4 tokens        number of token ids, 4 bytes each, at the head of the payload
- *     28    4 aux           HTTP status (HEAD, FAILED), 0 elsewhere
+ *     28    4 aux           HTTP status (HEAD, FAILED), bytes had (ATTACH), 0 elsewhere
  *
  * The scheduler sends SUBMIT, CREDIT, CANCEL, ATTACH. The agent sends HELLO once, then for each stream HEAD when the
  * engine has answered 200, TOKENS (or BODY, where the answer is not a stream), and last DONE or FAILED; after CANCEL it
@@ -30,7 +30,13 @@ export const FRAME = {
   CREDIT: 2,
   /** Scheduler: stop; the engine's work is aborted. */
   CANCEL: 3,
-  /** Scheduler: continue a request that ran on a lost lane, from token `index`. Payload: the request id. */
+  /**
+   * Scheduler: continue a request that ran on a lost lane, from token `index`. Payload: the request id. `stream` is a new
+   * number of this lane, `credit` what may come, `attempt` at least that of the request; the lane must be one of the
+   * worker that runs it (LaneHello). `aux`: how many bytes of TOKENS and BODY the scheduler has had of the answer, which
+   * says the place exactly where frames without a token stand; 0: not known, then these are sent again. An answer that is
+   * no stream comes again from its first byte, whatever is said. The agent sends HEAD again, and goes on; or FAILED.
+   */
   ATTACH: 4,
   /** Agent: first frame of a lane. Payload: JSON LaneHello. */
   HELLO: 16,
@@ -49,6 +55,8 @@ export const FRAME = {
 export const FLAG = {
   /** The last BODY frame. */
   LAST: 1,
+  /** ATTACH: the ids of the tokens before `index` are wanted too; they come first, in a TOKENS frame at 0 without bytes. */
+  WITH_IDS: 2,
 } as const;
 
 export interface LaneHello {
@@ -112,6 +120,14 @@ export interface FrameHeader {
   aux?: number;
 }
 
+/** As writeUInt32LE, without its checks of a value that is ours: seven of them a frame are felt. */
+function putUint32(buffer: Uint8Array, at: number, value: number): void {
+  buffer[at] = value;
+  buffer[at + 1] = value >>> 8;
+  buffer[at + 2] = value >>> 16;
+  buffer[at + 3] = value >>> 24;
+}
+
 /** Collects frames and gives them as one LaneBatch message. Bounded by its caller: check `bytes` and flush. */
 export class FrameBatch {
   #buffer = Buffer.allocUnsafe(MIN_CAPACITY_BYTES);
@@ -128,18 +144,20 @@ export class FrameBatch {
     const idBytes = ids.length * 4;
     const at = this.#reserve(HEADER_BYTES + idBytes + payload.length);
     const buffer = this.#buffer;
-    buffer.writeUInt32LE(idBytes + payload.length, at);
+    putUint32(buffer, at, idBytes + payload.length);
     buffer[at + 4] = header.kind;
     buffer[at + 5] = header.flags ?? 0;
-    buffer.writeUInt16LE(header.attempt ?? 0, at + 6);
-    buffer.writeUInt32LE(header.stream, at + 8);
-    buffer.writeUInt32LE(header.index ?? 0, at + 12);
-    buffer.writeUInt32LE(header.incarnation ?? 0, at + 16);
-    buffer.writeUInt32LE(header.credit ?? 0, at + 20);
-    buffer.writeUInt32LE(ids.length, at + 24);
-    buffer.writeUInt32LE(header.aux ?? 0, at + 28);
-    let offset = at + HEADER_BYTES;
-    for (let i = 0; i < ids.length; i++) offset = buffer.writeUInt32LE(ids[i] as number, offset);
+    const attempt = header.attempt ?? 0;
+    buffer[at + 6] = attempt;
+    buffer[at + 7] = attempt >>> 8;
+    putUint32(buffer, at + 8, header.stream);
+    putUint32(buffer, at + 12, header.index ?? 0);
+    putUint32(buffer, at + 16, header.incarnation ?? 0);
+    putUint32(buffer, at + 20, header.credit ?? 0);
+    putUint32(buffer, at + 24, ids.length);
+    putUint32(buffer, at + 28, header.aux ?? 0);
+    const offset = at + HEADER_BYTES + idBytes;
+    for (let i = 0; i < ids.length; i++) putUint32(buffer, at + HEADER_BYTES + i * 4, ids[i] as number);
     buffer.set(payload, offset);
   }
 

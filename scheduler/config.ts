@@ -2,6 +2,7 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
 import { POLICY_NAMES } from './core/routing/policies.ts';
@@ -10,6 +11,9 @@ const file = () => text({ maxLength: 4096, allowed: 'a path of 1 to 4096 charact
 
 /** What the process inherits is taken from here, so that no other file reads the environment. */
 export const processEnvironment = (): Readonly<Record<string, string | undefined>> => process.env;
+
+/** Whether systemd started this process, and how often it wants a sign of life. */
+export const serviceManager = (): ServiceManagerFacts => serviceManagerFacts(process.env, process.pid);
 
 const limitsSchema = z.strictObject({
   startTimeoutMs: z.int().min(1).optional(),
@@ -65,6 +69,11 @@ export const settings = defineSettings('scheduler', {
   fleetCertFile: { schema: file(), doc: 'Certificate of the agents’ door (PEM).' },
   fleetKeyFile: { schema: file(), doc: 'Private key of the agents’ door (PEM).' },
   fleetCaFile: { schema: file(), doc: 'Certificate of the authority that signs agents (PEM).' },
+  tlsReloadMs: {
+    schema: durationMs({ min: 100, max: 86_400_000 }),
+    default: 10_000,
+    doc: 'How often the certificate files are looked at; changed ones are used for new connections, without a restart.',
+  },
   dataDir: {
     schema: file(),
     default: './sophia-scheduler',
@@ -141,6 +150,11 @@ export const settings = defineSettings('scheduler', {
     doc: 'Largest WebSocket message.',
   },
   routingPolicy: { schema: oneOf(POLICY_NAMES), default: 'least_requests', doc: 'How an engine is picked.' },
+  metricsDetailNodes: {
+    schema: integer({ max: 200 }),
+    default: 32,
+    doc: 'Nodes whose readings /metrics shows one by one, in the order of their names; the others are in the sums. Each costs some 300 series.',
+  },
   telemetryPeriodMs: {
     schema: durationMs({ min: 100, max: 60_000 }),
     default: 1000,

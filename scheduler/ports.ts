@@ -5,9 +5,14 @@
 import type { CodedError, ErrorCode } from '../lib/errors.ts';
 import type { EngineId, KeyId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
 import type { LaneUsage, SubmitMeta } from '../proto/codec.ts';
+import type { Command, Command__Output } from '../proto/gen/fleet/v1/Command.ts';
+import type { CommandOutput__Output } from '../proto/gen/fleet/v1/CommandOutput.ts';
+import type { CommandResult__Output } from '../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../proto/gen/fleet/v1/EngineEvent.ts';
+import type { GpuEvent__Output } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
 
@@ -185,6 +190,10 @@ export interface FleetSink {
   onTelemetry(session: SessionHandle, telemetry: Telemetry__Output): void;
   onEngineEvent(session: SessionHandle, event: EngineEvent__Output): void;
   onDesiredStateAck(session: SessionHandle, generation: number, rejections: readonly SpecRejection__Output[]): void;
+  onGpuEvent(session: SessionHandle, event: GpuEvent__Output): void;
+  onNodeEvent(session: SessionHandle, event: NodeEvent__Output): void;
+  onCommandOutput(session: SessionHandle, output: CommandOutput__Output): void;
+  onCommandResult(session: SessionHandle, result: CommandResult__Output): void;
   onGoodbye(session: SessionHandle, reason: string): void;
   /** The stream ended, cleanly or not; called once, after onHello. */
   onSessionLost(session: SessionHandle): void;
@@ -197,8 +206,42 @@ export interface SessionHandle {
   readonly nodeName: NodeId;
   readonly sessionId: string;
   sendDesiredState(state: DesiredState): void;
+  sendCommand(command: Command): void;
   /** Ends the stream with a coded reason. */
   close(error: CodedError): void;
+}
+
+// ---- Orders of operators ---------------------------------------------------------------------------------------
+
+/** A person's order, checked for its shape. */
+export interface CommandOrder {
+  /** "node/engine", an engine's name where it is unique, or a node's name, as the verb asks. */
+  readonly target: string;
+  readonly command: Command__Output;
+  /** Who gives it: for the agent's journal and the log. */
+  readonly actor: string;
+}
+
+/** Where the answers to one order go; exactly one of onResult and onError comes last. */
+export interface CommandReader {
+  onOutput(output: CommandOutput__Output): void;
+  onResult(result: CommandResult__Output): void;
+  /** The order has no result and gets none: the agent was lost, or took too long. */
+  onError(error: CodedError): void;
+}
+
+/** An order that an agent works on. */
+export interface RunningCommand {
+  /** The reader has taken `bytes` more of the output. */
+  grant(bytes: number): void;
+  /** Nobody waits for it any more; the agent is told. Idempotent. */
+  cancel(): void;
+}
+
+/** Gives orders to agents. */
+export interface Commander {
+  /** @throws CodedError missing_field, invalid_value, not_found, node_unreachable, overloaded: nothing was sent */
+  run(order: CommandOrder, reader: CommandReader): RunningCommand;
 }
 
 /** A request that was started and has ended; times are monotonic milliseconds. */
@@ -221,7 +264,7 @@ export interface Figures {
   refused(model: string, door: Door, code: ErrorCode): void;
   ended(end: EndedRequest): void;
   /** Something went past the rules and was passed over; `where` is one of a few words of the program. */
-  dropped(where: string): void;
+  dropped(where: string, count?: number): void;
   nodes(connected: number, lost: number): void;
 }
 

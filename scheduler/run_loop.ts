@@ -10,6 +10,7 @@ import type { Logger } from '../lib/io/logger.ts';
 import type { RandomSource } from '../lib/rng.ts';
 import type { LaneUsage } from '../proto/codec.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
+import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
@@ -19,6 +20,7 @@ import { createReservations, type Reservations } from './core/routing/reservatio
 import { refusalOf, route } from './core/routing/route.ts';
 import type {
   AdmittedRequest,
+  Commander,
   Endpoint,
   Figures,
   FleetSink,
@@ -67,6 +69,7 @@ export interface RunLoop {
   readonly generator: Generator;
   readonly fleetSink: FleetSink;
   readonly fleetView: FleetView;
+  readonly commander: Commander;
   readonly inspector: FleetInspector;
   /** From now on new requests are refused; running ones go on. */
   drain(): void;
@@ -82,6 +85,9 @@ const PATHS: Readonly<Record<Endpoint, string>> = {
   embeddings: '/v1/embeddings',
 };
 const RETRY_WHEN_FULL_MS = 1000;
+/** Orders of operators under way; an agent has a bound of its own as well. */
+const MAX_COMMANDS = 256;
+const MAX_COMMANDS_PER_NODE = 16;
 
 export function createRunLoop(deps: RunLoopDeps): RunLoop {
   return new SchedulerLoop(deps);
@@ -93,10 +99,12 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly generator: Generator;
   readonly fleetSink: FleetSink;
   readonly fleetView: FleetView;
+  readonly commander: Commander;
   readonly directory: FleetDirectory;
   readonly reservations = createReservations();
   readonly log: RequestLog;
   readonly #deps: RunLoopDeps;
+  readonly #commands: PendingCommands;
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
   #idleWaiters: (() => void)[] = [];
@@ -115,8 +123,17 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
       cancel: (id, tenant) => this.#cancel(id, tenant),
     };
-    this.fleetSink = new FleetWatch({
+    this.#commands = new PendingCommands({
+      clock,
+      state: this.directory.state,
+      sessionOf: (node) => watch.sessionOf(node),
+      log: deps.logger,
+      maxCommands: MAX_COMMANDS,
+      maxCommandsPerNode: MAX_COMMANDS_PER_NODE,
+    });
+    const watch = new FleetWatch({
       directory: this.directory,
+      commands: this.#commands,
       clock,
       log: deps.logger,
       figures: deps.figures,
@@ -124,6 +141,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       deathGraceMs: options.deathGraceMs,
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
     });
+    this.fleetSink = watch;
+    this.commander = this.#commands;
     this.fleetView = {
       models: () => this.directory.models(clock.monotonicMs()).filter((model) => model.engines > 0),
       ready: () => this.#ready(),
@@ -148,6 +167,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   drain(): void {
     this.#draining = true;
+    this.#commands.endAll(new CodedError('draining', 'This scheduler is stopping.'));
     this.#settleIdle();
   }
 

@@ -2,7 +2,7 @@
  * Puts the parts of a scheduler together. Start: keys, the agents' door, then the doors of clients. Stop, on SIGTERM:
  * readiness turns false and new requests are refused, streams finish, then the doors close and the agents are let go.
  */
-import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CodedError } from '../lib/errors.ts';
 import type { NodeId, TenantId } from '../lib/ids.ts';
@@ -10,19 +10,25 @@ import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { createNotifySender, createServiceManager, type ServiceManager } from '../lib/io/service_manager.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
+import type { TlsWatch } from '../lib/io/tls_watch.ts';
 import { seededRandom } from '../lib/rng.ts';
+import { Vitals } from '../lib/vitals.ts';
 import { createAuthenticator } from './adapters/auth/authenticator.ts';
 import { type JwtVerifier, openJwtVerifier } from './adapters/auth/jwt.ts';
 import { openKeyStore } from './adapters/auth/key_store.ts';
 import { sha256 } from './adapters/auth/sha256.ts';
+import { showFleet } from './adapters/figures/fleet_metrics.ts';
+import { openCertificates } from './adapters/certificates.ts';
 import { createFigures } from './adapters/figures/figures.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
 import { createHttpDoor } from './adapters/http/door.ts';
 import type { HttpDoor } from './adapters/http/options.ts';
-import type { SchedulerConfig } from './config.ts';
+import { nativeNotify } from '../native/notify.ts';
+import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
@@ -60,14 +66,6 @@ interface Parts {
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly startedAtMs: number;
-}
-
-async function readPem(key: string, file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    throw new CodedError('invalid_config', `Setting ${key}: the file ${file} cannot be read.`, { param: key, cause });
-  }
 }
 
 async function makeDataFolder(dataDir: string): Promise<void> {
@@ -168,18 +166,8 @@ function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): 
   });
 }
 
-async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
+function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   const { config, logger, metrics, loop, authenticator, keys, startedAtMs } = parts;
-  const { grpcCertFile, grpcKeyFile } = config;
-  if ((grpcCertFile === undefined) !== (grpcKeyFile === undefined)) {
-    throw new CodedError('invalid_config', 'Give both grpcCertFile and grpcKeyFile, or neither.', {
-      param: 'grpcCertFile',
-    });
-  }
-  const tls =
-    grpcCertFile === undefined || grpcKeyFile === undefined
-      ? undefined
-      : { certPem: await readPem('grpcCertFile', grpcCertFile), keyPem: await readPem('grpcKeyFile', grpcKeyFile) };
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
@@ -191,7 +179,11 @@ async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
     generator: loop.generator,
     fleet: loop.fleetView,
     authenticator,
-    admin: createAdminHandlers({ fleet, keys, clock: systemClock, random: systemRandom, sha256, logger }),
+    admin: (identityOf) =>
+      createAdminHandlers(
+        { fleet, keys, clock: systemClock, random: systemRandom, sha256, logger, commander: loop.commander },
+        identityOf,
+      ),
     clock: systemClock,
     random: systemRandom,
     logger,
@@ -199,7 +191,7 @@ async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
     options: {
       host: config.grpcHost,
       port: config.grpcPort,
-      ...(tls === undefined ? {} : { tls }),
+      ...(tls === undefined ? {} : { tls: tls.current() }),
       keepaliveTimeMs: config.keepaliveMs,
       keepaliveTimeoutMs: config.keepaliveTimeoutMs,
       maxConcurrentStreams: MAX_STREAMS_PER_CONNECTION,
@@ -218,7 +210,7 @@ async function makeGrpcDoor(parts: Parts): Promise<GrpcDoor> {
   });
 }
 
-async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Parts): Promise<FleetDoor> {
+function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
   return createFleetDoor({
     sink: loop.fleetSink,
     clock: systemClock,
@@ -227,9 +219,7 @@ async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Par
     options: {
       host: config.fleetHost,
       port: config.fleetPort,
-      certPem: await readPem('fleetCertFile', config.fleetCertFile),
-      keyPem: await readPem('fleetKeyFile', config.fleetKeyFile),
-      caPem: await readPem('fleetCaFile', config.fleetCaFile),
+      ...tls.current(),
       maxMessageBytes: FLEET_MESSAGE_BYTES,
       keepaliveTimeMs: config.keepaliveMs,
       keepaliveTimeoutMs: config.keepaliveTimeoutMs,
@@ -242,6 +232,23 @@ async function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Par
         telemetryPeriodMs: config.telemetryPeriodMs,
       },
     },
+  });
+}
+
+/** The scheduler's one loop is its thread: a thread that is stuck feeds no watchdog. */
+function serviceManagerOf({ logger, loop }: Parts): ServiceManager {
+  const facts = serviceManager();
+  const native =
+    facts.socketPath === undefined
+      ? undefined
+      : nativeNotify((err) => logger.warn({ err }, 'the native addon cannot speak to systemd'));
+  return createServiceManager({
+    facts,
+    clock: systemClock,
+    vitals: new Vitals(),
+    send: createNotifySender(facts, native, processEnvironment()['PATH']),
+    log: logger,
+    status: () => `Running requests: ${loop.inspector.runningRequests}; ${loop.fleetView.ready().reason}.`,
   });
 }
 
@@ -263,6 +270,9 @@ async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, lo
   loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
 }
 
+const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
+  [() => part.start(), () => part.stop()] as const;
+
 /**
  * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
  * @throws CodedError invalid_config
@@ -277,14 +287,17 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const loop = makeLoop(config, logger, metrics, startedAtMs);
+  const { directory } = loop.inspector;
+  showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
-  const grpc = await makeGrpcDoor(parts);
-  const fleet = await makeFleetDoor(parts);
+  const certificates = openCertificates(config, logger);
+  const grpc = makeGrpcDoor(parts, certificates.grpc);
+  const fleet = makeFleetDoor(parts, certificates.fleet);
   const http = makeHttpDoor(parts);
   const ports = { httpPort: 0, grpcPort: 0, fleetPort: 0 };
-  const graceMs = config.drainTimeoutMs + CLOSE_GRACE_MS;
-  const lifecycle = createLifecycle({ logger, graceMs });
+  const manager = serviceManagerOf(parts);
+  const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
     .add(
       'fleet door',
@@ -308,6 +321,11 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       () => http.close(),
     )
     .add(
+      'certificates',
+      () => certificates.start(metrics, { fleet, grpc }),
+      () => certificates.stop(),
+    )
+    .add(
       'requests',
       () => {
         logger.info(ports, 'ready');
@@ -320,6 +338,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
         await drainStreams(loop, http, config.drainTimeoutMs, logger);
       },
     )
+    .add('service manager', ...startAndStop(manager))
     .listen();
   if (config.stopWithParent) lifecycle.stopWithParent();
   return lifecycle;

@@ -4,15 +4,20 @@
  */
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type CertificateFigures, certificateFigures } from '../../lib/io/certificate_metrics.ts';
 import type { Logger } from '../../lib/io/logger.ts';
-import { createMetrics, type GaugeName, type LabelsOf, type Metrics } from '../../lib/io/metrics.ts';
-import type { EngineLoad, EngineView, GpuReader, Relay } from '../ports.ts';
+import { createMetrics, type Metrics } from '../../lib/io/metrics.ts';
+import { type ShownHost, showHosts } from '../../lib/io/telemetry_metrics.ts';
+import type { Relay, RelayCounters } from '../ports.ts';
 
 export interface MetricSources {
-  readonly relay: Relay;
-  readonly engines: () => readonly EngineView[];
-  readonly loads: ReadonlyMap<string, EngineLoad>;
-  readonly gpus: GpuReader;
+  readonly relay: Pick<Relay, 'stats'>;
+  /** The host as telemetry would tell it now. */
+  readonly host: () => ShownHost;
+  /** Schedulers with a session. */
+  readonly sessions: () => number;
+  /** Whether the journal cannot be written; absent where nothing keeps one. */
+  readonly journalDegraded?: () => boolean;
 }
 
 export interface AgentMetrics {
@@ -20,9 +25,35 @@ export interface AgentMetrics {
   dropped(where: string, count: number): void;
   restarted(engine: string, reason: string): void;
   gpuReaderFailed(reason: string): void;
+  telemetrySent(kind: 'snapshot' | 'delta' | 'empty'): void;
+  certificate(name: string): CertificateFigures;
   render(): Promise<string>;
   start(): Promise<void>;
   stop(): Promise<void>;
+}
+
+type EventTotal = Exclude<keyof RelayCounters, 'detached' | 'threadCrashesTotal'>;
+
+/** The word of each total of the relay in lane_request_events_total. */
+const REQUEST_EVENTS = Object.entries({
+  detachedTotal: 'detached',
+  reattachedTotal: 'reattached',
+  expiredTotal: 'expired',
+  unattachableTotal: 'unattachable',
+  resentTotal: 'resent',
+  batchedTotal: 'batched',
+  lostWithThreadTotal: 'lost',
+} satisfies Record<EventTotal, string>) as [EventTotal, string][];
+
+/** How much a total has grown since it was last asked for. */
+function createGrowth(): (key: string, now: number) => number {
+  const last = new Map<string, number>();
+  return (key, now) => {
+    const before = last.get(key) ?? 0;
+    last.set(key, now);
+    // A total that fell was begun anew.
+    return now >= before ? now - before : now;
+  };
 }
 
 /** Takes the figures of the relay, the engines and the GPUs into the registry. */
@@ -30,44 +61,28 @@ function createCollector(metrics: Metrics): (sources: MetricSources) => void {
   const messages = metrics.counter('lane_messages_total');
   const bytes = metrics.counter('lane_bytes_total');
   const stalled = metrics.counter('lane_stalled_total');
-  const last = { messagesTotal: 0, bytesTotal: 0, stallsTotal: 0 };
-  const grow = (key: keyof typeof last, now: number): number => {
-    // A restarted thread counts from 0 again.
-    const by = now >= last[key] ? now - last[key] : now;
-    last[key] = now;
-    return by;
-  };
-  return ({ relay, loads, gpus }) => {
+  const requestEvents = metrics.counter('lane_request_events_total');
+  const crashes = metrics.counter('lane_thread_crashes_total');
+  const grow = createGrowth();
+  return ({ relay, host, sessions, journalDegraded }) => {
     const stats = relay.stats();
     messages.inc({ direction: 'out' }, grow('messagesTotal', stats.messagesTotal));
     bytes.inc({ direction: 'out' }, grow('bytesTotal', stats.bytesTotal));
     stalled.inc({}, grow('stallsTotal', stats.stallsTotal));
     const open = Object.values(stats.openByEngine).reduce((sum, one) => sum + one, 0);
     metrics.gauge('lane_requests_active').set({ worker: 'all' }, open);
-    for (const [engine, load] of loads) {
-      setKnown(metrics, 'engine_requests_running', { engine }, load.runningRequests);
-      setKnown(metrics, 'engine_requests_waiting', { engine }, load.waitingRequests);
-      setKnown(metrics, 'engine_kv_cache_usage_ratio', { engine }, load.kvCacheUsageRatio);
+    const held = Object.values(stats.progress).reduce((sum, one) => sum + one.stalled, 0);
+    metrics.gauge('lane_requests_stalled').set({}, held);
+    if (stats.counters !== undefined) {
+      metrics.gauge('lane_requests_detached').set({}, stats.counters.detached);
+      for (const [key, event] of REQUEST_EVENTS) requestEvents.inc({ event }, grow(key, stats.counters[key]));
+      crashes.inc({}, grow('threadCrashesTotal', stats.counters.threadCrashesTotal));
     }
-    for (const gpu of gpus.latest().gpus) {
-      const labels = { gpu: String(gpu.index) };
-      setKnown(metrics, 'gpu_memory_used_bytes', labels, gpu.memoryUsedBytes);
-      setKnown(metrics, 'gpu_memory_total_bytes', labels, gpu.memoryTotalBytes);
-      setKnown(metrics, 'gpu_utilization_ratio', labels, gpu.utilizationRatio);
-      setKnown(metrics, 'gpu_temperature_celsius', labels, gpu.temperatureCelsius);
-      setKnown(metrics, 'gpu_power_watts', labels, gpu.powerWatts);
-    }
+    metrics.gauge('sophia_agent_sessions').set({}, sessions());
+    if (journalDegraded !== undefined)
+      metrics.gauge('sophia_agent_journal_degraded').set({}, Number(journalDegraded()));
+    showHosts(metrics, [host()]);
   };
-}
-
-/** A figure that is unknown is not set: a scrape then shows none, never 0. */
-function setKnown<Name extends GaugeName>(
-  metrics: Metrics,
-  name: Name,
-  labels: LabelsOf<Name>,
-  value: number | undefined,
-): void {
-  if (value !== undefined) metrics.gauge(name).set(labels, value);
 }
 
 /** The loopback listener: /metrics and /health/live, nothing else. */
@@ -88,7 +103,7 @@ function createListener(render: () => Promise<string>, contentType: string, logg
 
 /** @param port loopback port of the listener; 0: none */
 export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
-  const metrics = createMetrics();
+  const metrics = createMetrics({ processMetrics: 'calm' });
   const collect = createCollector(metrics);
   let sources: MetricSources | undefined;
   let server: http.Server | undefined;
@@ -103,8 +118,10 @@ export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
     dropped(where, count) {
       if (count > 0) metrics.counter('dropped_total').inc({ where }, count);
     },
-    restarted: (engine, reason) => metrics.counter('engine_restarts_total').inc({ engine, reason }),
-    gpuReaderFailed: (reason) => metrics.counter('gpu_reader_failures_total').inc({ reason }),
+    restarted: (engine, reason) => metrics.counter('sophia_engine_restarts_total').inc({ engine, reason }),
+    gpuReaderFailed: (reason) => metrics.counter('sophia_gpu_reader_failures_total').inc({ reason }),
+    telemetrySent: (kind) => metrics.counter('sophia_agent_telemetry_messages_total').inc({ kind }),
+    certificate: (name) => certificateFigures(metrics, name),
     render,
     async start() {
       if (port === 0) return;

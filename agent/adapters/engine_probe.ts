@@ -1,19 +1,42 @@
 /**
- * Asks an engine over its HTTP API how it is, what it serves and how busy it is. These questions are rare, so they use
- * Node's own client; every answer is bounded in time and size, and checked before it is believed.
+ * Asks an engine over its HTTP API how it is, what it serves and how busy it is; every answer is bounded in time and
+ * size, and checked before it is believed.
  */
 import http from 'node:http';
 import { z } from 'zod';
-import type { EngineAddress, EngineLoad, EngineProbe, ProbedModel } from '../ports.ts';
+import type {
+  AskEngine,
+  EngineAddress,
+  EngineAnswer,
+  EngineLoad,
+  EngineProbe,
+  EngineVerb,
+  GenerationVerdict,
+  ProbedModel,
+  VerbAnswer,
+} from '../ports.ts';
 
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
-type Answer = { readonly status: number; readonly text: string } | 'refused' | 'timeout';
+interface Order {
+  readonly path: string;
+  /** Sent as JSON. */
+  readonly body: object;
+}
 
-function ask(address: EngineAddress, path: string, timeoutMs: number): Promise<Answer> {
+/** One POST on a connection of its own: these are rare. */
+function post(address: EngineAddress, order: Order, timeoutMs: number): Promise<EngineAnswer> {
   return new Promise((resolve) => {
     const target = address.kind === 'unix' ? { socketPath: address.path } : { host: address.host, port: address.port };
-    const request = http.get({ ...target, path, agent: false, headers: { host: 'engine' } }, (response) => {
+    const key = address.kind === 'tcp' ? address.apiKey : undefined;
+    const body = JSON.stringify(order.body);
+    const headers = {
+      host: 'engine',
+      ...(key === undefined ? {} : { authorization: `Bearer ${key}` }),
+      'content-type': 'application/json',
+      'content-length': String(Buffer.byteLength(body)),
+    };
+    const request = http.request({ ...target, method: 'POST', path: order.path, agent: false, headers }, (response) => {
       const pieces: Buffer[] = [];
       let size = 0;
       response.on('data', (piece: Buffer) => {
@@ -24,17 +47,20 @@ function ask(address: EngineAddress, path: string, timeoutMs: number): Promise<A
       response.on('end', () =>
         settle({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString('utf8') }),
       );
+      // The connection was cut in the middle of the answer.
+      response.on('close', () => settle('refused'));
     });
     const timer = setTimeout(() => {
       settle('timeout');
       request.destroy();
     }, timeoutMs);
-    const settle = (answer: Answer): void => {
+    const settle = (answer: EngineAnswer): void => {
       clearTimeout(timer);
       resolve(answer);
     };
     // Whatever the reason: the engine did not answer; a time-out has settled before it destroys the request.
     request.on('error', () => settle('refused'));
+    request.end(body);
   });
 }
 
@@ -83,11 +109,15 @@ export function loadFromMetrics(text: string): EngineLoad {
   const waiting = first('vllm:num_requests_waiting');
   const usage = first('vllm:kv_cache_usage_perc', 'vllm:gpu_cache_usage_perc');
   const tokens = first('vllm:generation_tokens_total', 'vllm:generation_tokens');
+  const prompts = first('vllm:prompt_tokens_total', 'vllm:prompt_tokens');
+  const iterations = first('vllm:iteration_tokens_total_count');
   return {
     ...(running === undefined ? {} : { runningRequests: Math.round(running) }),
     ...(waiting === undefined ? {} : { waitingRequests: Math.round(waiting) }),
     ...(usage === undefined ? {} : { kvCacheUsageRatio: Math.min(1, usage) }),
     ...(tokens === undefined ? {} : { generationTokensTotal: Math.round(tokens) }),
+    ...(prompts === undefined ? {} : { promptTokensTotal: Math.round(prompts) }),
+    ...(iterations === undefined ? {} : { iterationsTotal: Math.round(iterations) }),
   };
 }
 
@@ -110,10 +140,84 @@ function parseModels(text: string): readonly ProbedModel[] | undefined {
   }));
 }
 
-export function createEngineProbe(): EngineProbe {
+const completionSchema = z.object({ choices: z.array(z.object({ finish_reason: z.string().nullish() })).min(1) });
+const errorSchema = z.object({ error: z.object({ message: z.string() }) });
+
+/** The engine's own words about its refusal, cut to a line. */
+function refusalOf(text: string): string {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // Not JSON: the text itself is the refusal.
+    return text.slice(0, 200);
+  }
+  const parsed = errorSchema.safeParse(body);
+  return (parsed.success ? parsed.data.error.message : text).slice(0, 200);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not JSON, so it is no completion, as the caller finds.
+    return undefined;
+  }
+}
+
+/** One greedy token of a prompt that every tokenizer knows. */
+async function generateOne(address: EngineAddress, model: string, timeoutMs: number): Promise<GenerationVerdict> {
+  const startedAt = performance.now();
+  const body = { model, prompt: 'Hello', max_tokens: 1, temperature: 0, stream: false };
+  const answer = await post(address, { path: '/v1/completions', body }, timeoutMs);
+  if (answer === 'timeout') return { kind: 'failed', message: `No token came within ${timeoutMs} ms.` };
+  if (answer === 'refused') return { kind: 'failed', message: 'The connection was refused or cut.' };
+  const { status, text } = answer;
+  // vLLM answers 404 where a model has no such task and 400 where a task is not supported; 501 is its word since 0.11.
+  if (status === 400 || status === 404 || status === 405 || status === 501) return { kind: 'not_generative' };
+  if (status !== 200) return { kind: 'failed', message: `It answered ${status}: ${refusalOf(text)}` };
+  const parsed = completionSchema.safeParse(parseJson(text));
+  if (!parsed.success) return { kind: 'failed', message: 'Its answer is no completion.' };
+  if (parsed.data.choices[0]?.finish_reason === 'abort')
+    return { kind: 'failed', message: 'It aborted the request without being asked.' };
+  return { kind: 'ok', ms: performance.now() - startedAt };
+}
+
+/** vLLM's routes: sleep and wake need its development mode, LoRA its run-time updating (api_server.py). */
+function verbOrder(verb: EngineVerb): Order {
+  switch (verb.kind) {
+    case 'sleep':
+      return { path: `/sleep?level=${verb.level}`, body: {} };
+    case 'wake':
+      return { path: '/wake_up', body: {} };
+    case 'lora_load':
+      return { path: '/v1/load_lora_adapter', body: { lora_name: verb.name, lora_path: verb.path } };
+    case 'lora_unload':
+      return { path: '/v1/unload_lora_adapter', body: { lora_name: verb.name } };
+    case 'prefix_cache_reset':
+      return { path: '/reset_prefix_cache', body: {} };
+  }
+}
+
+async function askVerb(address: EngineAddress, verb: EngineVerb, timeoutMs: number): Promise<VerbAnswer> {
+  const answer = await post(address, verbOrder(verb), timeoutMs);
+  if (answer === 'timeout') return { kind: 'failed', message: `The engine did not answer within ${timeoutMs} ms.` };
+  if (answer === 'refused') return { kind: 'failed', message: 'The engine does not take connections.' };
+  const { status, text } = answer;
+  if (status >= 200 && status < 300) return { kind: 'done' };
+  const isRoute = (status === 404 && !verb.kind.startsWith('lora')) || status === 405 || status === 501;
+  // A LoRA that is not there is 404 too; a route that is not there has FastAPI's own body.
+  if (isRoute || (status === 404 && text.includes('"detail"')) || status === 403)
+    return { kind: 'unsupported', message: `The engine has no route for ${verb.kind}.` };
+  return { kind: 'failed', message: `The engine answered ${status}: ${refusalOf(text)}` };
+}
+
+/** @param ask carries the questions that come again and again */
+export function createEngineProbe(ask: AskEngine): EngineProbe {
   return {
     async health(address, timeoutMs) {
-      const answer = await ask(address, '/health', timeoutMs);
+      // A kept connection would answer for an engine whose socket was taken away: no request could reach it any more.
+      const answer = await ask(address, '/health', timeoutMs, 'anew');
       if (answer === 'refused' || answer === 'timeout') return answer;
       return answer.status === 200 ? 'ok' : 'unhealthy';
     },
@@ -121,6 +225,8 @@ export function createEngineProbe(): EngineProbe {
       const answer = await ask(address, '/v1/models', timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? parseModels(answer.text) : undefined;
     },
+    generateOne,
+    verb: askVerb,
     async load(address, timeoutMs) {
       const answer = await ask(address, '/metrics', timeoutMs);
       return typeof answer === 'object' && answer.status === 200 ? loadFromMetrics(answer.text) : undefined;

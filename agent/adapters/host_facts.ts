@@ -1,11 +1,14 @@
 /**
- * Facts and readings of the host by systeminformation. Two of its calls are never used: graphics() runs nvidia-smi
- * synchronously, and currentLoad() runs a program synchronously at each call, 30 ms and more during which the agent would
- * stand still; the load is taken from the counters of the kernel instead. A fact that cannot be read stays unknown.
+ * Facts of the host by systeminformation, asked once at the start, and its readings from the counters of the kernel,
+ * because a reading is taken for ever: systeminformation's currentLoad() runs a program synchronously, its mem() costs
+ * ten times the two files that are read here, and Node's os.cpus() opens a file per core. The package itself is loaded
+ * only for the facts. Its graphics() is never used, as it runs nvidia-smi synchronously. What cannot be read stays
+ * unknown.
  */
-import { statfs } from 'node:fs/promises';
+import { readFile, statfs } from 'node:fs/promises';
 import os from 'node:os';
-import si from 'systeminformation';
+import type { Clock } from '../../lib/clock.ts';
+import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
 import type { HostFactsReader } from '../ports.ts';
 
 async function orUndefined<Value>(work: Promise<Value>): Promise<Value | undefined> {
@@ -21,33 +24,79 @@ const known = <Key extends string, Value>(key: Key, value: Value | undefined): {
   (value === undefined || value === '' ? {} : { [key]: value }) as { [K in Key]?: Value };
 
 interface CpuTimes {
-  readonly busyMs: number;
-  readonly allMs: number;
+  readonly busy: number;
+  readonly all: number;
 }
 
-/** Sums over all cores since boot. */
-function cpuTimes(): CpuTimes {
-  let idleMs = 0;
-  let allMs = 0;
-  for (const { times } of os.cpus()) {
-    idleMs += times.idle;
-    allMs += times.user + times.nice + times.sys + times.irq + times.idle;
-  }
-  return { busyMs: allMs - idleMs, allMs };
+/**
+ * Jiffies since boot, summed over all cores: the first line of /proc/stat, proc(5). The time of guests is in `user`
+ * already, and waiting for a disk is not work.
+ */
+export function parseCpuTimes(stat: string): CpuTimes | undefined {
+  const [name, ...fields] = stat.slice(0, stat.indexOf('\n')).split(/ +/);
+  const counts = fields.slice(0, 8).map(Number);
+  if (name !== 'cpu' || counts.length < 4 || counts.some((count) => !Number.isFinite(count))) return undefined;
+  const all = counts.reduce((sum, count) => sum + count, 0);
+  return { busy: all - (counts[3] ?? 0) - (counts[4] ?? 0), all };
+}
+
+/** Bytes that are not available to a new program, of /proc/meminfo. */
+export function parseMemoryUsed(meminfo: string): number | undefined {
+  const kib = (name: string): number => Number(new RegExp(`^${name}: +(\\d+) kB$`, 'm').exec(meminfo)?.[1]);
+  const used = (kib('MemTotal') - kib('MemAvailable')) * 1024;
+  return Number.isFinite(used) ? used : undefined;
+}
+
+/** Load and memory move fast enough for this; the space on a disk is asked for less often, as it may be a slow one. */
+const READ_PERIOD_MS = 5000;
+const DISK_PERIOD_MS = 30_000;
+
+/** Remembers an answer for a while, and asks once when several ask. */
+function remembered<Value>(clock: Clock, periodMs: number, ask: () => Promise<Value>): () => Promise<Value> {
+  let answer: Promise<Value> | undefined;
+  let askedAtMs = 0;
+  return () => {
+    const nowMs = clock.monotonicMs();
+    if (answer === undefined || nowMs - askedAtMs >= periodMs) {
+      answer = ask();
+      askedAtMs = nowMs;
+    }
+    return answer;
+  };
 }
 
 /** @param dataFolder the disk whose free space counts */
-export function createHostFacts(dataFolder: string): HostFactsReader {
-  let last = cpuTimes();
-  const utilization = (): number | undefined => {
-    const now = cpuTimes();
-    const allMs = now.allMs - last.allMs;
-    const ratio = allMs > 0 ? (now.busyMs - last.busyMs) / allMs : undefined;
+export function createHostFacts(dataFolder: string, clock: Clock): HostFactsReader {
+  let last: CpuTimes | undefined;
+  const utilization = async (): Promise<number | undefined> => {
+    const now = parseCpuTimes((await orUndefined(readFile('/proc/stat', 'latin1'))) ?? '');
+    const before = last;
     last = now;
-    return ratio === undefined ? undefined : Math.min(1, Math.max(0, ratio));
+    if (now === undefined || before === undefined || now.all <= before.all) return undefined;
+    return Math.min(1, Math.max(0, (now.busy - before.busy) / (now.all - before.all)));
   };
+  let diskFree: number | undefined;
+  // A disk that hangs (a network share) keeps its last figure and holds up nothing.
+  const readDisk = remembered(clock, DISK_PERIOD_MS, async () => {
+    const disk = await orUndefined(statfs(dataFolder));
+    diskFree = disk === undefined ? undefined : disk.bavail * disk.bsize;
+  });
+  const read = remembered(clock, READ_PERIOD_MS, async (): Promise<HostReading> => {
+    void readDisk();
+    const [cpuUtilizationRatio, meminfo] = await Promise.all([
+      utilization(),
+      orUndefined(readFile('/proc/meminfo', 'latin1')),
+    ]);
+    return {
+      ...known('cpuUtilizationRatio', cpuUtilizationRatio),
+      ...known('memoryUsedBytes', meminfo === undefined ? undefined : parseMemoryUsed(meminfo)),
+      loadAverage_1m: os.loadavg()[0] ?? 0,
+      ...known('diskFreeBytes', diskFree),
+    };
+  });
   return {
     async facts() {
+      const { default: si } = await import('systeminformation');
       const [cpu, memory, system] = await Promise.all([
         orUndefined(si.cpu()),
         orUndefined(si.mem()),
@@ -64,14 +113,6 @@ export function createHostFacts(dataFolder: string): HostFactsReader {
         nodeVersion: process.version,
       };
     },
-    async reading() {
-      const [memory, disk] = await Promise.all([orUndefined(si.mem()), orUndefined(statfs(dataFolder))]);
-      return {
-        ...known('cpuUtilizationRatio', utilization()),
-        ...known('memoryUsedBytes', memory === undefined ? undefined : memory.total - memory.available),
-        loadAverage_1m: os.loadavg()[0] ?? 0,
-        ...known('diskFreeBytes', disk === undefined ? undefined : disk.bavail * disk.bsize),
-      };
-    },
+    reading: read,
   };
 }

@@ -1,24 +1,53 @@
 /**
  * Owns the relay threads by piscina: starts them, tells each what runs and where the schedulers are, adds up their
- * figures, and starts one again that has crashed. The requests of a crashed thread are lost with its lane.
+ * figures, and starts one again that has crashed. The sockets of a crashed thread go with it: its engines abort their
+ * work, its schedulers see the lane cut and move its requests, and what was open on it is logged and counted here.
  */
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
+import { backoffCeilingMs } from '../../lib/backoff.ts';
 import type { Logger } from '../../lib/io/logger.ts';
-import type { Relay, RelayStats, RelayTarget } from '../ports.ts';
-import type { FromRelay, RelaySettings, ToRelay, WorkerStats } from '../workers/relay_messages.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
+import { addFigures, type ProgressFigures, shiftTimes, toEngineProgress } from '../core/engine_progress.ts';
+import { openListBytes, type OpenRequests, readOpenList } from '../core/open_requests.ts';
+import type { Relay, RelayCounters, RelayStats, RelayTarget } from '../ports.ts';
+import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerStats } from '../workers/relay_messages.ts';
 
 export interface RelayOptions {
   readonly workers: number;
   readonly settings: RelaySettings;
   readonly logger: Logger;
-  /** How long to wait before a crashed thread is started again, in milliseconds. */
+  /** How long to wait before a crashed thread is started again, in milliseconds; it doubles with each crash in a row. */
   readonly restartDelayMs: number;
+  /** Heap limit of a thread in MiB; one that exceeds it is ended and started again. Absent: Node's own. */
+  readonly heapMb?: number;
+  /** A thread has crashed with these requests open. */
+  readonly onThreadLost?: (worker: number, lost: OpenRequests) => void;
 }
+
+const MAX_RESTART_DELAY_MS = 10_000;
+/** A thread that ran this long has left its earlier crashes behind. */
+const STABLE_MS = 30_000;
+/** Requests of a thread that are listed by name; more are counted only. */
+const MAX_LISTED = 8192;
+/** Request ids in one log line. */
+const MAX_LOGGED = 50;
+/** A thread that has not spoken for this long cannot say whether an engine moves. */
+const STALE_MS = 1000;
 
 const IDLE: WorkerStats = {
   openByEngine: {},
+  progress: {},
+  counters: {
+    detached: 0,
+    detachedTotal: 0,
+    reattachedTotal: 0,
+    expiredTotal: 0,
+    unattachableTotal: 0,
+    resentTotal: 0,
+    batchedTotal: 0,
+  },
   lanes: 0,
   tokensTotal: 0,
   messagesTotal: 0,
@@ -26,34 +55,78 @@ const IDLE: WorkerStats = {
   stallsTotal: 0,
 };
 
-interface Slot {
-  port: MessagePort | undefined;
-  stats: WorkerStats;
-  ended: Promise<void>;
+const TOTALS = ['tokensTotal', 'messagesTotal', 'bytesTotal', 'stallsTotal'] as const;
+const COUNTER_TOTALS = [
+  'detachedTotal',
+  'reattachedTotal',
+  'expiredTotal',
+  'unattachableTotal',
+  'resentTotal',
+  'batchedTotal',
+] as const;
+
+/** What one thread has said last, and when by this thread's clock. */
+export interface ThreadReport {
+  readonly stats: WorkerStats;
+  readonly atMs: number;
 }
 
-/** Adds up the figures of all threads. */
-export function sumStats(all: readonly WorkerStats[]): RelayStats {
+type Mutable<Shape> = { -readonly [Key in keyof Shape]: Shape[Key] };
+
+/** The figures of a thread for times of this thread's clock; without times when the thread is stuck. */
+function figuresOf(figures: ProgressFigures, byMs: number, stale: boolean): ProgressFigures {
+  if (!stale) return shiftTimes(figures, byMs);
+  const { oldestWaitingSinceMs: _oldest, firstOpenAtMs: _first, lastTokenAtMs: _last, ...rest } = figures;
+  return rest;
+}
+
+/**
+ * Adds up the figures of all threads.
+ * @param gone the totals of threads that have crashed
+ * @param clock `nowMs` and the distance from the clock that threads share to it
+ */
+export function sumReports(
+  reports: readonly ThreadReport[],
+  gone: readonly WorkerStats[],
+  clock: { readonly nowMs: number; readonly fromSharedMs: number },
+  crashes: Pick<RelayCounters, 'threadCrashesTotal' | 'lostWithThreadTotal'>,
+): RelayStats {
   const openByEngine: Record<string, number> = {};
+  const figures = new Map<string, { incarnation: number; sum: ProgressFigures }>();
   const sum = { lanes: 0, tokensTotal: 0, messagesTotal: 0, bytesTotal: 0, stallsTotal: 0 };
-  for (const stats of all) {
+  const counters: Mutable<RelayCounters> = { ...IDLE.counters, ...crashes };
+  let loopLagP99Ms: number | undefined;
+  let gcPauseMaxMs: number | undefined;
+  for (const stats of [...gone, ...reports.map((report) => report.stats)]) {
+    for (const key of TOTALS) sum[key] += stats[key];
+    for (const key of COUNTER_TOTALS) counters[key] += stats.counters[key];
+  }
+  for (const { stats, atMs } of reports) {
     for (const [engine, open] of Object.entries(stats.openByEngine))
       openByEngine[engine] = (openByEngine[engine] ?? 0) + open;
-    for (const key of ['lanes', 'tokensTotal', 'messagesTotal', 'bytesTotal', 'stallsTotal'] as const)
-      sum[key] += stats[key];
+    sum.lanes += stats.lanes;
+    counters.detached += stats.counters.detached;
+    if (stats.loopLagP99Ms !== undefined) loopLagP99Ms = Math.max(loopLagP99Ms ?? 0, stats.loopLagP99Ms);
+    if (stats.gcPauseMaxMs !== undefined) gcPauseMaxMs = Math.max(gcPauseMaxMs ?? 0, stats.gcPauseMaxMs);
+    for (const [engine, { incarnation, figures: own }] of Object.entries(stats.progress)) {
+      const shifted = figuresOf(own, clock.fromSharedMs, clock.nowMs - atMs > STALE_MS && own.open > 0);
+      const before = figures.get(engine);
+      // While a thread still speaks of an earlier life, the later one counts.
+      if (before === undefined || before.incarnation < incarnation) figures.set(engine, { incarnation, sum: shifted });
+      else if (before.incarnation === incarnation) before.sum = addFigures(before.sum, shifted);
+    }
   }
-  return { openByEngine, ...sum };
-}
-
-function createPool(workers: number): Piscina {
-  return new Piscina({
-    filename: fileURLToPath(new URL('../workers/relay_worker.js', import.meta.url)),
-    minThreads: workers,
-    maxThreads: workers,
-    concurrentTasksPerWorker: 1,
-    // The threads share no environment: what they need they are told.
-    env: {},
-  });
+  const progress = Object.fromEntries(
+    [...figures].map(([engine, { incarnation, sum: all }]) => [engine, toEngineProgress(incarnation, all)]),
+  );
+  return {
+    openByEngine,
+    progress,
+    ...(loopLagP99Ms === undefined ? {} : { loopLagP99Ms }),
+    ...(gcPauseMaxMs === undefined ? {} : { gcPauseMaxMs }),
+    ...sum,
+    counters,
+  };
 }
 
 /** Resolves when `work` has ended, or after `timeoutMs`. */
@@ -66,71 +139,177 @@ async function atMost(work: Promise<unknown>, timeoutMs: number): Promise<void> 
   clearTimeout(timer);
 }
 
-export function createRelay(options: RelayOptions): Relay {
-  const { workers, settings, logger } = options;
-  let pool: Piscina | undefined;
-  let stopping = false;
+/** A pool of one thread: piscina gives up a pool whose thread failed before it was ready, so each life gets its own. */
+function createPool(heapMb: number | undefined): Piscina {
+  return new Piscina({
+    filename: fileURLToPath(new URL('../workers/relay_worker.js', import.meta.url)),
+    minThreads: 0,
+    maxThreads: 1,
+    concurrentTasksPerWorker: 1,
+    // The threads share no environment: what they need they are told.
+    env: {},
+    ...(heapMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMb } }),
+  });
+}
+
+/** One relay thread through all its lives. */
+class ThreadSlot {
+  readonly #worker: number;
+  readonly #options: RelayOptions;
+  readonly #greet: () => readonly ToRelay[];
+  #pool: Piscina | undefined;
+  #port: MessagePort | undefined;
+  #restart: NodeJS.Timeout | undefined;
+  #stopping = false;
+  #crashes = 0;
+  #ended: Promise<void> = Promise.resolve();
+  report: ThreadReport = { stats: IDLE, atMs: 0 };
+  /** Totals of the lives that have crashed. */
+  gone: WorkerStats = IDLE;
+  crashesTotal = 0;
+  lostTotal = 0;
+
+  /** @param greet what each new life is told first */
+  constructor(worker: number, options: RelayOptions, greet: () => readonly ToRelay[]) {
+    this.#worker = worker;
+    this.#options = options;
+    this.#greet = greet;
+  }
+
+  start(): void {
+    const { settings, heapMb } = this.#options;
+    const startedAtMs = performance.now();
+    const openList = new SharedArrayBuffer(openListBytes(Math.min(settings.maxRequests, MAX_LISTED)));
+    const { port1, port2 } = new MessageChannel();
+    const pool = createPool(heapMb);
+    this.#pool = pool;
+    this.#port = port1;
+    port1.on('message', (message: FromRelay) => this.#onMessage(message));
+    for (const message of this.#greet()) port1.postMessage(message);
+    const task: RelayTask = { worker: this.#worker, port: port2, settings, openList };
+    // A thread that fails before it has taken its task fails no task.
+    const broken = new Promise<never>((_, reject) => {
+      pool.on('error', reject);
+    });
+    const done = pool.run(task, { name: 'runRelay', transferList: [port2] });
+    // The one that loses the race has nobody to tell.
+    done.catch(() => undefined);
+    const crashed = (error: unknown): void => this.#onCrash(error, openList, performance.now() - startedAtMs);
+    this.#ended = this.#follow(Promise.race([done, broken]), pool, port1, crashed);
+  }
+
+  /** Resolves when this life is over and all that was of it is gone. */
+  async #follow(life: Promise<void>, pool: Piscina, port: MessagePort, crashed: (why: unknown) => void): Promise<void> {
+    try {
+      await life;
+    } catch (error) {
+      crashed(error);
+    }
+    port.close();
+    if (this.#port === port) this.#port = undefined;
+    await pool.destroy();
+  }
+
+  #onMessage(message: FromRelay): void {
+    if (message.kind === 'stats') this.report = { stats: message.stats, atMs: performance.now() };
+    else {
+      const { scheduler, reason, state } = message;
+      this.#options.logger.info({ worker: this.#worker, scheduler, reason }, `lane ${state}`);
+    }
+  }
+
+  #onCrash(error: unknown, openList: SharedArrayBuffer, livedMs: number): void {
+    if (this.#stopping) return;
+    const { logger, onThreadLost, restartDelayMs } = this.#options;
+    const lost = readOpenList(new Uint8Array(openList));
+    const count = lost.listed.length + lost.unlisted;
+    logger.error(
+      {
+        worker: this.#worker,
+        err: error,
+        lostRequests: count,
+        requestIds: lost.listed.slice(0, MAX_LOGGED).map(({ requestId }) => requestId),
+      },
+      'a relay thread crashed; its requests are for their schedulers to move',
+    );
+    this.crashesTotal += 1;
+    this.lostTotal += count;
+    const { stats } = this.report;
+    const counters = { ...this.gone.counters };
+    for (const key of COUNTER_TOTALS) counters[key] += stats.counters[key];
+    const totals = { ...this.gone };
+    for (const key of TOTALS) Object.assign(totals, { [key]: totals[key] + stats[key] });
+    this.gone = { ...totals, counters };
+    this.report = { stats: IDLE, atMs: performance.now() };
+    onThreadLost?.(this.#worker, lost);
+    this.#crashes = livedMs > STABLE_MS ? 1 : this.#crashes + 1;
+    const delayMs = backoffCeilingMs(this.#crashes - 1, { baseMs: restartDelayMs, capMs: MAX_RESTART_DELAY_MS });
+    this.#restart = setTimeout(() => this.start(), delayMs);
+  }
+
+  tell(message: ToRelay): void {
+    this.#port?.postMessage(message);
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restart);
+    this.tell({ kind: 'stop', graceMs });
+    await atMost(this.#ended, graceMs + 2000);
+    await this.#pool?.destroy();
+  }
+}
+
+export interface ThreadedRelay extends Relay {
+  /** Certificates for lanes that are opened from now on; those that are open stay. */
+  setTls(tls: TlsMaterial): void;
+}
+
+export function createRelay(options: RelayOptions): ThreadedRelay {
+  let { tls } = options.settings;
   let targets: readonly RelayTarget[] = [];
   let schedulers: readonly string[] = [];
-  const slots: Slot[] = [];
-
-  const tell = (message: ToRelay): void => {
-    for (const slot of slots) slot.port?.postMessage(message);
-  };
-
-  const onMessage = (worker: number, slot: Slot, message: FromRelay): void => {
-    if (message.kind === 'stats') slot.stats = message.stats;
-    else logger.info({ worker, scheduler: message.scheduler, reason: message.reason }, `lane ${message.state}`);
-  };
-
-  const startThread = (running: Piscina, worker: number, slot: Slot): void => {
-    const { port1, port2 } = new MessageChannel();
-    slot.port = port1;
-    port1.on('message', (message: FromRelay) => onMessage(worker, slot, message));
-    port1.postMessage({ kind: 'targets', targets } satisfies ToRelay);
-    port1.postMessage({ kind: 'schedulers', addresses: schedulers } satisfies ToRelay);
-    slot.ended = running
-      .run({ worker, port: port2, settings }, { name: 'runRelay', transferList: [port2] })
-      .then(
-        () => undefined,
-        (error: unknown) => {
-          if (stopping) return;
-          logger.error({ worker, err: error }, 'a relay thread crashed; its requests are lost');
-          setTimeout(() => {
-            if (!stopping) startThread(running, worker, slot);
-          }, options.restartDelayMs);
-        },
-      )
-      .finally(() => {
-        port1.close();
-        if (slot.port === port1) slot.port = undefined;
-        slot.stats = { ...IDLE, tokensTotal: slot.stats.tokensTotal };
-      });
-  };
+  const slots: ThreadSlot[] = [];
+  // The clock of process.hrtime is the same on all threads; performance.now() counts from an origin of each thread's own.
+  const fromSharedMs = performance.now() - Number(process.hrtime.bigint()) / 1e6;
 
   return {
     async start() {
-      pool = createPool(workers);
-      for (let worker = 0; worker < workers; worker++) {
-        const slot: Slot = { port: undefined, stats: IDLE, ended: Promise.resolve() };
+      const greet = (): readonly ToRelay[] => [
+        { kind: 'tls', tls },
+        { kind: 'targets', targets },
+        { kind: 'schedulers', addresses: schedulers },
+      ];
+      for (let worker = 0; worker < options.workers; worker++) {
+        const slot = new ThreadSlot(worker, options, greet);
         slots.push(slot);
-        startThread(pool, worker, slot);
+        slot.start();
       }
     },
     setTargets(next) {
       targets = next;
-      tell({ kind: 'targets', targets });
+      for (const slot of slots) slot.tell({ kind: 'targets', targets });
     },
     setSchedulers(next) {
       schedulers = next;
-      tell({ kind: 'schedulers', addresses: schedulers });
+      for (const slot of slots) slot.tell({ kind: 'schedulers', addresses: schedulers });
     },
-    stats: () => sumStats(slots.map((slot) => slot.stats)),
+    setTls(next) {
+      tls = next;
+      for (const slot of slots) slot.tell({ kind: 'tls', tls });
+    },
+    stats: () =>
+      sumReports(
+        slots.map((slot) => slot.report),
+        slots.map((slot) => slot.gone),
+        { nowMs: performance.now(), fromSharedMs },
+        {
+          threadCrashesTotal: slots.reduce((sum, slot) => sum + slot.crashesTotal, 0),
+          lostWithThreadTotal: slots.reduce((sum, slot) => sum + slot.lostTotal, 0),
+        },
+      ),
     async stop(graceMs) {
-      stopping = true;
-      tell({ kind: 'stop', graceMs });
-      await atMost(Promise.all(slots.map((slot) => slot.ended)), graceMs + 2000);
-      await pool?.destroy();
+      await Promise.all(slots.map((slot) => slot.stop(graceMs)));
     },
   };
 }

@@ -1,36 +1,50 @@
 /**
  * The control sessions: one to each scheduler of the list, each with its own channel, each reconnecting by itself with
  * backoff and jitter. A session begins with a hello that carries the whole picture, so that nothing that was said on a
- * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full.
+ * lost session needs to be said again; within a session events wait in a bounded queue while the stream is full. A
+ * scheduler that lets the queue fill takes nothing: its session ends, so that no event is missing from one that goes on,
+ * and the next hello tells all. What happened to a GPU is more than its last state, so such events are kept until the scheduler has acknowledged them and
+ * are said again on the next session. Outputs of commands never stand before an event.
  */
 import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
 import { backoffDelayMs, type BackoffPolicy } from '../../lib/backoff.ts';
 import { type BoundedQueue, createBoundedQueue } from '../../lib/bounded_queue.ts';
+import { outputCost } from '../../lib/command_verbs.ts';
 import type { Logger } from '../../lib/io/logger.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 import { LANE_PROTOCOL_VERSION } from '../../proto/codec.ts';
 import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
 import type { Hello } from '../../proto/gen/fleet/v1/Hello.ts';
 import type { SchedulerMessage__Output } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
+import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
 import type { SchedulerLinks, SessionEvents } from '../ports.ts';
-import type { TlsMaterial } from '../workers/relay_messages.ts';
 
 export interface SchedulerLinkOptions {
   readonly schedulers: readonly string[];
-  readonly tls: TlsMaterial;
+  /** Asked before each connection. */
+  readonly tls: () => TlsMaterial;
   readonly keepaliveMs: number;
   readonly welcomeTimeoutMs: number;
   readonly backoff: BackoffPolicy;
   readonly random: RandomSource;
   readonly logger: Logger;
-  /** Called with the number of events that a bound made the agent drop. */
-  readonly onDropped: (count: number) => void;
+  /** Called with what a bound made the agent give up, and how much of it. */
+  readonly onDropped: (count: number, what: Dropped) => void;
 }
+
+/** Messages that are not told of, or a whole session whose scheduler took none. */
+export type Dropped = 'session_messages' | 'stuck_session';
 
 type SessionStream = ClientDuplexStream<AgentMessage, SchedulerMessage__Output>;
 
 const MAX_WAITING_EVENTS = 1024;
+/** GPU events that no scheduler has acknowledged yet, per scheduler. */
+const MAX_UNACKED_EVENTS = 1024;
+/** Outputs and results of commands; credit keeps them far below it. */
+const MAX_WAITING_ANSWERS = 65_536;
+const MAX_WAITING_ANSWER_BYTES = 16 * 1024 * 1024;
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const STABLE_MS = 10_000;
 /** A scheduler of another release is asked again seldom: it will not change by itself. */
@@ -43,16 +57,17 @@ class SchedulerLink {
   readonly #events: SessionEvents;
   readonly #hello: () => Hello;
   #client: Client | undefined;
+  #clientTls: TlsMaterial | undefined;
   #stream: SessionStream | undefined;
   #welcomed = false;
   #seq = 0;
-  #ackedSeq = 0;
   #failures = 0;
   #openedAtMs = 0;
   #blocked = false;
   #waiting: BoundedQueue<AgentMessage> = newQueue();
-  /** Only the newest telemetry waits: an older one says nothing any more. */
-  #waitingTelemetry: AgentMessage | undefined;
+  #answers: BoundedQueue<AgentMessage> = newAnswerQueue();
+  /** Oldest first; `seq` is absent while the event has not been sent on the present session. */
+  readonly #unacked: { readonly body: AgentMessage; seq?: number }[] = [];
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
@@ -64,22 +79,9 @@ class SchedulerLink {
   }
 
   connect(): void {
-    const { tls, keepaliveMs, welcomeTimeoutMs } = this.#options;
-    this.#client ??= new Client(
-      this.address,
-      credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem)),
-      {
-        'grpc.use_local_subchannel_pool': 1,
-        'grpc.keepalive_time_ms': keepaliveMs,
-        'grpc.keepalive_timeout_ms': keepaliveMs,
-        'grpc.keepalive_permit_without_calls': 1,
-        'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-        'grpc.enable_retries': 0,
-        'grpc.max_reconnect_backoff_ms': this.#options.backoff.capMs,
-      },
-    );
     const { path, requestSerialize, responseDeserialize } = fleetService.Session;
-    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
+    const client = this.#clientNow();
+    const stream = client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize) as SessionStream;
     this.#stream = stream;
     this.#welcomed = false;
     this.#blocked = false;
@@ -87,7 +89,9 @@ class SchedulerLink {
     this.#openedAtMs = performance.now();
     // What waited is in the hello: the newest state of each engine is its whole truth.
     this.#waiting = newQueue();
-    this.#waitingTelemetry = undefined;
+    // The commands of a lost session are ended there; nobody waits for their answers on this one.
+    this.#answers = newAnswerQueue();
+    for (const each of this.#unacked) delete each.seq;
     stream.on('data', (message: SchedulerMessage__Output) => this.#onMessage(stream, message));
     stream.on('drain', () => this.#onDrain(stream));
     stream.on('error', (error: Error & { code?: number; details?: string }) => {
@@ -96,8 +100,28 @@ class SchedulerLink {
     stream.on('status', (end: { code: number; details: string }) =>
       this.#lost(stream, `${status[end.code]}: ${end.details}`, end.code),
     );
-    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), welcomeTimeoutMs);
+    this.#timer = setTimeout(() => this.#drop(stream, 'no welcome came in time'), this.#options.welcomeTimeoutMs);
     this.#write({ hello: this.#hello() });
+  }
+
+  /** The client of the certificates in use. Between streams nothing runs on the old one, so that it can be closed. */
+  #clientNow(): Client {
+    const { keepaliveMs, backoff } = this.#options;
+    const tls = this.#options.tls();
+    if (this.#client !== undefined && this.#clientTls === tls) return this.#client;
+    this.#client?.close();
+    this.#clientTls = tls;
+    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
+    this.#client = new Client(this.address, secure, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+      'grpc.enable_retries': 0,
+      'grpc.max_reconnect_backoff_ms': backoff.capMs,
+    });
+    return this.#client;
   }
 
   #onMessage(stream: SessionStream, message: SchedulerMessage__Output): void {
@@ -111,6 +135,7 @@ class SchedulerLink {
         return;
       }
       this.#welcomed = true;
+      this.#flush();
       this.#events.onConnected(this.address, message.term, telemetryPeriodMs);
       return;
     }
@@ -119,7 +144,13 @@ class SchedulerLink {
       return;
     }
     if (message.desiredState != null) this.#events.onDesiredState(this.address, message.term, message.desiredState);
-    else if (message.eventAck != null) this.#ackedSeq = Math.max(this.#ackedSeq, message.eventAck.seq);
+    else if (message.command != null) this.#events.onCommand(this.address, message.term, message.command);
+    else if (message.eventAck != null) this.#onAck(message.eventAck.seq);
+  }
+
+  /** Messages are acknowledged in the order in which they were sent. */
+  #onAck(seq: number): void {
+    while (this.#unacked[0]?.seq !== undefined && this.#unacked[0].seq <= seq) this.#unacked.shift();
   }
 
   #drop(stream: SessionStream, reason: string, pauseMs?: number): void {
@@ -140,14 +171,47 @@ class SchedulerLink {
     this.#timer = setTimeout(() => this.connect(), delayMs);
   }
 
+  /** What happens between the hello and the welcome is in neither: it waits as well. */
   send(body: AgentMessage): void {
-    if (this.#stream === undefined || !this.#welcomed) return;
-    if (!this.#blocked) {
+    if (this.#stream === undefined) return;
+    if (this.#welcomed && !this.#blocked) {
       this.#write(body);
       return;
     }
-    if (body.telemetry != null) this.#waitingTelemetry = body;
-    else this.#options.onDropped(this.#waiting.push(body).length);
+    if (this.#waiting.push(body).length > 0) this.#giveUp(this.#stream);
+  }
+
+  /** Ends a session that takes no events, with its connection: what fills it would stand before the next hello, too. */
+  #giveUp(stream: SessionStream): void {
+    this.#options.onDropped(1, 'stuck_session');
+    this.#drop(stream, `the scheduler took none of ${MAX_WAITING_EVENTS} events`);
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  /** Telemetry never waits: the next sample says more than one that is old when it leaves. */
+  sendTelemetry(telemetry: Telemetry): boolean {
+    if (this.#stream === undefined || !this.#welcomed || this.#blocked) return false;
+    this.#write({ telemetry });
+    return true;
+  }
+
+  /** An event that is kept until it has been acknowledged, whether there is a session now or not. */
+  sendKept(body: AgentMessage): void {
+    if (this.#unacked.length >= MAX_UNACKED_EVENTS) {
+      this.#unacked.shift();
+      this.#options.onDropped(1, 'session_messages');
+    }
+    this.#unacked.push({ body });
+    this.#flush();
+  }
+
+  /** An output or a result of a command of this session. */
+  sendAnswer(body: AgentMessage, bytes: number): void {
+    if (this.#stream === undefined || !this.#welcomed) return;
+    const refused = this.#answers.push(body, bytes).length;
+    if (refused > 0) this.#options.onDropped(refused, 'session_messages');
+    this.#flush();
   }
 
   #write(body: AgentMessage): void {
@@ -158,11 +222,18 @@ class SchedulerLink {
   #onDrain(stream: SessionStream): void {
     if (stream !== this.#stream) return;
     this.#blocked = false;
+    this.#flush();
+  }
+
+  /** Writes what waits, events first, for as long as the stream takes it. */
+  #flush(): void {
+    if (this.#stream === undefined || !this.#welcomed) return;
     while (!this.#blocked) {
-      const next = this.#waiting.shift() ?? this.#waitingTelemetry;
+      const kept = this.#unacked.find((each) => each.seq === undefined);
+      const next = kept?.body ?? this.#waiting.shift() ?? this.#answers.shift();
       if (next === undefined) return;
-      if (next === this.#waitingTelemetry) this.#waitingTelemetry = undefined;
       this.#write(next);
+      if (kept !== undefined) kept.seq = this.#seq;
     }
   }
 
@@ -192,7 +263,15 @@ function newQueue(): BoundedQueue<AgentMessage> {
   return createBoundedQueue<AgentMessage>({
     maxCount: MAX_WAITING_EVENTS,
     maxWeight: MAX_WAITING_EVENTS,
-    overflow: 'drop_oldest',
+    overflow: 'refuse',
+  });
+}
+
+function newAnswerQueue(): BoundedQueue<AgentMessage> {
+  return createBoundedQueue<AgentMessage>({
+    maxCount: MAX_WAITING_ANSWERS,
+    maxWeight: MAX_WAITING_ANSWER_BYTES,
+    overflow: 'refuse',
   });
 }
 
@@ -201,13 +280,24 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
   const toAll = (body: AgentMessage): void => {
     for (const link of links) link.send(body);
   };
+  const linkOf = (scheduler: string): SchedulerLink | undefined => links.find((link) => link.address === scheduler);
   return {
     start(events, hello) {
       links = options.schedulers.map((address) => new SchedulerLink(address, options, events, hello));
       for (const link of links) link.connect();
     },
     sendEngineEvent: (engineEvent) => toAll({ engineEvent }),
-    sendTelemetry: (telemetry) => toAll({ telemetry }),
+    sendGpuEvent(gpuEvent) {
+      for (const link of links) link.sendKept({ gpuEvent });
+    },
+    sendNodeEvent: (nodeEvent) => toAll({ nodeEvent }),
+    sendCommandOutput(scheduler, commandOutput) {
+      const bytes = outputCost(commandOutput.data?.length ?? 0, commandOutput.journal?.length ?? 0);
+      linkOf(scheduler)?.sendAnswer({ commandOutput }, bytes);
+    },
+    // A result weighs nothing, so that it is never the one that does not fit.
+    sendCommandResult: (scheduler, commandResult) => linkOf(scheduler)?.sendAnswer({ commandResult }, 0),
+    sendTelemetry: (scheduler, telemetry) => linkOf(scheduler)?.sendTelemetry(telemetry) ?? false,
     sendDesiredStateAck: (generation, rejections) =>
       toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),
     async stop(reason) {

@@ -4,6 +4,7 @@
  */
 import type { ErrorCode } from '../../lib/errors.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
+import { complainOfFlags } from './engine_flags.ts';
 
 export type EngineKindName = 'vllm' | 'llama' | 'sim';
 
@@ -47,42 +48,26 @@ export interface HostRules {
   readonly modelRoots: readonly string[];
   /** Folders under which a chosen Unix socket must lie. */
   readonly socketRoots: readonly string[];
-  /** Flags that a specification may carry; empty: any that the agent does not set itself. */
+  /** Flags that a specification may carry besides the usual ones of its engine. */
   readonly allowedExtraFlags: readonly string[];
   readonly maxEngines: number;
   readonly defaultLimits: EngineTimeLimits;
 }
 
-const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+/** What an engine may be called: its name becomes the name of a folder. */
+export const ENGINE_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
 const CONTROL_CHARACTER = /[\0\n\r]/;
-const MAX_FLAGS = 128;
 const MAX_VALUE_CHARS = 8192;
 const MAX_SOCKET_PATH_BYTES = 107;
 
-/** Flags that the agent sets itself: a second value would move the engine out of the agent's sight. */
-const OWN_FLAGS = new Set([
-  '--uds',
-  '--host',
-  '--port',
-  '--served-model-name',
-  '--shutdown-timeout',
-  '--model',
-  '--api-key',
-]);
-
-/** Variables that make the dynamic loader or an interpreter run other code than the engine's, or that the agent sets. */
-const FORBIDDEN_VARIABLES = new Set([
-  'LD_PRELOAD',
-  'LD_AUDIT',
-  'LD_LIBRARY_PATH',
-  'NODE_OPTIONS',
-  'PYTHONSTARTUP',
-  'PYTHONINSPECT',
-  'BASH_ENV',
-  'ENV',
-  'CUDA_VISIBLE_DEVICES',
-]);
+/**
+ * Variables that make the dynamic loader, a shell or an interpreter run other code than the engine's, or that the agent
+ * sets itself.
+ */
+const FORBIDDEN_VARIABLE =
+  /^(?:LD_|DYLD_|GCONV_|NODE_|PERL5|RUBY|BASH_|NVIDIA_VISIBLE_|SOPHIA_)|^(?:PATH|ENV|IFS|SHELLOPTS|GLIBC_TUNABLES|PYTHONSTARTUP|PYTHONINSPECT|PYTHONPATH|PYTHONHOME|PYTHONUSERBASE|PYTHONBREAKPOINT|PYTHONEXECUTABLE|PYTHONWARNINGS|CUDA_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|VLLM_API_KEY|VLLM_PLUGINS|VLLM_ALLOW_INSECURE_SERIALIZATION|VLLM_HOST_IP|VLLM_PORT)$/;
+const MAX_VARIABLES = 256;
 
 const KINDS: Readonly<Record<string, EngineKindName>> = {
   ENGINE_KIND_VLLM: 'vllm',
@@ -133,31 +118,47 @@ function checkModel(spec: EngineSpec__Output, rules: HostRules): Complaint | und
   return undefined;
 }
 
-function checkFlags(flags: readonly string[], allowed: readonly string[]): Complaint | undefined {
-  if (flags.length > MAX_FLAGS) return no('extra_flags', `There are more than ${MAX_FLAGS} extra flags.`);
-  for (const [index, flag] of flags.entries()) {
-    const param = `extra_flags[${index}]`;
-    const text = checkText(param, flag);
+function checkFlags(spec: EngineSpec__Output, kind: EngineKindName, rules: HostRules): Complaint | undefined {
+  for (const [index, flag] of spec.extraFlags.entries()) {
+    const text = checkText(`extra_flags[${index}]`, flag);
     if (text !== undefined) return text;
-    const name = flag.split('=', 1)[0] ?? flag;
-    if (!name.startsWith('-')) {
-      if (index === 0) return no(param, `${param} is a value without a flag before it.`);
-      continue;
-    }
-    if (OWN_FLAGS.has(name)) return no(param, `${name} is set by the agent.`);
-    if (allowed.length > 0 && name.startsWith('--') && !allowed.includes(name)) {
-      return no(param, `${name} is not among the flags that this agent allows (allowedExtraFlags).`);
-    }
+  }
+  const complaint = complainOfFlags(spec.extraFlags, {
+    kind,
+    alsoAllowed: rules.allowedExtraFlags,
+    isAllowedPath: (path) => isConfined(path, rules.modelRoots),
+  });
+  if (complaint === undefined) return undefined;
+  const { index, message } = complaint;
+  return no(index === undefined ? 'extra_flags' : `extra_flags[${index}]`, message);
+}
+
+function checkEnvironment(environment: Readonly<Record<string, string>>): Complaint | undefined {
+  const entries = Object.entries(environment);
+  if (entries.length > MAX_VARIABLES) return no('environment', `There are more than ${MAX_VARIABLES} variables.`);
+  for (const [name, value] of entries) {
+    if (!ENVIRONMENT_NAME.test(name)) return no('environment', 'A name in environment is not a variable name.');
+    if (FORBIDDEN_VARIABLE.test(name)) return no(`environment.${name}`, `${name} may not be set by a specification.`);
+    const text = checkText(`environment.${name}`, value);
+    if (text !== undefined) return text;
   }
   return undefined;
 }
 
-function checkEnvironment(environment: Readonly<Record<string, string>>): Complaint | undefined {
-  for (const [name, value] of Object.entries(environment)) {
-    if (!ENVIRONMENT_NAME.test(name)) return no('environment', 'A name in environment is not a variable name.');
-    if (FORBIDDEN_VARIABLES.has(name)) return no(`environment.${name}`, `${name} may not be set by a specification.`);
-    const text = checkText(`environment.${name}`, value);
-    if (text !== undefined) return text;
+/** Longest time limit and most restarts that make sense; a larger number is a mistake or another version's meaning. */
+const MOST_LIMITS = {
+  startTimeoutMs: { param: 'limits.start_timeout_ms', least: 1, most: 7 * 86_400_000 },
+  drainTimeoutMs: { param: 'limits.drain_timeout_ms', least: 0, most: 7 * 86_400_000 },
+  stopTimeoutMs: { param: 'limits.stop_timeout_ms', least: 1, most: 86_400_000 },
+  maxRestarts: { param: 'limits.max_restarts', least: 0, most: 1000 },
+  maxConcurrentRequests: { param: 'limits.max_concurrent_requests', least: 1, most: 1_000_000 },
+} as const;
+
+function checkLimits(limits: EngineSpec__Output['limits']): Complaint | undefined {
+  for (const [key, { param, least, most }] of Object.entries(MOST_LIMITS)) {
+    const value = limits?.[key as keyof typeof MOST_LIMITS];
+    if (value !== undefined && (value < least || value > most))
+      return no(param, `${param} is ${value}, which is not between ${least} and ${most}.`);
   }
   return undefined;
 }
@@ -255,13 +256,16 @@ export function acceptSpecs(
       (accepted.length >= rules.maxEngines
         ? no('engines', `This host runs ${rules.maxEngines} engines at most.`)
         : undefined) ??
-      (NAME.test(spec.name)
+      (ENGINE_NAME.test(spec.name)
         ? undefined
         : no('name', 'name must be 1 to 63 lower-case letters, digits and dashes, with no dash at either end.')) ??
       (names.has(spec.name) ? no('name', `The name ${spec.name} is used twice.`) : undefined) ??
-      (kind === undefined ? no('kind', 'kind is not one that this agent can start.') : undefined) ??
+      (kind === undefined
+        ? no('kind', 'kind is not one that this agent can start; it may be of a newer release.')
+        : undefined) ??
       checkModel(spec, rules) ??
-      checkFlags(spec.extraFlags, rules.allowedExtraFlags) ??
+      (kind === undefined ? undefined : checkFlags(spec, kind, rules)) ??
+      checkLimits(spec.limits) ??
       checkEnvironment(spec.environment) ??
       checkAddress(spec, rules) ??
       (owner === undefined

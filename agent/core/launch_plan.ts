@@ -41,18 +41,36 @@ const INHERITED = [
   'SSL_CERT_FILE',
 ] as const;
 
-const QUIET = { VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1' } as const;
+/**
+ * vLLM names its processes with setproctitle, which writes over the environment that /proc shows unless it is told not
+ * to; the mark of a life there is how a sweep knows its processes.
+ */
+const VLLM_FIXED = { VLLM_NO_USAGE_STATS: '1', DO_NOT_TRACK: '1', SPT_NOENV: '1' } as const;
 
 /** sockaddr_un holds 108 bytes with the closing NUL. */
 const MAX_SOCKET_PATH_BYTES = 107;
 
+export interface AddressChoice {
+  /** How often a chosen address was found taken. */
+  readonly tries: number;
+  /** A fresh secret for an engine on a port. */
+  readonly apiKey: string;
+}
+
+const MAX_CHOICES = 16;
+
 /** Where an engine listens: what the specification says, or a socket in its own folder, shortened where it must be. */
-export function chooseAddress(spec: AcceptedSpec, host: LaunchHost): EngineAddress {
-  if (spec.tcpPort !== undefined) return { kind: 'tcp', host: '127.0.0.1', port: spec.tcpPort };
+export function chooseAddress(spec: AcceptedSpec, host: LaunchHost, choice: AddressChoice): EngineAddress {
+  if (spec.tcpPort !== undefined) {
+    const key = spec.kind === 'vllm' ? { apiKey: choice.apiKey } : {};
+    return { kind: 'tcp', host: '127.0.0.1', port: spec.tcpPort, ...key };
+  }
   if (spec.unixSocket !== undefined) return { kind: 'unix', path: spec.unixSocket };
-  const path = `${host.dataFolder}/engines/${spec.name}/api.sock`;
+  // Where the agent chose and another program was there first, the next choice differs.
+  const turn = choice.tries % MAX_CHOICES === 0 ? '' : `-${choice.tries % MAX_CHOICES}`;
+  const path = `${host.dataFolder}/engines/${spec.name}/api${turn}.sock`;
   if (utf8Length(path) <= MAX_SOCKET_PATH_BYTES) return { kind: 'unix', path };
-  return { kind: 'unix', path: `${host.shortSocketFolder}/${hashText(spec.name)}.sock` };
+  return { kind: 'unix', path: `${host.shortSocketFolder}/${hashText(spec.name)}${turn}.sock` };
 }
 
 function addressFlags(address: EngineAddress): string[] {
@@ -66,20 +84,27 @@ export const LIFE_VARIABLE = 'SOPHIA_ENGINE_LIFE';
 export const lifeMark = (enginesFolder: string, engine: string, incarnation: number): string =>
   `${hashText(enginesFolder)}/${engine}/${incarnation}`;
 
-function environmentOf(spec: AcceptedSpec, incarnation: number, host: LaunchHost): Record<string, string> {
+function environmentOf(
+  spec: AcceptedSpec,
+  incarnation: number,
+  address: EngineAddress,
+  host: LaunchHost,
+): Record<string, string> {
   const environment: Record<string, string> = {};
   for (const name of INHERITED) {
     const value = host.environment[name];
     if (value !== undefined) environment[name] = value;
   }
-  if (spec.kind === 'vllm') Object.assign(environment, QUIET);
+  if (spec.kind === 'vllm') Object.assign(environment, VLLM_FIXED);
   if (spec.gpuIds.length > 0) {
     environment['CUDA_VISIBLE_DEVICES'] = spec.gpuIds.join(',');
     // nvidia-smi and NVML count by bus, CUDA by speed unless it is told otherwise.
     environment['CUDA_DEVICE_ORDER'] = 'PCI_BUS_ID';
   }
   const mark = lifeMark(`${host.dataFolder}/engines`, spec.name, incarnation);
-  return { ...environment, ...spec.environment, [LIFE_VARIABLE]: mark };
+  // By the environment, because everybody on the host may read an argument vector.
+  const key = address.kind === 'tcp' && address.apiKey !== undefined ? { VLLM_API_KEY: address.apiKey } : {};
+  return { ...environment, ...spec.environment, ...key, [LIFE_VARIABLE]: mark };
 }
 
 /** The plan of one life of an engine. `llamaEngines` counts the llama engines of the host, this one included. */
@@ -88,8 +113,9 @@ export function buildLaunchPlan(
   incarnation: number,
   llamaEngines: number,
   host: LaunchHost,
+  choice: AddressChoice,
 ): LaunchPlan {
-  const address = chooseAddress(spec, host);
+  const address = chooseAddress(spec, host, choice);
   const drainS = Math.max(0, Math.ceil(spec.limits.stopTimeoutMs / 1000) - 1);
   const common = ['--served-model-name', spec.servedModelName, '--shutdown-timeout', String(drainS)];
   const folder = `${host.dataFolder}/engines/${spec.name}`;
@@ -123,7 +149,7 @@ export function buildLaunchPlan(
     incarnation,
     command,
     args,
-    environment: environmentOf(spec, incarnation, host),
+    environment: environmentOf(spec, incarnation, address, host),
     workingDirectory: folder,
     outputFile: `${folder}/output.log`,
     address,

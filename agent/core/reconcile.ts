@@ -3,7 +3,7 @@
  * level-triggered: the same desired state may come any number of times, from any scheduler, and does nothing twice.
  */
 import type { AcceptedSpec } from './engine_spec.ts';
-import type { EngineEventIn, EngineLife } from './engine_lifecycle.ts';
+import type { EngineEventIn, EngineLife } from './lifecycle/life.ts';
 
 /** What the agent remembers of orders: the newest term and the newest generation within it. */
 export interface OrderState {
@@ -45,17 +45,21 @@ export type ReconcileAction =
   | { readonly kind: 'begin'; readonly spec: AcceptedSpec }
   | { readonly kind: 'event'; readonly engine: string; readonly event: EngineEventIn };
 
-/** What to do so that exactly the wanted engines run. */
+/**
+ * What to do so that exactly the wanted engines run. An engine in `kept` has a wish that was rejected: what runs under its
+ * name goes on as it is, because a mistake in an order must not stop a healthy engine.
+ */
 export function reconcile(
   wanted: readonly AcceptedSpec[],
   generation: number,
   existing: ReadonlyMap<string, EngineLife>,
+  kept: ReadonlySet<string> = new Set(),
 ): readonly ReconcileAction[] {
   const actions: ReconcileAction[] = [];
   const names = new Set(wanted.map((spec) => spec.name));
   // What must go comes first, so that its GPUs and addresses are on their way to be free.
   for (const name of existing.keys()) {
-    if (!names.has(name)) actions.push({ kind: 'event', engine: name, event: { kind: 'unwanted' } });
+    if (!names.has(name) && !kept.has(name)) actions.push({ kind: 'event', engine: name, event: { kind: 'unwanted' } });
   }
   for (const spec of wanted) {
     if (existing.has(spec.name)) {

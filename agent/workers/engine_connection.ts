@@ -5,6 +5,7 @@
  */
 import net from 'node:net';
 import { CodedError } from '../../lib/errors.ts';
+import { mayResend } from '../core/resend.ts';
 import type { EngineAddress } from '../ports.ts';
 import { type HttpHead, HttpReader } from './http_reader.ts';
 
@@ -131,8 +132,16 @@ class Connection {
     }
     this.exchange = undefined;
     exchange.clearTimer();
-    // The engine may close an idle connection at the moment at which it is used again: it has not seen the request.
-    if (!exchange.gotBytes && this.uses > 0 && !exchange.retried) {
+    // The engine may close an idle connection at the moment at which it is used again.
+    const { resend } = mayResend({
+      reused: this.uses > 0,
+      retried: exchange.retried,
+      answered: exchange.gotBytes,
+      sent: exchange.flushed,
+      errorCode: this.lastError?.code,
+      sinceSentMs: performance.now() - exchange.sentAtMs,
+    });
+    if (resend) {
       exchange.retry();
       return;
     }
@@ -164,6 +173,7 @@ class Connection {
 
   begin(exchange: PooledExchange): void {
     this.exchange = exchange;
+    this.socket.ref();
     this.#reusable = false;
     this.reader.reset();
   }
@@ -171,6 +181,8 @@ class Connection {
   idle(nowMs: number): void {
     this.idleSinceMs = nowMs;
     this.uses += 1;
+    // Nobody waits for it: it keeps no process from its end.
+    this.socket.unref();
     if (this.socket.isPaused()) this.socket.resume();
   }
 }
@@ -187,6 +199,10 @@ class PooledExchange implements Exchange {
   #timer: NodeJS.Timeout | undefined;
   gotBytes = false;
   retried = false;
+  /** The kernel has the whole request. */
+  flushed = false;
+  sentAtMs = 0;
+  #paused = false;
   #ended = false;
 
   constructor(pool: EnginePool, request: Buffer, sink: ExchangeSink) {
@@ -204,7 +220,12 @@ class PooledExchange implements Exchange {
         this.#pool.limits.connectTimeoutMs,
       );
     }
-    connection.socket.write(this.#request);
+    this.flushed = false;
+    this.sentAtMs = performance.now();
+    connection.socket.write(this.#request, (error) => {
+      if (error == null) this.flushed = true;
+    });
+    if (this.#paused) connection.socket.pause();
   }
 
   onConnected(): void {
@@ -218,6 +239,7 @@ class PooledExchange implements Exchange {
 
   retry(): void {
     this.retried = true;
+    this.#pool.resentTotal += 1;
     if (!this.#ended) this.start(this.#pool.fresh());
   }
 
@@ -231,10 +253,12 @@ class PooledExchange implements Exchange {
   }
 
   pause(): void {
+    this.#paused = true;
     if (this.#connection?.exchange === this) this.#connection.socket.pause();
   }
 
   resume(): void {
+    this.#paused = false;
     if (this.#connection?.exchange === this) this.#connection.socket.resume();
   }
 }
@@ -255,6 +279,8 @@ export function encodeRequest(request: EngineRequest): Buffer {
 export class EnginePool {
   readonly address: EngineAddress;
   readonly limits: ConnectionLimits;
+  /** Requests that were sent a second time. */
+  resentTotal = 0;
   readonly #idle: Connection[] = [];
   readonly #all = new Set<Connection>();
 
@@ -265,9 +291,17 @@ export class EnginePool {
 
   /** Sends a request on an idle or a fresh connection. */
   send(request: EngineRequest, sink: ExchangeSink): Exchange {
-    const exchange = new PooledExchange(this, encodeRequest(request), sink);
+    const exchange = new PooledExchange(this, encodeRequest(this.#withKey(request)), sink);
     exchange.start(this.#pick() ?? this.fresh());
     return exchange;
+  }
+
+  /** An engine on a port asks for the key that the agent made for it. */
+  #withKey(request: EngineRequest): EngineRequest {
+    const key = this.address.kind === 'tcp' ? this.address.apiKey : undefined;
+    return key === undefined
+      ? request
+      : { ...request, headers: [...request.headers, ['authorization', `Bearer ${key}`]] };
   }
 
   #pick(): Connection | undefined {

@@ -90,7 +90,8 @@ export class EventScanner {
     if (this.#regionEnd > this.#regionStart || this.#ids.length > 0) {
       this.#sink(region, this.#regionStart, this.#regionEnd, this.#ids);
     }
-    this.#ids.length = 0;
+    // One by one: with its length set to 0 an array gives up its memory, and takes it anew for each token.
+    while (this.#ids.length > 0) this.#ids.pop();
   }
 
   /** Whether bytes of an unfinished event are left. */

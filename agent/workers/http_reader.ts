@@ -25,6 +25,7 @@ const MAX_CHUNK_LINE_BYTES = 1024;
 const MAX_CHUNK_SIZE_DIGITS = 8;
 const CR = 13;
 const LF = 10;
+const COLON = 0x3a;
 
 const STATE = {
   HEAD: 0,
@@ -39,6 +40,9 @@ const STATE = {
   UNTIL_CLOSE: 9,
   COMPLETE: 10,
 } as const;
+
+/** Where in a trailer line the next byte stands. */
+const TRAILER = { LINE: 0, NAME: 1, VALUE: 2, LINE_LF: 3, END_LF: 4 } as const;
 
 const garbage = (what: string): CodedError =>
   new CodedError('engine_garbage', `The engine's answer is not HTTP: ${what}.`);
@@ -80,7 +84,7 @@ export class HttpReader {
   /** Characters of the chunk line or of the trailer so far. */
   #lineBytes = 0;
   #digits = 0;
-  #trailerLineBytes = 0;
+  #trailerPart: number = TRAILER.LINE;
   #keepAlive = false;
 
   constructor(sink: HttpReaderSink) {
@@ -213,7 +217,7 @@ export class HttpReader {
           break;
         case STATE.CHUNK_SIZE_LF:
           if (byte !== LF) throw garbage('a chunk size is not ended by CR LF');
-          this.#trailerLineBytes = 0;
+          this.#trailerPart = TRAILER.LINE;
           this.#lineBytes = 0;
           this.#state = this.#left === 0 ? STATE.TRAILER : STATE.CHUNK_DATA;
           if (this.#left > 0) return at;
@@ -253,16 +257,21 @@ export class HttpReader {
     else throw garbage('a chunk size is malformed');
   }
 
-  /** Trailer fields are skipped; the empty line ends the answer. */
+  /** Trailer fields are checked as header fields are, and skipped; the empty line ends the answer. */
   #readTrailerByte(byte: number, nothingFollows: boolean): void {
     if (++this.#lineBytes > MAX_HEAD_BYTES) throw garbage('the trailer is too long');
-    if (byte === LF) {
-      if (this.#trailerLineBytes === 1) this.#finish(nothingFollows);
-      else this.#trailerLineBytes = 0;
-      return;
-    }
-    // 1 means: nothing but the CR so far.
-    if (byte === CR && this.#trailerLineBytes === 0) this.#trailerLineBytes = 1;
-    else this.#trailerLineBytes += 2;
+    const part = this.#trailerPart;
+    if (part === TRAILER.LINE_LF || part === TRAILER.END_LF) {
+      if (byte !== LF) throw garbage('a trailer line is not ended by CR LF');
+      if (part === TRAILER.END_LF) this.#finish(nothingFollows);
+      else this.#trailerPart = TRAILER.LINE;
+    } else if (part === TRAILER.VALUE) {
+      if (byte === CR) this.#trailerPart = TRAILER.LINE_LF;
+      else if ((byte < 0x20 && byte !== 0x09) || byte === 0x7f)
+        throw garbage('a trailer value holds a control character');
+    } else if (byte === CR && part === TRAILER.LINE) this.#trailerPart = TRAILER.END_LF;
+    else if (byte === COLON && part === TRAILER.NAME) this.#trailerPart = TRAILER.VALUE;
+    else if (TOKEN.test(String.fromCharCode(byte))) this.#trailerPart = TRAILER.NAME;
+    else throw garbage('a trailer name is malformed');
   }
 }

@@ -1,15 +1,18 @@
 /**
  * One lane: the long-lived gRPC stream between this thread and one scheduler. Frames of all its requests are collected
- * and leave together, once per turn of the event loop or after a short hold, because a message costs more than the bytes
- * in it. The lane reconnects by itself; requests of a lost lane are aborted.
+ * and leave together, once per turn of the event loop or, on a busy thread, after a short hold, because a message costs
+ * more than the bytes in it. The lane reconnects by itself; what becomes of its requests meanwhile is its owner's to say.
  */
 import { Client, credentials, type ClientDuplexStream, status } from '@grpc/grpc-js';
 import { backoffDelayMs } from '../../lib/backoff.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 import { type Frame, FRAME, FrameBatch, LANE_PROTOCOL_VERSION, encodeJson, visitFrames } from '../../proto/codec.ts';
 import { fleetService } from '../../proto/load.ts';
-import type { FrameFields } from './relayed_request.ts';
+import { holdMs } from '../core/coalescing.ts';
+import type { FrameFields } from './request_outlet.ts';
 import type { RelaySettings } from './relay_messages.ts';
+import type { ThreadPulse } from './thread_pulse.ts';
 
 export interface LaneHooks {
   /** A frame of the scheduler; valid during the call only. */
@@ -36,8 +39,11 @@ export class Lane {
   readonly #worker: number;
   readonly #hooks: LaneHooks;
   readonly #random: RandomSource;
+  readonly #pulse: ThreadPulse;
   readonly #batch = new FrameBatch();
+  readonly #tls: () => TlsMaterial;
   #client: Client | undefined;
+  #clientTls: TlsMaterial | undefined;
   #stream: LaneStream | undefined;
   #reconnect: NodeJS.Timeout | undefined;
   #hold: NodeJS.Timeout | undefined;
@@ -45,14 +51,25 @@ export class Lane {
   #failures = 0;
   #openedAtMs = 0;
   #lastFlushMs = 0;
+  /** Bytes that the transport was given and has not taken. */
+  #unsentBytes = 0;
   #stopped = false;
   blocked = false;
 
-  constructor(scheduler: string, worker: number, settings: RelaySettings, random: RandomSource, hooks: LaneHooks) {
+  constructor(
+    scheduler: string,
+    worker: number,
+    settings: RelaySettings,
+    /** `tls` is asked before each connection. */
+    from: { readonly random: RandomSource; readonly pulse: ThreadPulse; readonly tls: () => TlsMaterial },
+    hooks: LaneHooks,
+  ) {
     this.scheduler = scheduler;
     this.#worker = worker;
     this.#settings = settings;
-    this.#random = random;
+    this.#random = from.random;
+    this.#pulse = from.pulse;
+    this.#tls = from.tls;
     this.#hooks = hooks;
   }
 
@@ -62,21 +79,9 @@ export class Lane {
 
   /** Opens the stream; from then on the lane keeps itself open until stop(). */
   connect(): void {
-    const { tls, keepaliveMs, maxMessageBytes, nodeName, sessionId } = this.#settings;
-    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
-    this.#client ??= new Client(this.scheduler, secure, {
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.keepalive_time_ms': keepaliveMs,
-      'grpc.keepalive_timeout_ms': keepaliveMs,
-      'grpc.keepalive_permit_without_calls': 1,
-      'grpc.max_receive_message_length': maxMessageBytes,
-      'grpc.max_send_message_length': -1,
-      'grpc.enable_retries': 0,
-      'grpc-node.flow_control_window': WINDOW_BYTES,
-      'grpc.max_reconnect_backoff_ms': this.#settings.reconnectCapMs,
-    });
+    const { nodeName, sessionId } = this.#settings;
     const { path, requestSerialize, responseDeserialize } = fleetService.Lane;
-    const stream = this.#client.makeBidiStreamRequest(
+    const stream = this.#clientNow().makeBidiStreamRequest(
       path,
       requestSerialize as unknown as (value: Buffer) => Buffer,
       responseDeserialize as unknown as (bytes: Buffer) => Buffer,
@@ -84,6 +89,7 @@ export class Lane {
     this.#stream = stream;
     this.#openedAtMs = performance.now();
     this.blocked = false;
+    this.#unsentBytes = 0;
     stream.on('data', (frames: Buffer) => this.#onData(stream, frames));
     stream.on('drain', () => this.#onDrain(stream));
     // An error is always followed by the status, which is looked at instead.
@@ -100,8 +106,30 @@ export class Lane {
     this.#hooks.onOpen(this);
   }
 
+  /** The client of the certificates in use. Between streams nothing runs on the old one, so that it can be closed. */
+  #clientNow(): Client {
+    const tls = this.#tls();
+    if (this.#client !== undefined && this.#clientTls === tls) return this.#client;
+    this.#client?.close();
+    this.#clientTls = tls;
+    const { keepaliveMs, maxMessageBytes, reconnectCapMs } = this.#settings;
+    const secure = credentials.createSsl(Buffer.from(tls.caPem), Buffer.from(tls.keyPem), Buffer.from(tls.certPem));
+    this.#client = new Client(this.scheduler, secure, {
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.keepalive_time_ms': keepaliveMs,
+      'grpc.keepalive_timeout_ms': keepaliveMs,
+      'grpc.keepalive_permit_without_calls': 1,
+      'grpc.max_receive_message_length': maxMessageBytes,
+      'grpc.max_send_message_length': -1,
+      'grpc.enable_retries': 0,
+      'grpc-node.flow_control_window': WINDOW_BYTES,
+      'grpc.max_reconnect_backoff_ms': reconnectCapMs,
+    });
+    return this.#client;
+  }
+
   /** Adds a frame to what leaves next; nothing when the stream is gone. `fields` is not kept. */
-  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: readonly number[], urgent: boolean): void {
+  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, urgent: boolean): void {
     if (this.#stream === undefined) return;
     fields.kind = kind;
     this.#batch.append(fields, payload, ids);
@@ -111,15 +139,17 @@ export class Lane {
 
   #schedule(urgent: boolean): void {
     if (this.#immediate !== undefined) return;
-    const { laneHoldMs } = this.#settings;
-    if (urgent || laneHoldMs === 0) {
-      this.#immediate = setImmediate(() => this.flush());
-      return;
-    }
-    if (this.#hold !== undefined) return;
-    const waited = performance.now() - this.#lastFlushMs;
-    if (waited >= laneHoldMs) this.#immediate = setImmediate(() => this.flush());
-    else this.#hold = setTimeout(() => this.flush(), laneHoldMs - waited);
+    // A hold that runs is as long as it was to be; only what is urgent cuts it short.
+    if (this.#hold !== undefined && !urgent) return;
+    const waitMs = holdMs({
+      urgent,
+      maxHoldMs: this.#settings.laneHoldMs,
+      utilization: this.#pulse.utilization,
+      unsentBytes: this.#unsentBytes,
+      sinceLastSendMs: performance.now() - this.#lastFlushMs,
+    });
+    if (waitMs <= 0) this.#immediate = setImmediate(() => this.flush());
+    else this.#hold = setTimeout(() => this.flush(), waitMs);
   }
 
   /** Sends what was collected. */
@@ -132,7 +162,12 @@ export class Lane {
     const message = this.#batch.take();
     this.#lastFlushMs = performance.now();
     this.#hooks.onSent(message.length);
-    if (!this.#stream.write(message) && !this.blocked) this.blocked = true;
+    const stream = this.#stream;
+    this.#unsentBytes += message.length;
+    const taken = (): void => {
+      if (stream === this.#stream) this.#unsentBytes -= message.length;
+    };
+    if (!stream.write(message, taken) && !this.blocked) this.blocked = true;
   }
 
   #onDrain(stream: LaneStream): void {

@@ -1,22 +1,25 @@
 /** What the agent's main thread and its relay threads say to each other over their message port. Types only. */
 import type { MessagePort } from 'node:worker_threads';
-import type { RelayTarget } from '../ports.ts';
-
-/** Certificates as PEM text: a thread opens its own channels. */
-export interface TlsMaterial {
-  readonly caPem: string;
-  readonly certPem: string;
-  readonly keyPem: string;
-}
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
+import type { ProgressFigures } from '../core/engine_progress.ts';
+import type { RelayCounters, RelayTarget } from '../ports.ts';
 
 export interface RelaySettings {
   readonly nodeName: string;
   readonly sessionId: string;
+  /** PEM text: a thread opens its own channels. */
   readonly tls: TlsMaterial;
   readonly engineConnectTimeoutMs: number;
   readonly engineIdleSocketMs: number;
-  /** Longest time for which tokens after the first wait for others; 0: until the end of the event loop's turn. */
+  /** Longest time for which tokens after the first wait for others while the thread is busy; 0: never. */
   readonly laneHoldMs: number;
+  /** How long a request runs on without a lane; 0: it is aborted at once. */
+  readonly laneGraceMs: number;
+  /** Most memory of a thread for what a scheduler may come back for. */
+  readonly maxRetainedBytes: number;
+  /** Most token ids kept of one request. */
+  readonly maxJournalTokens: number;
+  readonly batchEmbeddings: boolean;
   readonly maxEventBytes: number;
   readonly maxMessageBytes: number;
   readonly maxRequests: number;
@@ -30,16 +33,32 @@ export interface RelayTask {
   readonly worker: number;
   readonly port: MessagePort;
   readonly settings: RelaySettings;
+  /** Shared with the main thread, which reads it when this thread is gone; see core/open_requests.ts. */
+  readonly openList: SharedArrayBuffer;
 }
 
 export type ToRelay =
   | { readonly kind: 'targets'; readonly targets: readonly RelayTarget[] }
   /** Opens a lane to each scheduler that has none and closes the others. */
   | { readonly kind: 'schedulers'; readonly addresses: readonly string[] }
+  /** Certificates for connections that are opened from now on. */
+  | { readonly kind: 'tls'; readonly tls: TlsMaterial }
   | { readonly kind: 'stop'; readonly graceMs: number };
+
+/** The figures of one life of one engine on a thread; times by the clock of process.hrtime, which all threads share. */
+export interface WorkerProgress {
+  readonly incarnation: number;
+  readonly figures: ProgressFigures;
+}
+
+export type WorkerCounters = Omit<RelayCounters, 'threadCrashesTotal' | 'lostWithThreadTotal'>;
 
 export interface WorkerStats {
   readonly openByEngine: Readonly<Record<string, number>>;
+  readonly progress: Readonly<Record<string, WorkerProgress>>;
+  readonly loopLagP99Ms?: number;
+  readonly gcPauseMaxMs?: number;
+  readonly counters: WorkerCounters;
   readonly lanes: number;
   readonly tokensTotal: number;
   readonly messagesTotal: number;

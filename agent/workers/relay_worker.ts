@@ -3,18 +3,28 @@
  * as one piscina task that ends when the main thread says stop.
  */
 import type { MessagePort } from 'node:worker_threads';
-import { CodedError, type ErrorCode } from '../../lib/errors.ts';
+import { CodedError } from '../../lib/errors.ts';
 import { REQUEST_ID_PATTERN } from '../../lib/ids.ts';
 import { systemRandom } from '../../lib/io/system.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson } from '../../proto/codec.ts';
+import { ProgressTracker, shiftTimes } from '../core/engine_progress.ts';
+import { OpenList } from '../core/open_requests.ts';
 import type { RelayTarget } from '../ports.ts';
+import { EmbeddingBatcher } from './embedding_batcher.ts';
 import { EnginePool } from './engine_connection.ts';
-import { Lane } from './lane.ts';
-import { RelayedRequest, type RequestOrder } from './relayed_request.ts';
-import type { FromRelay, RelaySettings, RelayTask, ToRelay } from './relay_messages.ts';
+import { Lane, type LaneHooks } from './lane.ts';
+import { RelayedRequest, type RequestOrder, type SendToEngine } from './relayed_request.ts';
+import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerProgress, WorkerStats } from './relay_messages.ts';
+import { RequestBook, type Refusal } from './request_book.ts';
+import { RequestOutlet, type RetainBudget } from './request_outlet.ts';
+import { type PulseFigures, ThreadPulse } from './thread_pulse.ts';
 
 const MAX_IDLE_CONNECTIONS = 256;
+/** How fresh the figures are that a watchdog of 2 s judges by. */
 const STATS_PERIOD_MS = 250;
+/** Ticks that one period of the pulse lasts. */
+const PULSE_TICKS = 8;
 const SAFE_PATH = /^\/[A-Za-z0-9_./-]{1,127}$/;
 const TRACEPARENT = /^[0-9a-f-]{1,64}$/;
 const NO_IDS: readonly number[] = Object.freeze([]);
@@ -22,21 +32,38 @@ const NO_IDS: readonly number[] = Object.freeze([]);
 interface Target {
   readonly target: RelayTarget;
   readonly pool: EnginePool;
+  readonly batcher: EmbeddingBatcher;
+  readonly send: SendToEngine;
+  readonly tracker: ProgressTracker;
   open: number;
 }
+
+/** Milliseconds of the clock that all threads share; performance.now() counts from an origin of its own. */
+const sharedClockMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 class RelayWorker {
   readonly #worker: number;
   readonly #port: MessagePort;
   readonly #settings: RelaySettings;
+  #tls: TlsMaterial;
   readonly #targets = new Map<string, Target>();
   readonly #lanes = new Map<string, Lane>();
-  readonly #requests = new Map<Lane, Map<number, RelayedRequest>>();
+  readonly #book: RequestBook;
   readonly #owners = new Map<RelayedRequest, Target>();
-  #tokensTotal = 0;
+  readonly #budget: RetainBudget;
+  readonly #pulse = new ThreadPulse();
+  /** From this thread's clock to the shared one; measured once, so that equal times stay equal. */
+  readonly #toSharedMs = sharedClockMs() - performance.now();
+  #period: PulseFigures | undefined;
+  #ticks = 0;
   #messagesTotal = 0;
   #bytesTotal = 0;
   #stallsTotal = 0;
+  #unattachableTotal = 0;
+  /** Of engines that are gone. */
+  #tokensTotal = 0;
+  #resentTotal = 0;
+  #batchedTotal = 0;
   #stopping = false;
   #lastStats = '';
 
@@ -44,14 +71,20 @@ class RelayWorker {
     this.#worker = task.worker;
     this.#port = task.port;
     this.#settings = task.settings;
+    this.#tls = task.settings.tls;
+    const { maxRetainedBytes, maxJournalTokens, laneGraceMs } = task.settings;
+    this.#budget = { usedBytes: 0, maxBytes: maxRetainedBytes, maxIds: maxJournalTokens };
+    this.#book = new RequestBook(laneGraceMs, new OpenList(new Uint8Array(task.openList)));
   }
 
   /** Resolves when the thread has been told to stop and has stopped. */
   run(): Promise<void> {
+    this.#pulse.start();
     const timer = setInterval(() => this.#tick(), STATS_PERIOD_MS);
     return new Promise((resolve) => {
       const finish = (): void => {
         clearInterval(timer);
+        this.#pulse.stop();
         this.#tick();
         this.#port.close();
         resolve();
@@ -59,6 +92,7 @@ class RelayWorker {
       this.#port.on('message', (message: ToRelay) => {
         if (message.kind === 'targets') this.#setTargets(message.targets);
         else if (message.kind === 'schedulers') this.#setSchedulers(message.addresses);
+        else if (message.kind === 'tls') this.#tls = message.tls;
         else this.#stop(message.graceMs, finish);
       });
     });
@@ -73,55 +107,65 @@ class RelayWorker {
         continue;
       }
       this.#targets.delete(name);
+      this.#tokensTotal += known.tracker.tokensTotal;
+      this.#resentTotal += known.pool.resentTotal;
+      this.#batchedTotal += known.batcher.batchedTotal;
       for (const [request, owner] of this.#owners) {
         if (owner === known) request.fail({ code: 'engine_died', message: 'The engine has ended.' });
       }
       known.pool.destroy();
     }
-    for (const target of targets) {
-      if (this.#targets.has(target.engine)) continue;
-      const pool = new EnginePool(target.address, {
-        connectTimeoutMs: this.#settings.engineConnectTimeoutMs,
-        idleSocketMs: this.#settings.engineIdleSocketMs,
-        maxIdle: MAX_IDLE_CONNECTIONS,
-      });
-      this.#targets.set(target.engine, { target, pool, open: 0 });
-    }
+    for (const target of targets) if (!this.#targets.has(target.engine)) this.#addTarget(target);
     this.#tick();
+  }
+
+  #addTarget(target: RelayTarget): void {
+    const pool = new EnginePool(target.address, {
+      connectTimeoutMs: this.#settings.engineConnectTimeoutMs,
+      idleSocketMs: this.#settings.engineIdleSocketMs,
+      maxIdle: MAX_IDLE_CONNECTIONS,
+    });
+    const direct: SendToEngine = (request, sink) => pool.send(request, sink);
+    const batcher = new EmbeddingBatcher(direct);
+    const batched: SendToEngine = (request, sink) => batcher.send(request, sink);
+    const send = this.#settings.batchEmbeddings ? batched : direct;
+    this.#targets.set(target.engine, { target, pool, batcher, send, tracker: new ProgressTracker(), open: 0 });
   }
 
   #setSchedulers(addresses: readonly string[]): void {
     for (const [address, lane] of this.#lanes) {
       if (addresses.includes(address)) continue;
       this.#lanes.delete(address);
-      this.#cancelAll(lane);
+      // Another scheduler of the list may come for its requests.
+      this.#book.removeLane(lane, performance.now());
       lane.stop();
     }
     for (const address of addresses) {
       if (this.#lanes.has(address) || this.#stopping) continue;
-      const lane = new Lane(address, this.#worker, this.#settings, systemRandom, {
-        onFrame: (from, frame) => this.#onFrame(from, frame),
-        onOpen: () => this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' }),
-        onLost: (lost, reason) => {
-          this.#cancelAll(lost);
-          this.#say({ kind: 'lane', scheduler: address, state: 'lost', reason });
-        },
-        onUnblocked: (free) => {
-          for (const request of this.#requests.get(free)?.values() ?? []) request.balance();
-        },
-        onSent: (bytes) => {
-          this.#messagesTotal += 1;
-          this.#bytesTotal += bytes;
-        },
-      });
+      const from = { random: systemRandom, pulse: this.#pulse, tls: () => this.#tls };
+      const lane = new Lane(address, this.#worker, this.#settings, from, this.#laneHooks(address));
       this.#lanes.set(address, lane);
-      this.#requests.set(lane, new Map());
+      this.#book.addLane(lane);
       lane.connect();
     }
   }
 
-  #cancelAll(lane: Lane): void {
-    for (const request of this.#requests.get(lane)?.values() ?? []) request.cancel();
+  #laneHooks(address: string): LaneHooks {
+    return {
+      onFrame: (from, frame) => this.#onFrame(from, frame),
+      onOpen: () => this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' }),
+      onLost: (lost, reason) => {
+        this.#book.lost(lost, performance.now());
+        this.#say({ kind: 'lane', scheduler: address, state: 'lost', reason });
+      },
+      onUnblocked: (free) => {
+        for (const request of this.#book.on(free)) request.balance();
+      },
+      onSent: (bytes) => {
+        this.#messagesTotal += 1;
+        this.#bytesTotal += bytes;
+      },
+    };
   }
 
   #onFrame(lane: Lane, frame: Frame): void {
@@ -130,55 +174,55 @@ class RelayWorker {
         this.#submit(lane, frame);
         return;
       case FRAME.CREDIT:
-        this.#requests.get(lane)?.get(frame.stream)?.grant(frame.credit);
+        this.#book.find(lane, frame.stream)?.grant(frame.credit);
         return;
       case FRAME.CANCEL:
-        this.#requests.get(lane)?.get(frame.stream)?.cancel();
+        this.#book.cancel(lane, frame.stream);
         return;
-      case FRAME.ATTACH:
-        this.#refuse(lane, frame, 'not_found', 'No such request runs on this agent.');
+      case FRAME.ATTACH: {
+        const refusal = this.#book.attach(lane, frame);
+        if (refusal !== undefined) this.#refuse(lane, frame, refusal);
         return;
+      }
       default:
         throw new FrameError(`unexpected frame kind ${frame.kind}`);
     }
   }
 
   #submit(lane: Lane, frame: Frame): void {
-    const requests = this.#requests.get(lane) as Map<number, RelayedRequest>;
-    if (requests.has(frame.stream)) throw new FrameError(`stream ${frame.stream} is used twice`);
+    this.#book.checkStream(lane, frame.stream);
     const { meta, body } = decodeSubmit(frame.payload);
     const owner = this.#targets.get(meta.engine);
     const refusal = this.#whyNot(frame, meta, owner);
     if (refusal !== undefined || owner === undefined) {
-      const { code, message } = refusal as { code: ErrorCode; message: string };
-      this.#refuse(lane, frame, code, message);
+      this.#refuse(lane, frame, refusal as Refusal);
       return;
     }
-    const order: RequestOrder = {
-      stream: frame.stream,
-      attempt: frame.attempt,
-      incarnation: owner.target.incarnation,
-      credit: frame.credit,
-      meta,
-      body,
-    };
-    const request = new RelayedRequest(order, this.#settings.maxEventBytes, lane, {
-      onEnded: (ended) => {
-        requests.delete(order.stream);
-        if (this.#owners.delete(ended)) owner.open -= 1;
+    const order: RequestOrder = { incarnation: owner.target.incarnation, meta, body };
+    const outlet = new RequestOutlet(
+      lane,
+      { stream: frame.stream, attempt: frame.attempt, incarnation: order.incarnation },
+      { credit: frame.credit, stream: meta.stream },
+      this.#budget,
+      this.#settings.laneGraceMs > 0,
+      () => {
+        this.#unattachableTotal += 1;
       },
+    );
+    const request = new RelayedRequest(order, this.#settings.maxEventBytes, outlet, owner.tracker, {
+      onEngineDone: (done) => {
+        if (this.#owners.delete(done)) owner.open -= 1;
+      },
+      onDelivered: (ended) => this.#book.delivered(ended, performance.now()),
       onStalled: () => {
         this.#stallsTotal += 1;
       },
-      onTokens: (count) => {
-        this.#tokensTotal += count;
-      },
     });
-    requests.set(frame.stream, request);
+    this.#book.add(lane, request);
     this.#owners.set(request, owner);
     owner.open += 1;
     try {
-      request.start(owner.pool);
+      request.start(owner.send);
     } catch (error) {
       const coded =
         error instanceof CodedError ? error : new CodedError('internal', 'The relay could not start the request.');
@@ -186,11 +230,7 @@ class RelayWorker {
     }
   }
 
-  #whyNot(
-    frame: Frame,
-    meta: RequestOrder['meta'],
-    owner: Target | undefined,
-  ): { readonly code: ErrorCode; readonly message: string } | undefined {
+  #whyNot(frame: Frame, meta: RequestOrder['meta'], owner: Target | undefined): Refusal | undefined {
     if (this.#stopping) return { code: 'draining', message: 'The agent is stopping.' };
     if (owner === undefined) return { code: 'engine_unreachable', message: 'The engine does not run on this agent.' };
     const { target } = owner;
@@ -201,7 +241,7 @@ class RelayWorker {
     if (frame.tokens > 0 || frame.index > 0) {
       return { code: 'not_supported', message: 'This agent does not continue a request from token ids.' };
     }
-    if (this.#owners.size >= this.#settings.maxRequests)
+    if (this.#book.open >= this.#settings.maxRequests)
       return { code: 'engine_overloaded', message: 'The relay of the agent is full.' };
     if (target.maxConcurrentRequests !== undefined && owner.open >= target.maxConcurrentRequests) {
       return { code: 'engine_overloaded', message: 'The engine has as many requests as its limit allows.' };
@@ -215,28 +255,62 @@ class RelayWorker {
     return undefined;
   }
 
-  #refuse(lane: Lane, frame: Frame, code: ErrorCode, message: string): void {
+  #refuse(lane: Lane, frame: Frame, { code, message }: Refusal): void {
     const { stream, attempt, incarnation } = frame;
     const fields = { kind: FRAME.FAILED, stream, attempt, incarnation, index: 0, flags: 0, aux: 0 };
     lane.frame(FRAME.FAILED, fields, encodeJson({ code, message }), NO_IDS, true);
   }
 
   #tick(): void {
+    this.#book.sweep(performance.now());
     for (const { pool } of this.#targets.values()) pool.sweep();
+    this.#pulse.beat();
+    this.#ticks += 1;
+    if (this.#ticks % PULSE_TICKS === 0) this.#period = this.#pulse.takePeriod();
+    const stats = this.#stats();
+    const text = JSON.stringify(stats);
+    // While anything is open, silence would look like a thread that is stuck.
+    if (text === this.#lastStats && this.#book.open === 0) return;
+    this.#lastStats = text;
+    this.#say({ kind: 'stats', stats });
+  }
+
+  #stats(): WorkerStats {
     const openByEngine: Record<string, number> = {};
-    for (const [name, { open }] of this.#targets) openByEngine[name] = open;
-    const stats = {
+    const progress: Record<string, WorkerProgress> = {};
+    let tokensTotal = this.#tokensTotal;
+    let resentTotal = this.#resentTotal;
+    let batchedTotal = this.#batchedTotal;
+    for (const [name, { open, tracker, target, pool, batcher }] of this.#targets) {
+      openByEngine[name] = open;
+      progress[name] = {
+        incarnation: target.incarnation,
+        figures: shiftTimes(tracker.figures(), this.#toSharedMs),
+      };
+      tokensTotal += tracker.tokensTotal;
+      resentTotal += pool.resentTotal;
+      batchedTotal += batcher.batchedTotal;
+    }
+    const { detached, detachedTotal, reattachedTotal, expiredTotal } = this.#book;
+    return {
       openByEngine,
+      progress,
+      ...this.#period,
+      counters: {
+        detached,
+        detachedTotal,
+        reattachedTotal,
+        expiredTotal,
+        unattachableTotal: this.#unattachableTotal,
+        resentTotal,
+        batchedTotal,
+      },
       lanes: [...this.#lanes.values()].filter((lane) => lane.open).length,
-      tokensTotal: this.#tokensTotal,
+      tokensTotal,
       messagesTotal: this.#messagesTotal,
       bytesTotal: this.#bytesTotal,
       stallsTotal: this.#stallsTotal,
     };
-    const text = JSON.stringify(stats);
-    if (text === this.#lastStats) return;
-    this.#lastStats = text;
-    this.#say({ kind: 'stats', stats });
   }
 
   #say(message: FromRelay): void {
@@ -247,14 +321,16 @@ class RelayWorker {
 
   #stop(graceMs: number, finish: () => void): void {
     this.#stopping = true;
+    // Nobody can come back to a thread that goes.
+    this.#book.dropDetached();
     const endsAt = performance.now() + graceMs;
     const wait = (): void => {
-      if (this.#owners.size > 0 && performance.now() < endsAt) {
+      if (this.#book.open > 0 && performance.now() < endsAt) {
         setTimeout(wait, Math.min(50, graceMs));
         return;
       }
-      for (const request of this.#owners.keys())
-        request.fail({ code: 'engine_died', message: 'The agent is stopping.' });
+      for (const request of this.#book.all()) request.fail({ code: 'engine_died', message: 'The agent is stopping.' });
+      this.#book.dropDetached();
       for (const lane of this.#lanes.values()) lane.stop();
       for (const { pool } of this.#targets.values()) pool.destroy();
       // The frames of the last turn are on their way before the thread goes.

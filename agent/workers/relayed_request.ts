@@ -4,87 +4,73 @@
  * A stream counts as whole only with a finish reason and `[DONE]`: vLLM can end a broken one without either.
  */
 import { CodedError, type ErrorCode } from '../../lib/errors.ts';
-import { encodeJson, FLAG, FRAME, type LaneDone, type LaneFailure, type SubmitMeta } from '../../proto/codec.ts';
+import { encodeJson, FRAME, type LaneDone, type LaneFailure, type SubmitMeta } from '../../proto/codec.ts';
+import type { ProgressTracker, TrackedRequest } from '../core/engine_progress.ts';
 import { mapEngineError, mapStreamError, usageInTail } from './engine_answers.ts';
-import type { EnginePool, Exchange } from './engine_connection.ts';
+import type { EngineRequest, Exchange, ExchangeSink } from './engine_connection.ts';
 import { EventScanner } from './event_scanner.ts';
 import type { HttpHead } from './http_reader.ts';
-
-/** The way out: frames of one stream on one lane. */
-export interface FrameSink {
-  /** `urgent`: not to be held for company. */
-  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: readonly number[], urgent: boolean): void;
-  readonly blocked: boolean;
-}
-
-export interface FrameFields {
-  kind: number;
-  readonly stream: number;
-  readonly attempt: number;
-  readonly incarnation: number;
-  index: number;
-  flags: number;
-  aux: number;
-}
+import type { AttachPlace, FrameSink, RequestOutlet } from './request_outlet.ts';
 
 export interface RequestOrder {
-  readonly stream: number;
-  readonly attempt: number;
   readonly incarnation: number;
-  readonly credit: number;
   readonly meta: SubmitMeta;
   readonly body: Uint8Array;
 }
 
 export interface RequestHooks {
-  /** Called once, after the last frame. */
-  onEnded(request: RelayedRequest): void;
+  /** Called once: the engine does not work for the request any more. */
+  onEngineDone(request: RelayedRequest): void;
+  /** Called when the end went out on a lane; after a re-attach once more. */
+  onDelivered(request: RelayedRequest): void;
   onStalled(): void;
-  onTokens(count: number): void;
 }
 
-const MAX_BODY_FRAME_BYTES = 1024 * 1024;
+/** Sends a request to the engine: a pool of connections, or what puts several calls into one. */
+export type SendToEngine = (request: EngineRequest, sink: ExchangeSink) => Exchange;
+
+const nowMs = (): number => performance.now();
+
 const MAX_ERROR_BYTES = 64 * 1024;
 const TAIL_BYTES = 16 * 1024;
-const NO_IDS: readonly number[] = Object.freeze([]);
-const NO_BYTES = new Uint8Array(0);
 const ABORTED = Buffer.from('"finish_reason":"abort"');
+const UNASKED_ABORT: LaneFailure & { readonly code: ErrorCode } = {
+  code: 'engine_aborted',
+  message: 'The engine aborted the request without being asked to.',
+};
 
-export class RelayedRequest {
+export class RelayedRequest implements ExchangeSink {
   readonly order: RequestOrder;
-  readonly #sink: FrameSink;
+  readonly outlet: RequestOutlet;
   readonly #hooks: RequestHooks;
-  readonly #fields: FrameFields;
+  readonly #tracker: ProgressTracker;
+  readonly #tracked: TrackedRequest;
   readonly #scanner: EventScanner;
   #exchange: Exchange | undefined;
   #deadline: NodeJS.Timeout | undefined;
-  #credit: number;
   #paused = false;
-  #ended = false;
-  #sentTokens = false;
-  #index = 0;
+  #engineDone = false;
+  #over = false;
   #status = 0;
   #retryAfter: string | undefined;
-  /** Body bytes of a plain answer or of an error, not yet sent. */
-  #held: Buffer[] = [];
-  #heldBytes = 0;
-  #bodyComplete = false;
+  /** The body of an error. */
+  readonly #error: Buffer[] = [];
+  #errorBytes = 0;
+  /** The last bytes of a plain answer, where its usage stands. */
   #tail: Buffer = Buffer.alloc(0);
 
-  constructor(order: RequestOrder, maxEventBytes: number, sink: FrameSink, hooks: RequestHooks) {
+  constructor(
+    order: RequestOrder,
+    maxEventBytes: number,
+    outlet: RequestOutlet,
+    tracker: ProgressTracker,
+    hooks: RequestHooks,
+  ) {
     this.order = order;
-    this.#sink = sink;
+    this.outlet = outlet;
     this.#hooks = hooks;
-    this.#credit = order.credit;
-    this.#fields = {
-      kind: 0,
-      stream: order.stream,
-      attempt: order.attempt,
-      incarnation: order.incarnation,
-      index: 0,
-      flags: 0,
-      aux: 0,
-    };
+    this.#tracker = tracker;
+    this.#tracked = tracker.opened(order.body.length, order.meta.stream, performance.now());
     const { wantUsage, wantTokenIds } = order.meta;
     this.#scanner = new EventScanner({ wantUsage, wantTokenIds, maxEventBytes }, (buffer, start, end, ids) =>
       this.#sendTokens(buffer, start, end, ids),
@@ -92,7 +78,7 @@ export class RelayedRequest {
   }
 
   /** Sends the request to the engine. */
-  start(pool: EnginePool): void {
+  start(send: SendToEngine): void {
     const { meta, body } = this.order;
     if (meta.deadlineMs !== undefined) {
       const text = 'The deadline of the request passed.';
@@ -103,63 +89,91 @@ export class RelayedRequest {
     }
     const headers: [string, string][] = [['x-request-id', meta.requestId]];
     if (meta.traceparent !== undefined) headers.push(['traceparent', meta.traceparent]);
-    this.#exchange = pool.send(
-      { method: 'POST', path: meta.path, headers, body },
-      {
-        onHead: (head) => this.#onHead(head),
-        onBody: (buffer, start, end) => this.#onBody(buffer, start, end),
-        onReadEnd: () => this.#onReadEnd(),
-        onComplete: () => this.#onComplete(),
-        onFailed: (error) => this.fail({ code: error.code, message: error.message }),
-      },
-    );
+    this.#exchange = send({ method: 'POST', path: meta.path, headers, body }, this);
     this.balance();
   }
 
   /** The client has taken bytes: as many may follow. */
   grant(bytes: number): void {
-    this.#credit += bytes;
-    if (this.#bodyComplete) this.#sendBody();
+    if (this.#over) return;
+    this.outlet.grant(bytes);
+    this.#noteDelivery();
     this.balance();
   }
 
   /** Lets the engine's socket run exactly when the client and the lane can take more. */
   balance(): void {
-    if (this.#ended || this.#exchange === undefined) return;
-    const hold = this.#credit <= 0 || this.#sink.blocked;
+    if (this.#engineDone || this.#exchange === undefined) return;
+    const { hold } = this.outlet;
     if (hold === this.#paused) return;
     this.#paused = hold;
+    this.#tracker.stalled(this.#tracked, hold);
     if (hold) {
-      if (this.#credit <= 0) this.#hooks.onStalled();
+      if (this.outlet.outOfCredit) this.#hooks.onStalled();
       this.#exchange.pause();
     } else this.#exchange.resume();
   }
 
-  /** Ends without a word to the scheduler: it cancelled, or its lane is gone. */
+  /** The lane is lost; the request runs on until somebody comes back or cancel(). */
+  detach(): void {
+    this.outlet.detach();
+    this.balance();
+  }
+
+  /** A scheduler goes on with the request on another lane; the outlet has said that it can. */
+  attach(sink: FrameSink, place: AttachPlace): void {
+    this.outlet.attach(sink, place);
+    this.#noteDelivery();
+    this.balance();
+  }
+
+  /** Ends without a word to the scheduler: it cancelled, or nobody came back. */
   cancel(): void {
-    if (this.#ended) return;
-    this.#exchange?.abort();
-    this.#end();
-  }
-
-  /** Ends with a coded failure; the engine's work is aborted. */
-  fail(failure: LaneFailure & { readonly code: ErrorCode }, status = 0): void {
-    if (this.#ended) return;
-    this.#exchange?.abort();
-    this.#fields.aux = status;
-    this.#fields.index = this.#index;
-    this.#sink.frame(FRAME.FAILED, this.#fields, encodeJson(failure), NO_IDS, true);
-    this.#end();
-  }
-
-  #end(): void {
-    this.#ended = true;
-    this.#held = [];
+    this.#over = true;
     clearTimeout(this.#deadline);
-    this.#hooks.onEnded(this);
+    this.#stopEngine();
+    this.outlet.dispose();
   }
 
-  #onHead(head: HttpHead): void {
+  /** Ends with a coded failure; the engine's work is aborted. After an end that was sent, nothing. */
+  fail(failure: LaneFailure & { readonly code: ErrorCode }, status = 0): void {
+    if (this.#over || this.outlet.delivered || (this.outlet.ended && !this.outlet.attached)) return;
+    this.#end(FRAME.FAILED, encodeJson(failure), status);
+  }
+
+  #end(kind: number, payload: Uint8Array, aux: number): void {
+    this.#stopEngine();
+    this.outlet.end(kind, payload, aux);
+    this.#noteDelivery();
+  }
+
+  #stopEngine(): void {
+    if (this.#engineDone) return;
+    this.#engineDone = true;
+    this.#exchange?.abort();
+    this.#tracker.ended(this.#tracked);
+    this.#hooks.onEngineDone(this);
+  }
+
+  #noteDelivery(): void {
+    if (!this.outlet.delivered) return;
+    clearTimeout(this.#deadline);
+    this.#hooks.onDelivered(this);
+  }
+
+  /** Ends with a failure that says something about the engine, too. */
+  #fault(failure: LaneFailure & { readonly code: ErrorCode }, status = 0): void {
+    this.#tracker.fault();
+    this.fail(failure, status);
+  }
+
+  onFailed({ code, message }: CodedError): void {
+    // Before its head an engine has begun nothing that could be cut.
+    if (this.#status === 200 || code === 'engine_garbage') this.#fault({ code, message });
+    else this.fail({ code, message });
+  }
+
+  onHead(head: HttpHead): void {
     this.#status = head.status;
     this.#retryAfter = head.headers.get('retry-after');
     if (head.status !== 200) return;
@@ -168,117 +182,80 @@ export class RelayedRequest {
       const what = isEventStream ? 'a stream where none was asked for' : 'no stream where one was asked for';
       throw new CodedError('engine_garbage', `The engine sent ${what}.`);
     }
-    this.#fields.aux = 200;
-    this.#sink.frame(FRAME.HEAD, this.#fields, NO_BYTES, NO_IDS, true);
-    this.#fields.aux = 0;
+    this.outlet.head();
   }
 
-  #onBody(buffer: Buffer, start: number, end: number): void {
-    if (this.#ended) return;
-    if (this.#status === 200 && this.order.meta.stream) {
-      this.#scanner.push(buffer, start, end);
+  onBody(buffer: Buffer, start: number, end: number): void {
+    if (this.#engineDone) return;
+    if (this.#status === 200) {
+      if (this.order.meta.stream) this.#scanner.push(buffer, start, end);
+      else this.#takeBody(buffer.subarray(start, end));
       return;
     }
-    if (this.#status !== 200 && this.#heldBytes > MAX_ERROR_BYTES) return;
-    this.#held.push(Buffer.from(buffer.subarray(start, end)));
-    this.#heldBytes += end - start;
+    if (this.#errorBytes > MAX_ERROR_BYTES) return;
+    this.#error.push(Buffer.from(buffer.subarray(start, end)));
+    this.#errorBytes += end - start;
   }
 
-  #onReadEnd(): void {
-    if (this.#ended || this.#status !== 200) return;
+  #takeBody(piece: Buffer): void {
+    this.#tail = Buffer.concat([this.#tail, piece.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
+    this.outlet.body(piece);
+  }
+
+  onReadEnd(): void {
+    if (this.#engineDone || this.#status !== 200) return;
     if (!this.order.meta.stream) {
-      // A short answer is held until it is whole, so that a cut one never reaches a client; a long one flows.
-      if (this.#heldBytes > MAX_BODY_FRAME_BYTES) this.#sendBody();
+      this.balance();
       return;
     }
     this.#scanner.flush();
-    if (this.#scanner.errorText !== undefined) {
-      const { failure, status } = mapStreamError(this.#scanner.errorText);
-      this.fail(failure as LaneFailure & { code: ErrorCode }, status);
-    }
+    const { errorText } = this.#scanner;
+    if (errorText === undefined) return;
+    const { failure, status } = mapStreamError(errorText);
+    const coded = failure as LaneFailure & { code: ErrorCode };
+    // What the engine says of the request is no fault of the engine.
+    if (coded.code === 'engine_failed') this.#fault(coded, status);
+    else this.fail(coded, status);
   }
 
   #sendTokens(buffer: Buffer, start: number, end: number, ids: readonly number[]): void {
-    if (this.#ended) return;
-    this.#fields.index = this.#index;
-    // Nothing that holds the first token waits for company; the role chunk before it carries no id.
-    const urgent = !this.#sentTokens;
-    if (ids.length > 0) this.#sentTokens = true;
-    this.#sink.frame(FRAME.TOKENS, this.#fields, buffer.subarray(start, end), ids, urgent);
-    this.#index += ids.length;
-    this.#hooks.onTokens(ids.length);
-    this.#credit -= end - start;
-    if (this.#credit <= 0) this.balance();
+    if (this.#engineDone) return;
+    this.outlet.tokens(buffer.subarray(start, end), ids);
+    this.#tracker.tokens(this.#tracked, ids.length, nowMs);
+    if (this.outlet.hold) this.balance();
   }
 
-  #onComplete(): void {
-    if (this.#ended) return;
+  onComplete(): void {
+    if (this.#engineDone) return;
     if (this.#status !== 200) {
       const { failure, status } = mapEngineError(
         this.#status,
-        Buffer.concat(this.#held).toString('utf8'),
+        Buffer.concat(this.#error).toString('utf8'),
         this.#retryAfter,
       );
       this.fail(failure as LaneFailure & { code: ErrorCode }, status);
     } else if (this.order.meta.stream) this.#completeStream();
+    else if (this.#aborted()) this.#fault(UNASKED_ABORT);
     else {
-      this.#bodyComplete = true;
-      if (this.#aborted())
-        this.fail({ code: 'engine_aborted', message: 'The engine aborted the request without being asked to.' });
-      else this.#sendBody();
+      const usage = usageInTail(this.#tail);
+      this.#done(usage === undefined ? {} : { usage });
     }
   }
 
-  /** Only a body that is still here as a whole can be looked at; a longer one has begun to flow. */
   #aborted(): boolean {
-    // The words may be split over two reads.
-    const whole = Buffer.concat(this.#held);
-    this.#held = [whole];
-    return whole.includes(ABORTED);
+    const whole = this.outlet.wholeBody;
+    return whole !== undefined && Buffer.from(whole.buffer, whole.byteOffset, whole.length).includes(ABORTED);
   }
 
   #completeStream(): void {
     const { sawDone, finishReason, usage, cutShort } = this.#scanner;
-    if (!sawDone || finishReason === undefined || cutShort) {
-      this.fail({ code: 'engine_died', message: 'The engine ended its stream before it was whole.' });
-      return;
-    }
-    if (finishReason === 'abort') {
-      this.fail({ code: 'engine_aborted', message: 'The engine aborted the request without being asked to.' });
-      return;
-    }
-    this.#done({ finishReason, ...(usage === undefined ? {} : { usage }) });
+    if (!sawDone || finishReason === undefined || cutShort)
+      this.#fault({ code: 'engine_died', message: 'The engine ended its stream before it was whole.' });
+    else if (finishReason === 'abort') this.#fault(UNASKED_ABORT);
+    else this.#done({ finishReason, ...(usage === undefined ? {} : { usage }) });
   }
 
   #done(done: LaneDone): void {
-    this.#fields.index = this.#index;
-    this.#sink.frame(FRAME.DONE, this.#fields, encodeJson(done), NO_IDS, true);
-    this.#end();
-  }
-
-  /** Sends what is held of a plain answer, as far as credit goes. */
-  #sendBody(): void {
-    if (this.#ended) return;
-    const all = this.#held.length === 1 ? (this.#held[0] as Buffer) : Buffer.concat(this.#held);
-    let at = 0;
-    while (at < all.length && this.#credit > 0) {
-      const piece = all.subarray(at, at + MAX_BODY_FRAME_BYTES);
-      at += piece.length;
-      const last = this.#bodyComplete && at === all.length;
-      this.#fields.flags = last ? FLAG.LAST : 0;
-      this.#sink.frame(FRAME.BODY, this.#fields, piece, NO_IDS, last);
-      this.#fields.flags = 0;
-      this.#credit -= piece.length;
-      this.#tail = Buffer.concat([this.#tail, piece.subarray(-TAIL_BYTES)]).subarray(-TAIL_BYTES);
-    }
-    const rest = all.subarray(at);
-    this.#held = rest.length === 0 ? [] : [rest];
-    this.#heldBytes = rest.length;
-    if (this.#bodyComplete && rest.length === 0) {
-      const usage = usageInTail(this.#tail);
-      this.#done(usage === undefined ? {} : { usage });
-      return;
-    }
-    this.balance();
+    this.#end(FRAME.DONE, encodeJson(done), 0);
   }
 }

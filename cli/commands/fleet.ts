@@ -3,93 +3,20 @@
  * on call. A figure that nobody could read shows as "-", never as 0.
  */
 import type { Command } from 'commander';
+import { addEngineCommands } from './engine.ts';
+import { addNodeOrders } from './drain.ts';
+import { drainText, engineTable, percent } from './engine_view.ts';
 import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
 import type { Node__Output } from '../../proto/gen/admin/v1/Node.ts';
 import { CodedError } from '../../lib/errors.ts';
-import { ageText, bytesText, details, table } from '../output.ts';
+import { ageText, bytesText, details, printable, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
-
-const stateWord = (state: string | undefined): string => (state ?? '').replace('ENGINE_STATE_', '').toLowerCase();
-const kindWord = (kind: string | undefined): string => {
-  const word = (kind ?? '').replace('ENGINE_KIND_', '').toLowerCase();
-  return word === 'sim' ? 'sim (simulated)' : word;
-};
-const percent = (ratio: number | undefined): string | undefined =>
-  ratio === undefined ? undefined : `${Math.round(ratio * 100)} %`;
-
-function engineRow(engine: Engine__Output, nowMs: number) {
-  const { event, reading } = engine;
-  return [
-    `${engine.node}/${event?.engine ?? ''}`,
-    kindWord(event?.kind),
-    event?.models.map((model) => model.id).join(','),
-    stateWord(event?.state),
-    engine.routable ? 'yes' : engine.notRoutableReason,
-    engine.runningRequests,
-    reading?.waitingRequests,
-    percent(reading?.kvCacheUsageRatio),
-    event?.restarts,
-    ageText(nowMs, event?.atMs),
-  ] as const;
-}
-
-const ENGINE_HEADER = [
-  'engine',
-  'kind',
-  'models',
-  'state',
-  'routable',
-  'running',
-  'waiting',
-  'kv',
-  'restarts',
-  'since',
-] as const;
-
-function engineTable(engines: readonly Engine__Output[], nowMs: number): string {
-  return table(
-    ENGINE_HEADER,
-    engines.map((engine) => engineRow(engine, nowMs)),
-    'No engine is known. See `sophia node list`.',
-  );
-}
-
-function engineDetails(engine: Engine__Output, nowMs: number): string {
-  const event = engine.event;
-  const history = engine.history.map((entry) => [
-    entry.atMs === undefined ? undefined : new Date(entry.atMs).toISOString(),
-    entry.incarnation,
-    stateWord(entry.state),
-    entry.reason,
-    entry.message,
-    entry.exitCode,
-    entry.signal,
-  ]);
-  return [
-    details([
-      ['engine', `${engine.node}/${event?.engine ?? ''}`],
-      ['kind', kindWord(event?.kind)],
-      ['state', `${stateWord(event?.state)} (${event?.reason ?? ''}) ${event?.message ?? ''}`],
-      ['since', ageText(nowMs, event?.atMs)],
-      ['incarnation', event?.incarnation],
-      ['restarts', event?.restarts],
-      ['progress', event?.state === 'ENGINE_STATE_READY' ? undefined : percent(event?.progressRatio)],
-      ['pid', event?.pid],
-      ['address', event?.address],
-      ['models', event?.models.map((model) => model.id).join(', ')],
-      ['routable', engine.routable ? 'yes' : `no: ${engine.notRoutableReason}`],
-      ['running requests', engine.runningRequests],
-    ]),
-    '',
-    table(['at', 'life', 'state', 'reason', 'message', 'exit', 'signal'], history, 'no history'),
-  ].join('\n');
-}
 
 function nodeRow(node: Node__Output, nowMs: number) {
   const busy = node.telemetry?.gpus.map((gpu) => percent(gpu.utilizationRatio) ?? '-').join(' ');
   return [
     node.name,
-    node.connected ? 'connected' : 'lost',
+    node.connected ? (node.nodeEvent?.draining === true ? 'drains' : 'connected') : 'lost',
     node.agentVersion,
     node.lanes,
     node.gpus.length,
@@ -126,6 +53,7 @@ function nodeDetails(node: Node__Output, engines: readonly Engine__Output[], now
       ['memory', bytesText(node.host?.memoryBytes)],
       ['lanes', node.lanes],
       ['generation', `${node.observedGeneration ?? '-'} observed of ${node.desiredGeneration ?? '-'} desired`],
+      ['drain', drainText(node.nodeEvent?.drain, nowMs)],
       ['gpu source', node.telemetry?.gpuSource],
       ['last seen', ageText(nowMs, node.lastSeenMs)],
     ]),
@@ -133,6 +61,7 @@ function nodeDetails(node: Node__Output, engines: readonly Engine__Output[], now
     table(['gpu', 'name', 'busy', 'used', 'memory', 'C', 'W'], gpus, 'no GPU'),
     '',
     engineTable(engines, nowMs),
+    ...node.gpuEvents.map((event) => `quarantined: GPU ${event.index}: ${printable(event.message)}`),
     ...node.rejections.map((entry) => `refused: ${entry.engine}: ${entry.message} (${entry.code})`),
   ].join('\n');
 }
@@ -193,30 +122,7 @@ function addNodeCommands(program: Command): void {
         print.result(answer, () => nodeDetails(shown, answer.engines, Date.now()));
       }),
     );
-}
-
-function addEngineCommands(program: Command): void {
-  const engine = program.command('engine').description('serving processes');
-  engine
-    .command('list')
-    .description('all engines')
-    .action((_flags, command: Command) =>
-      withAdmin(command, async (admin, print) => {
-        const engines = (await admin.call('ListEngines', {}))?.engines ?? [];
-        print.result({ engines }, () => engineTable(engines, Date.now()));
-      }),
-    );
-  engine
-    .command('show <name>')
-    .description('one engine with its newest transitions; NAME or NODE/NAME')
-    .action((name: string, _flags, command: Command) =>
-      withAdmin(command, async (admin, print) => {
-        const answer = await admin.call('GetEngine', { name });
-        if (!answer?.engine) throw new CodedError('not_found', `There is no engine "${name}".`, { param: 'name' });
-        const shown = answer.engine;
-        print.result(answer, () => engineDetails(shown, Date.now()));
-      }),
-    );
+  addNodeOrders(node);
 }
 
 function addModelCommands(program: Command): void {

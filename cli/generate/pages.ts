@@ -8,6 +8,7 @@ import { settings as upSettings } from '../config.ts';
 import { configPage } from './docs_config.ts';
 import { renderDoors } from './docs_doors.ts';
 import { errorsPage } from './docs_errors.ts';
+import { metricsPage } from './docs_metrics.ts';
 
 export interface GeneratedPage {
   /** From the package's root. */
@@ -31,4 +32,5 @@ export const PAGES: readonly GeneratedPage[] = [
   { path: 'docs/ERRORS.md', content: errorsPage },
   { path: 'docs/CONFIG.md', content: () => configPage(DEFINITIONS, DEFAULT_WORDS) },
   { path: 'docs/DOORS.md', content: renderDoors },
+  { path: 'docs/METRICS.md', content: metricsPage },
 ];

@@ -76,6 +76,9 @@ export async function issueCertificate(ca: PemPair, options: LeafOptions): Promi
     false,
     ['sign'],
   );
+  // Names the key of the authority: of two authorities of one name in a bundle, as a rotation has them, the TLS library
+  // would else try the first only.
+  const { keyId } = issuer.getExtension(x509.SubjectKeyIdentifierExtension) ?? {};
   const names = options.hosts.map((host) => ({
     type: /^[\d.]+$|:/.test(host) ? ('ip' as const) : ('dns' as const),
     value: host,
@@ -94,6 +97,7 @@ export async function issueCertificate(ca: PemPair, options: LeafOptions): Promi
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
+        ...(keyId === undefined ? [] : [new x509.AuthorityKeyIdentifierExtension(keyId)]),
         ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
       ],
     },

@@ -28,7 +28,7 @@ export interface LocalFleetPlan {
 export interface LocalFleet {
   readonly scheduler: Child;
   readonly agent: Child;
-  /** Starts the agent anew after it has ended; a new agent first sweeps what the old one left. */
+  /** Starts the agent anew after it has ended; a new agent takes over the engines that the old one left. */
   restartAgent(): Promise<Child>;
   readonly httpPort: number;
   readonly grpcPort: number;
@@ -106,6 +106,8 @@ export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet>
       caFile: tls.ca.certFile,
       dataDir: path.join(root, 'agent'),
       stopWithParent: true,
+      // One Ctrl-C leaves no process behind.
+      stopEnginesOnExit: true,
       ...plan.agent,
     });
     await agent.ready;

@@ -1,13 +1,19 @@
 /**
  * Every metric that this product exposes is declared here, with its labels and what they may hold, so that a dashboard
  * can rely on names, docs/METRICS.md can be generated, and no label can grow without bound. Names follow Prometheus:
- * base units, `_total` for counters.
+ * base units, `_total` for counters. What happens to requests keeps the names that inference servers use (`chat_`,
+ * `http_`, `lane_`); what hosts, GPUs, engines and agents are begins with `sophia_`.
  */
+import { FLEET_METRICS } from './fleet_metric_names.ts';
 
 export interface MetricSpec {
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
   readonly labels: readonly string[];
+  /** Which process shows it. */
+  readonly on: 'agent' | 'scheduler' | 'both';
+  /** For docs/METRICS.md, where the end of the name does not say it. */
+  readonly unit?: string;
   /** Upper bounds of a histogram's buckets, in the unit of the metric. */
   readonly buckets?: readonly number[];
 }
@@ -18,86 +24,130 @@ const FIRST_TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 const TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5];
 
 export const METRICS = {
+  ...FLEET_METRICS,
   chat_requests_total: {
+    on: 'scheduler',
     type: 'counter',
     help: 'Requests for generation or embeddings that have ended, by model, outcome, code (ok or an error code) and door.',
     labels: ['model', 'outcome', 'code', 'door'],
   },
   chat_request_duration_seconds: {
+    on: 'scheduler',
     type: 'histogram',
     help: 'Time from the arrival of a request to its last byte.',
     labels: ['model', 'door'],
     buckets: REQUEST_SECONDS,
   },
   chat_time_to_first_token_seconds: {
+    on: 'scheduler',
     type: 'histogram',
     help: 'Time from the arrival of a streamed request to the first token leaving.',
     labels: ['model', 'door'],
     buckets: FIRST_TOKEN_SECONDS,
   },
   chat_inter_token_seconds: {
+    on: 'scheduler',
     type: 'histogram',
     help: 'Mean time between the tokens of one stream after the first.',
     labels: ['model'],
     buckets: TOKEN_SECONDS,
   },
   chat_tokens_total: {
+    on: 'scheduler',
     type: 'counter',
     help: 'Tokens by model and kind: prompt, cached or completion.',
     labels: ['model', 'kind'],
   },
-  chat_requests_active: {
-    type: 'gauge',
-    help: 'Requests that are being served.',
-    labels: ['door'],
-  },
+  chat_requests_active: { on: 'scheduler', type: 'gauge', help: 'Requests that are being served.', labels: ['door'] },
   http_requests_total: {
+    on: 'scheduler',
     type: 'counter',
     help: 'HTTP requests by route pattern, method and status.',
     labels: ['route', 'method', 'status'],
   },
   http_request_duration_seconds: {
+    on: 'scheduler',
     type: 'histogram',
     help: 'Duration of HTTP requests by route pattern.',
     labels: ['route', 'method'],
     buckets: REQUEST_SECONDS,
   },
   auth_failures_total: {
+    on: 'scheduler',
     type: 'counter',
     help: 'Refused credentials by door and reason.',
     labels: ['door', 'reason'],
   },
-  fleet_nodes: { type: 'gauge', help: 'Agents by state of their session.', labels: ['state'] },
-  fleet_engines: { type: 'gauge', help: 'Engines by model, kind and state.', labels: ['model', 'kind', 'state'] },
-  engine_requests_running: { type: 'gauge', help: 'Requests that the engine is working on.', labels: ['engine'] },
-  engine_requests_waiting: { type: 'gauge', help: 'Requests in the queue of the engine.', labels: ['engine'] },
-  engine_kv_cache_usage_ratio: { type: 'gauge', help: 'Used part of the KV cache, 0 to 1.', labels: ['engine'] },
-  engine_restarts_total: {
-    type: 'counter',
-    help: 'Starts of an engine after the first.',
-    labels: ['engine', 'reason'],
-  },
-  engine_ready_seconds: {
+  sophia_engine_ready_seconds: {
+    on: 'agent',
     type: 'histogram',
     help: 'Time from the start of an engine to its first healthy answer.',
     labels: ['kind'],
     buckets: [0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1200],
   },
-  lane_messages_total: { type: 'counter', help: 'Messages on lanes by direction: in or out.', labels: ['direction'] },
-  lane_bytes_total: { type: 'counter', help: 'Bytes on lanes by direction: in or out.', labels: ['direction'] },
-  lane_requests_active: { type: 'gauge', help: 'Requests that a lane worker is relaying.', labels: ['worker'] },
+  lane_messages_total: {
+    on: 'both',
+    type: 'counter',
+    help: 'Messages on lanes by direction: in or out.',
+    labels: ['direction'],
+  },
+  lane_bytes_total: {
+    on: 'both',
+    type: 'counter',
+    help: 'Bytes on lanes by direction: in or out.',
+    labels: ['direction'],
+  },
+  lane_requests_active: {
+    on: 'agent',
+    type: 'gauge',
+    help: 'Requests that a lane worker is relaying.',
+    labels: ['worker'],
+  },
+  lane_requests_stalled: {
+    on: 'agent',
+    type: 'gauge',
+    help: 'Of the active requests, those that are held back because their reader takes nothing.',
+    labels: [],
+  },
+  lane_requests_detached: {
+    on: 'agent',
+    type: 'gauge',
+    help: 'Requests that run on without a lane, for a scheduler to come back for.',
+    labels: [],
+  },
+  lane_request_events_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'What happened to requests beside their ordinary way, by event: detached, reattached, expired, unattachable, resent, batched, or lost with a relay thread that crashed.',
+    labels: ['event'],
+  },
+  lane_thread_crashes_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'Relay threads that crashed and were started again.',
+    labels: [],
+  },
   lane_stalled_total: {
+    on: 'agent',
     type: 'counter',
     help: 'Times that the relay of a request stopped because its reader gave no credit.',
     labels: [],
   },
-  gpu_memory_used_bytes: { type: 'gauge', help: 'Memory of a GPU that is in use.', labels: ['gpu'] },
-  gpu_memory_total_bytes: { type: 'gauge', help: 'Memory of a GPU.', labels: ['gpu'] },
-  gpu_utilization_ratio: { type: 'gauge', help: 'Busy part of a GPU, 0 to 1.', labels: ['gpu'] },
-  gpu_temperature_celsius: { type: 'gauge', help: 'Temperature of a GPU.', labels: ['gpu'] },
-  gpu_power_watts: { type: 'gauge', help: 'Power drawn by a GPU.', labels: ['gpu'] },
-  gpu_reader_failures_total: { type: 'counter', help: 'Failed readings of the GPUs by reason.', labels: ['reason'] },
+  sophia_certificate_expiry_timestamp_seconds: {
+    on: 'both',
+    type: 'gauge',
+    unit: 'Unix time in seconds',
+    help: 'When the certificate in use expires: of the agent, of the door for agents (fleet) or of the gRPC door (grpc).',
+    labels: ['certificate'],
+  },
+  sophia_certificate_reloads_total: {
+    on: 'both',
+    type: 'counter',
+    help: 'Changed certificate files by outcome: loaded, or refused (those in use stay).',
+    labels: ['certificate', 'outcome'],
+  },
   dropped_total: {
+    on: 'both',
     type: 'counter',
     help: 'Things dropped or refused at a bound, by the place of the bound.',
     labels: ['where'],

@@ -3,7 +3,7 @@
  * types refuse an undeclared label, and each label holds at most a fixed number of distinct values, because a label that
  * a client can choose would otherwise be a way to fill the memory of this process and of Prometheus.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type MetricObject, Registry } from 'prom-client';
 import { METRICS, type MetricName, type MetricSpec } from './metric_names.ts';
 
 type NamesOfType<Type extends MetricSpec['type']> = {
@@ -25,6 +25,8 @@ export interface GaugeHandle<Name extends MetricName> {
   dec(labels: LabelsOf<Name>, amount?: number): void;
   /** Forgets a series, for a thing that is gone. */
   remove(labels: LabelsOf<Name>): void;
+  /** Forgets all series and takes these, at most `MAX_SERIES`: for things that are counted anew at each scrape. */
+  replace(series: readonly (readonly [labels: LabelsOf<Name>, value: number])[]): void;
 }
 export interface HistogramHandle<Name extends MetricName> {
   observe(labels: LabelsOf<Name>, value: number): void;
@@ -36,17 +38,31 @@ export interface Metrics {
   histogram<Name extends HistogramName>(name: Name): HistogramHandle<Name>;
   readonly chatRequestsTotal: CounterHandle<'chat_requests_total'>;
   readonly chatRequestDurationSeconds: HistogramHandle<'chat_request_duration_seconds'>;
+  /** Called before each exposition, for figures that are looked up rather than kept. */
+  onRender(collect: () => void): void;
   /** The text exposition of everything registered. */
   render(): Promise<string>;
+  /** What the package measures of the process, for the docs. */
+  readonly processMetrics: readonly ProcessMetric[];
   /** `content-type` of `render()`. */
   readonly contentType: string;
+}
+
+export interface ProcessMetric {
+  readonly name: string;
+  readonly type: string;
+  readonly labels: readonly string[];
+  readonly help: string;
 }
 
 export interface MetricsOptions {
   /** Most distinct values of one label of one metric; later ones count as `other`. 200 when absent. */
   readonly maxLabelValues?: number;
-  /** CPU, memory, event loop and garbage collection of this process; true when absent. */
-  readonly processMetrics?: boolean;
+  /**
+   * CPU, memory, event loop and garbage collection of this process; true when absent. `calm` leaves out the histogram of
+   * the event loop's delays, which wakes the process a hundred times a second.
+   */
+  readonly processMetrics?: boolean | 'calm';
 }
 
 /** Maps a value to itself when it is one of `values`, else to `other`. */
@@ -55,6 +71,8 @@ export function boundedLabel(values: Iterable<string>, other = 'other'): (value:
   return (value) => (allowed.has(value) ? value : other);
 }
 
+/** Series of one gauge that is replaced as a whole. */
+const MAX_SERIES = 20_000;
 const OTHER = 'other';
 const LONGEST_LABEL = 128;
 
@@ -83,12 +101,33 @@ function createLabelGuard(labelNames: readonly string[], max: number) {
   return { guard, holds, forget };
 }
 
+const CALM_RESOLUTION_MS = 60_000;
+const LOOP_HISTOGRAM = /^nodejs_eventloop_lag_(min|max|mean|stddev|p\d+)_seconds$/;
+
+function collectProcessMetrics(registry: Registry, calm: boolean): void {
+  if (!calm) {
+    collectDefaultMetrics({ register: registry });
+    return;
+  }
+  // The package cannot be told to leave the histogram out: it is made to look once a minute, and is not shown.
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: CALM_RESOLUTION_MS });
+  for (const { name } of registry.getMetricsAsArray()) if (LOOP_HISTOGRAM.test(name)) registry.removeSingleMetric(name);
+}
+
+function describe(metric: MetricObject): ProcessMetric {
+  // The types of the package lack what each of its metrics has.
+  const { labelNames = [] } = metric as MetricObject & { readonly labelNames?: readonly string[] };
+  return { name: metric.name, type: String(metric.type), labels: labelNames, help: metric.help };
+}
+
 /** Metrics of one process, in a registry of their own, so that tests can make as many as they like. */
 export function createMetrics(options: MetricsOptions = {}): Metrics {
   const registry = new Registry();
   const max = options.maxLabelValues ?? 200;
-  if (options.processMetrics !== false) collectDefaultMetrics({ register: registry });
+  if (options.processMetrics !== false) collectProcessMetrics(registry, options.processMetrics === 'calm');
+  const processMetrics = registry.getMetricsAsArray().map(describe);
   const made = new Map<MetricName, unknown>();
+  const collectors: (() => void)[] = [];
   const once = <Handle>(name: MetricName, make: () => Handle): Handle => {
     const before = made.get(name) as Handle | undefined;
     if (before !== undefined) return before;
@@ -121,6 +160,10 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
           metric.remove(labels);
           forget(labels);
         },
+        replace: (series) => {
+          metric.reset();
+          for (const [labels, value] of series.slice(0, MAX_SERIES)) metric.set(labels, value);
+        },
       };
     });
   const histogram = <Name extends HistogramName>(name: Name): HistogramHandle<Name> =>
@@ -137,7 +180,12 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
     histogram,
     chatRequestsTotal: counter('chat_requests_total'),
     chatRequestDurationSeconds: histogram('chat_request_duration_seconds'),
-    render: () => registry.metrics(),
+    onRender: (collect) => void collectors.push(collect),
+    render: () => {
+      for (const collect of collectors) collect();
+      return registry.metrics();
+    },
+    processMetrics,
     contentType: registry.contentType,
   };
 }

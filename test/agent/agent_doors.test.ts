@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { groupMembers } from '../../agent/adapters/launcher/processes.ts';
+import { groupMembers } from '../../lib/io/processes.ts';
 import type { EngineSpec } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import { FakeScheduler, makeCertificates, removeFolder, until } from '../support/fake_scheduler.ts';
 import { startAgent } from './support/agent_process.ts';
@@ -69,7 +69,7 @@ t.test(
   },
 );
 
-t.test('an engine that a killed agent left is found, proven and stopped by the next one', async (t) => {
+t.test('an engine that a killed agent left is found, proven and taken over by the next one', async (t) => {
   const scheduler = await new FakeScheduler({ certificates }).start();
   const dataDir = mkdtempSync(path.join(tmpdir(), 'fleet-left-'));
   const first = startAgent({ certificates, schedulers: [scheduler.address], dataDir });
@@ -80,19 +80,30 @@ t.test('an engine that a killed agent left is found, proven and stopped by the n
   await first.exited;
   t.not((await groupMembers(pid as number)).length, 0, 'the engine outlives its agent');
   // A record whose number is another process now kills nobody: here it is this test itself.
-  mkdirSync(path.join(dataDir, 'engines', 'other'));
-  const record = JSON.parse(readFileSync(path.join(dataDir, 'engines', 'sim-1', 'process.json'), 'utf8')) as object;
-  writeFileSync(
-    path.join(dataDir, 'engines', 'other', 'process.json'),
-    JSON.stringify({ ...record, pid: process.pid, startTicks: '1' }),
-  );
-  const second = startAgent({ certificates, schedulers: [scheduler.address], dataDir });
-  await until(() => scheduler.hellos.length > 1, 'the next hello');
-  t.same(await groupMembers(pid as number), [], 'it is stopped before the new agent says hello');
-  scheduler.sendDesired(2, [SIM]);
-  const ready = await scheduler.waitState('sim-1', 'READY', incarnation + 1);
-  t.equal(ready.incarnation, incarnation + 1, 'incarnations go on');
+  const life = `life-${incarnation}`;
+  const other = path.join(dataDir, 'engines', 'other', life);
+  mkdirSync(other, { recursive: true });
+  for (const file of ['plan.json', 'state.json']) {
+    const record = JSON.parse(readFileSync(path.join(dataDir, 'engines', 'sim-1', life, file), 'utf8')) as object;
+    const altered = {
+      engine: 'other',
+      keeperPid: process.pid,
+      keeperTicks: '1',
+      enginePid: process.pid,
+      engineTicks: '1',
+      address: { kind: 'unix', path: path.join(dataDir, 'engines', 'other', 'api.sock') },
+    };
+    writeFileSync(path.join(other, file), JSON.stringify({ ...record, ...altered, environment: {} }));
+  }
+  const events = scheduler.events.length;
+  const flags = ['--stop-engines-on-exit'];
+  const second = startAgent({ certificates, schedulers: [scheduler.address], dataDir, flags });
+  const isReady = (): boolean =>
+    scheduler.events.slice(events).some((event) => event.engine === 'sim-1' && event.state === 'ENGINE_STATE_READY');
+  await until(isReady, 'the engine to be taken over');
+  t.match(scheduler.latest('sim-1'), { adopted: true, incarnation, pid }, 'as it is, with its weights');
   t.equal(await second.stop(), 0);
+  t.same(await groupMembers(pid as number), [], 'and an agent that is told to leaves none');
   await scheduler.stop();
   await removeFolder(dataDir);
 });

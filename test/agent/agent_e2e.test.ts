@@ -12,11 +12,15 @@ import {
   until,
 } from '../support/fake_scheduler.ts';
 import { startAgent } from './support/agent_process.ts';
-import { groupMembers } from '../../agent/adapters/launcher/processes.ts';
+import { groupMembers } from '../../lib/io/processes.ts';
 
 const certificates = await makeCertificates('node-a');
 const scheduler = await new FakeScheduler({ certificates }).start();
-const agent = startAgent({ certificates, schedulers: [scheduler.address], flags: ['--lane-hold-ms', '2'] });
+const agent = startAgent({
+  certificates,
+  schedulers: [scheduler.address],
+  flags: ['--lane-hold-ms', '2', '--stop-engines-on-exit'],
+});
 
 const SIM: EngineSpec = {
   name: 'sim-1',
@@ -125,7 +129,15 @@ t.test('the hello and the ready event say what the host and the engine are', asy
     () => scheduler.telemetry.some((one) => one.engines[0]?.runningRequests !== undefined),
     'telemetry of the engine',
   );
-  t.match(scheduler.telemetry.at(-1), { gpuSource: 'none', gpus: [], host: { memoryUsedBytes: Number } });
+  t.match(scheduler.telemetry[0], {
+    snapshot: true,
+    gpuSource: 'none',
+    gpus: [],
+    host: { memoryUsedBytes: Number },
+    agent: { rssBytes: Number },
+  });
+  const snapshots = scheduler.telemetry.filter((one) => one.snapshot);
+  t.equal(snapshots.length, 1, 'one snapshot per session; what follows are deltas');
 });
 
 t.test('a stream has the text and the ids that the engine gives when asked directly', async (t) => {
@@ -282,15 +294,21 @@ t.test('an engine core that is killed fails its streams, and the engine comes ba
   );
 });
 
-t.test('a lane that is cut aborts its requests and comes back', async (t) => {
+t.test('a lane that is cut comes back, and its request goes on where it was', async (t) => {
   const there = await lane();
-  const streaming = there.submit({ engine: 'sim-1', body: chat('Hi', { max_tokens: 4000 }) });
+  const order = { engine: 'sim-1', body: chat('Hi', { max_tokens: 4000 }), credit: 10_000_000, autoCredit: false };
+  const streaming = there.submit({ ...order, meta: { requestId: 'cut-1' } });
   await until(() => streaming.ids.length > 2, 'tokens');
   there.cut();
   there.closed = true;
-  await until(async () => (await runningRequests()) === 0, 'the engine to be idle', 5000);
   const next = await lane();
   t.not(next, there);
+  const had = streaming.ids.length;
+  const again = next.attach('cut-1', { index: had, hadBytes: Buffer.byteLength(streaming.text), credit: 10_000_000 });
+  await until(() => again.ids.length > 2, 'more tokens');
+  t.equal(again.frames[0]?.index, had);
+  next.cancel(again);
+  await until(async () => (await runningRequests()) === 0, 'the engine to be idle', 5000);
   t.equal((await next.submit({ engine: 'sim-1', body: chat('Hi', { max_tokens: 3 }) }).ended).ids.length, 3);
 });
 
@@ -326,6 +344,7 @@ t.test('bad specifications are rejected by name, the good one goes on', async (t
     { ...SIM, name: 'gpu', gpuIds: [0] },
     { ...SIM, name: 'Bad Name' },
     { ...SIM, name: 'flags', extraFlags: ['--uds', '/x'] },
+    { ...SIM, name: 'unknown', extraFlags: ['--no-such-flag'] },
   ]);
   await until(() => scheduler.acks.length > acks, 'an acknowledgement');
   t.match(scheduler.acks.at(-1), {
@@ -334,6 +353,7 @@ t.test('bad specifications are rejected by name, the good one goes on', async (t
       { engine: 'gpu', code: 'invalid_spec', param: 'gpu_ids' },
       { engine: 'Bad Name', param: 'name' },
       { engine: 'flags', param: 'extra_flags[0]' },
+      { engine: 'unknown', param: 'extra_flags[0]' },
     ],
   });
   t.equal(scheduler.latest('sim-1')?.state, 'ENGINE_STATE_READY');
@@ -342,10 +362,10 @@ t.test('bad specifications are rejected by name, the good one goes on', async (t
 t.test('an engine that cannot start says why', async (t) => {
   scheduler.sendDesired(4, [
     SIM,
-    { ...SIM, name: 'broken', extraFlags: ['--no-such-flag'], limits: { ...SIM.limits, maxRestarts: 0 } },
+    { ...SIM, name: 'broken', extraFlags: ['--sim-no-such-flag'], limits: { ...SIM.limits, maxRestarts: 0 } },
   ]);
   const failed = await scheduler.waitState('broken', 'FAILED');
-  t.match(failed, { exitCode: 2, reason: 'start_crashed' });
+  t.match(failed, { exitCode: 2, reason: 'start_crashed', cause: 'bad_flag', advice: /Correct the flag/ });
 });
 
 t.test('an engine that is no longer wanted finishes its requests and ends', async (t) => {

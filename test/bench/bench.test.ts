@@ -1,5 +1,5 @@
 /**
- * The benchmarks run as a user runs them, small: that they start, run to their end, name
+ * The benchmarks that need no fleet, run as a user runs them, small: that they start, run to their end, name
  * their figures and leave nothing behind. No figure is judged here; that is what the programs are for.
  */
 import { fileURLToPath } from 'node:url';
@@ -9,12 +9,17 @@ import { startChild } from '../support/child.ts';
 const BENCH_MAIN = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
 t.setTimeout(180_000);
 
-t.test('readers runs its mix to the end and reports memory and speed', async (t) => {
-  const args = ['readers', '--requests', '60', '--concurrency', '20', '--tokens', '16'];
-  const child = startChild(t, { args: [BENCH_MAIN, ...args] });
+t.test('micro-relay runs the path of a token without a fleet, and holds nothing without retention', async (t) => {
+  const sizes = ['--streams', '4', '--tokens', '130', '--rounds', '2'];
+  const child = startChild(t, { args: [BENCH_MAIN, 'micro-relay', '--json', ...sizes] });
   t.match(await child.exited, { code: 0 }, child.stderr());
-  t.match(child.stdout(), /beside slow and stalled ones/);
-  t.match(child.stdout(), /60 requests, 0 failed/);
+  const { rows } = JSON.parse(child.stdout().trim().split('\n').at(-1) ?? '') as { rows: Record<string, unknown>[] };
+  t.match(rows, [
+    { path: 'bare', cpuUsPerToken: Number, retainedMb: 0 },
+    { path: 'no retention', cpuUsPerToken: Number, retainedMb: 0 },
+    { path: 'retention', cpuUsPerToken: Number },
+  ]);
+  t.ok((rows[2]?.['retainedMb'] as number) > 0);
 });
 
 t.test('a load that does not exist is refused with the list of those that do', async (t) => {

@@ -28,7 +28,11 @@ export async function startClientFleet(owner: Owner): Promise<ClientFleet> {
   const fleet = await startFleet(owner, {
     engines: [
       simEngine({ name: 'chat', model: MODEL }),
-      simEngine({ name: 'silent', model: SILENT_MODEL, flags: ['--sim-ttft-ms', '600000', '--sim-itl-ms', '2'] }),
+      simEngine({
+        name: 'silent',
+        model: SILENT_MODEL,
+        flags: ['--sim-ttft-ms', '600000', '--sim-ttft-after', '1', '--sim-itl-ms', '2'],
+      }),
     ],
     scheduler: { maxBodyBytes: MAX_BODY_BYTES, maxRunningRequests: MAX_RUNNING },
   });

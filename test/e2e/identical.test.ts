@@ -10,7 +10,11 @@ const fleet = await startFleet(t, {
   engines: [
     simEngine({ name: 'sim-0', model: MODEL }),
     simEngine({ name: 'sim-1', model: MODEL }),
-    simEngine({ name: 'slow', model: SLOW, flags: ['--sim-ttft-ms', '60000', '--sim-itl-ms', '5'] }),
+    simEngine({
+      name: 'slow',
+      model: SLOW,
+      flags: ['--sim-ttft-ms', '60000', '--sim-ttft-after', '1', '--sim-itl-ms', '5'],
+    }),
   ],
 });
 const subject = { fleet, model: MODEL, maxTokens: 48, prefill: { model: SLOW, prompt: 'Wait' }, quietWithinMs: 3_000 };

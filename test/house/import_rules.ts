@@ -24,9 +24,12 @@ interface Rule {
   readonly types?: readonly string[];
 }
 
-const TOOLS: Rule = { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package'] };
+const TOOLS: Rule = { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'] };
 const APART: Rule = { own: [], any: ['lib', 'lib/io', 'node', 'package'] };
-const FEATURE: Rule = { own: ['ports', 'core', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package'] };
+const FEATURE: Rule = {
+  own: ['ports', 'core', 'config'],
+  any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'],
+};
 
 const RULES: Readonly<Record<string, Rule>> = {
   lib: { own: ['lib'], any: [] },
@@ -38,21 +41,26 @@ const RULES: Readonly<Record<string, Rule>> = {
   run_loop: { own: ['core', 'ports', 'run_loop'], any: ['lib'], types: ['lib/io', 'proto'] },
   adapters: FEATURE,
   workers: FEATURE,
-  wire: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package'] },
+  wire: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'] },
   main: { own: ['wire', 'config'], any: ['lib', 'lib/io', 'node'] },
   config: { own: ['core'], any: ['lib', 'lib/io', 'zod', 'node:os', 'node:path'] },
   engines: APART,
-  sensor: APART,
+  // It speaks the protocol of the core with the agent, and is a process of its own.
+  keeper: { ...APART, own: ['core'] },
+  // The only process that touches the GPU driver; the addon is its way there.
+  sensor: { own: [], any: ['lib', 'lib/io', 'node', 'package', 'native'] },
   native: APART,
   tool: TOOLS,
   generate: { own: ['*', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'config', 'core'] },
+  // It measures parts of the agent without the agent around them.
+  micro: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'workers'] },
   simulator: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core'] },
 };
 
 const AREAS_WITH_LAYERS = new Set(['agent', 'scheduler']);
 const ROOT_FILES = new Set(['main', 'wire', 'config', 'ports', 'run_loop']);
-const FOLDERS = new Set(['core', 'adapters', 'workers', 'engines', 'sensor', 'wire', 'run_loop']);
-const FEATURE_LAYERS = new Set(['adapters', 'workers', 'engines', 'sensor']);
+const FOLDERS = new Set(['core', 'adapters', 'workers', 'engines', 'sensor', 'keeper', 'wire', 'run_loop']);
+const FEATURE_LAYERS = new Set(['adapters', 'workers', 'engines', 'sensor', 'keeper']);
 const TOOL_AREAS = new Set(['cli', 'console', 'bench']);
 
 /** The layer of a file of ours, or undefined when the table does not know it. */
@@ -64,13 +72,14 @@ export function layerOf(path: string): Target | undefined {
   if (area === 'native') return target('native', 'native');
   if (area === 'cli' && second === 'generate') return target('generate');
   if (area === 'bench' && second === 'sim') return target('simulator');
+  if (area === 'bench' && second === 'micro') return target('micro');
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');
   if (!AREAS_WITH_LAYERS.has(area)) return undefined;
   const name = second.replace(/\.ts$/, '');
   if (second.endsWith('.ts')) return ROOT_FILES.has(name) ? target(name) : undefined;
   if (!FOLDERS.has(second)) return undefined;
   // A file right in adapters/ is a feature of its own; the files of workers/ are one program.
-  const isProgram = second === 'workers' || second === 'sensor';
+  const isProgram = second === 'workers' || second === 'sensor' || second === 'keeper';
   const isFeature = FEATURE_LAYERS.has(second);
   if (!isFeature) return target(second);
   const feature = isProgram ? second : `${second}/${third.replace(/\.ts$/, '')}`;
@@ -100,7 +109,7 @@ function refusal(from: Target, statement: ImportStatement): string | undefined {
     if (from.feature !== '' && from.feature === to.feature) return undefined;
     if (rule.own.includes('*') || rule.own.includes(to.layer)) return undefined;
     // What a worker is told and what it answers is its port, for whoever owns it.
-    if (from.layer === 'adapters' && /\/workers\/\w*messages\.ts$/.test(to.path)) return undefined;
+    if (from.layer === 'adapters' && /\/(workers|sensor)\/\w*messages\.ts$/.test(to.path)) return undefined;
     if (from.layer === 'engines' && to.feature === 'engines/surface') return undefined;
     if (from.feature !== '' && FEATURE_LAYERS.has(to.layer))
       return `${from.feature} may not import its sibling ${to.feature}`;

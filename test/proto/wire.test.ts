@@ -55,8 +55,14 @@ t.test('an empty sample decodes with every reading absent; a zero stays a zero',
       engines: [{ runningRequests: 0 }],
     },
   ]);
-  t.same(empty?.telemetry, { host: null, gpus: [], engines: [] });
-  t.same(nested?.telemetry, { host: {}, gpus: [{ index: 0 }], engines: [{ engine: 'e', incarnation: 1 }] });
+  const noNews = { snapshot: false, goneGpus: [], goneEngines: [], agent: null };
+  t.same(empty?.telemetry, { host: null, gpus: [], engines: [], ...noNews });
+  t.same(nested?.telemetry, {
+    host: {},
+    gpus: [{ index: 0 }],
+    engines: [{ engine: 'e', incarnation: 1 }],
+    ...noNews,
+  });
   t.equal(zeros?.telemetry?.atMs, 0);
   t.equal(zeros?.telemetry?.host?.memoryUsedBytes, 0);
   t.equal(zeros?.telemetry?.gpus[0]?.utilizationRatio, 0);
@@ -66,7 +72,8 @@ t.test('an empty sample decodes with every reading absent; a zero stays a zero',
 t.test('every reading of the interface is optional', async (t) => {
   for (const name of ['Telemetry', 'HostReading', 'GpuReading', 'EngineReading', 'HostFacts', 'GpuFacts'] as const) {
     const { field, oneofDecl } = fleetMessages[name].type as unknown as MessageShape;
-    const names = new Set(['index', 'engine', 'incarnation']);
+    // Names, and what kind of message it is: no readings.
+    const names = new Set(['index', 'engine', 'incarnation', 'snapshot']);
     for (const { name: fieldName, type, label, oneofIndex } of field) {
       if (type === 'TYPE_MESSAGE' || label === 'LABEL_REPEATED' || names.has(fieldName)) continue;
       // A proto3 optional field is the only member of a oneof named after it.

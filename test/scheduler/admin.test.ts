@@ -43,15 +43,9 @@ async function openAdmin(test: Parameters<typeof openDoor>[0]) {
   });
   const keys = memoryKeys();
   const fleet = { inspector: parts.loop.inspector, schedulerId: 'sched', version: '1.2', term: 5, startedAtMs: 99 };
-  const handlers = createAdminHandlers({
-    fleet,
-    keys,
-    clock: systemClock,
-    random: systemRandom,
-    sha256,
-    logger: silentLog,
-  });
-  const fixture = await openDoor(test, {}, handlers);
+  const { commander } = parts.loop;
+  const deps = { fleet, keys, clock: systemClock, random: systemRandom, sha256, logger: silentLog, commander };
+  const fixture = await openDoor(test, {}, (identityOf) => createAdminHandlers(deps, identityOf));
   const client = new AdminConstructor(fixture.address(), credentials.createInsecure());
   test.teardown(() => client.close());
   const call = (method: string, message: object = {}, key = 'key-admin'): Promise<Answer> =>

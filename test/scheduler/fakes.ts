@@ -4,6 +4,7 @@ import type { CodedError } from '../../lib/errors.ts';
 import type { EngineId, NodeId, RequestId, TenantId } from '../../lib/ids.ts';
 import { seededRandom } from '../../lib/rng.ts';
 import type { LaneUsage } from '../../proto/codec.ts';
+import type { Command } from '../../proto/gen/fleet/v1/Command.ts';
 import type { DesiredState } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineReading__Output } from '../../proto/gen/fleet/v1/EngineReading.ts';
@@ -182,6 +183,8 @@ export function hello(change: Partial<Hello__Output> = {}): Hello__Output {
     gpuSource: 'none',
     laneCount: 1,
     engines: [engineEvent()],
+    gpuEvents: [],
+    nodeEvent: null,
     ...change,
   };
 }
@@ -191,11 +194,16 @@ export function telemetry(engines: Partial<EngineReading__Output>[]): Telemetry_
     host: null,
     gpus: [],
     engines: engines.map((reading) => ({ engine: 'e0', incarnation: 1, ...reading })),
+    snapshot: true,
+    goneGpus: [],
+    goneEngines: [],
+    agent: null,
   } as Telemetry__Output;
 }
 
 export interface FakeSessionHandle extends SessionHandle {
   readonly desired: DesiredState[];
+  readonly commands: Command[];
   closedWith: CodedError | undefined;
 }
 
@@ -204,7 +212,9 @@ export function fakeSession(sessionId = 's1', nodeName: NodeId = NODE): FakeSess
     nodeName,
     sessionId,
     desired: [],
+    commands: [],
     closedWith: undefined,
+    sendCommand: (command) => void session.commands.push(command),
     sendDesiredState: (state) => void session.desired.push(state),
     close(error) {
       session.closedWith = error;

@@ -49,7 +49,7 @@ t.test('a session is welcomed, ordered and acknowledged, and a request runs over
   session.event(readyEngine('e1', 'm'));
   await eventually('the event is acknowledged', () => session.received.length === 3);
   t.match(session.received[2], { eventAck: { seq: 2 } });
-  session.send({ telemetry: { engines: [{ engine: 'e0', incarnation: 1, relayedRequests: 0 }] } });
+  session.send({ telemetry: { snapshot: true, engines: [{ engine: 'e0', incarnation: 1, relayedRequests: 0 }] } });
   session.send({ desiredStateAck: { generation: 5, rejections: [{ engine: 'for-gpu-1', code: 'invalid_spec' }] } });
   session.send({ goodbye: { reason: 'upgrade' } });
   await eventually(
@@ -58,7 +58,7 @@ t.test('a session is welcomed, ordered and acknowledged, and a request runs over
   );
   t.match(fixture.loop.inspector.directory.state.nodes.get(NODE as NodeId), {
     observedGeneration: 5,
-    telemetry: { engines: [{ relayedRequests: 0 }] },
+    telemetry: { snapshot: true, engines: [{ relayedRequests: 0 }] },
   });
 
   const door = recordingDoor();

@@ -68,6 +68,8 @@ export interface FakeLane {
 
 export interface FakeSession {
   readonly received: SchedulerMessage__Output[];
+  /** Called with each message as it comes. */
+  onMessage: ((message: SchedulerMessage__Output) => void) | undefined;
   readonly ended: Promise<ServiceError | undefined>;
   send(message: AgentMessage): void;
   event(event: EngineEvent): void;
@@ -171,9 +173,13 @@ export function createFakeAgent(options: FakeAgentOptions): FakeAgent {
         seq += 1;
         stream.write({ seq, ...message });
       };
-      stream.on('data', (message: SchedulerMessage__Output) => received.push(message));
+      stream.on('data', (message: SchedulerMessage__Output) => {
+        received.push(message);
+        session.onMessage?.(message);
+      });
       const session: FakeSession = {
         received,
+        onMessage: undefined,
         ended: endOf(stream as never),
         send,
         event: (engineEvent) => send({ engineEvent }),

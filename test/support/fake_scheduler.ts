@@ -3,14 +3,10 @@
  * give desired states and submit requests frame by frame. It decides nothing by itself.
  */
 import { Server, ServerCredentials, type ServerDuplexStream, status } from '@grpc/grpc-js';
-import { mkdtempSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { createCa, issueCertificate, type PemPair, writePair } from '../../lib/io/local_ca.ts';
 import {
   decodeJson,
   encodeSubmit,
+  FLAG,
   FRAME,
   FrameBatch,
   type LaneDone,
@@ -21,34 +17,23 @@ import {
   visitFrames,
 } from '../../proto/codec.ts';
 import type { AgentMessage__Output } from '../../proto/gen/fleet/v1/AgentMessage.ts';
+import type { Command } from '../../proto/gen/fleet/v1/Command.ts';
+import type { CommandOutput__Output } from '../../proto/gen/fleet/v1/CommandOutput.ts';
+import type { CommandResult__Output } from '../../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredStateAck__Output } from '../../proto/gen/fleet/v1/DesiredStateAck.ts';
 import type { EngineEvent__Output } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec } from '../../proto/gen/fleet/v1/EngineSpec.ts';
+import type { GpuEvent__Output } from '../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SchedulerMessage } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
 import type { Telemetry__Output } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
+import type { TestCertificates } from './certificates.ts';
+import { until } from './waits.ts';
 
-const WAIT_MS = 15_000;
-
-export interface TestCertificates {
-  readonly folder: string;
-  readonly ca: PemPair;
-  readonly server: PemPair;
-  readonly caFile: string;
-  readonly agent: { readonly certFile: string; readonly keyFile: string };
-}
-
-/** An authority, a server pair for loopback and an agent pair, as files in a private folder. */
-export async function makeCertificates(nodeName: string): Promise<TestCertificates> {
-  const folder = mkdtempSync(path.join(tmpdir(), 'fleet-pki-'));
-  const nowMs = Date.now();
-  const ca = await createCa('test authority', nowMs);
-  const server = await issueCertificate(ca, { commonName: 'scheduler', hosts: ['127.0.0.1', 'localhost'], nowMs });
-  const agent = await issueCertificate(ca, { commonName: nodeName, hosts: [], nowMs });
-  const { certFile: caFile } = await writePair(folder, 'ca', ca);
-  return { folder, ca, server, caFile, agent: await writePair(folder, 'agent', agent) };
-}
+export { makeCertificates, type TestCertificates } from './certificates.ts';
+export { removeFolder, until } from './waits.ts';
 
 /** What came for one submitted request. Byte fields are copies. */
 export interface Answer {
@@ -76,6 +61,17 @@ export interface SubmitOptions {
   /** Gives credit back as it is used; true when absent. */
   readonly autoCredit?: boolean;
   readonly resumeIds?: readonly number[];
+  readonly attempt?: number;
+}
+
+export interface AttachOptions {
+  readonly index?: number;
+  readonly hadBytes?: number;
+  readonly attempt?: number;
+  readonly incarnation?: number;
+  readonly credit?: number;
+  readonly withIds?: boolean;
+  readonly autoCredit?: boolean;
 }
 
 interface Pending {
@@ -147,39 +143,32 @@ export class FakeLane {
   }
 
   submit(options: SubmitOptions): Answer {
-    const stream = this.#nextStream++;
-    let finish: () => void = () => undefined;
-    const body = options.body as { stream?: boolean };
-    const answer: Answer = {
-      stream,
-      head: false,
-      text: '',
-      ids: [],
-      frames: [],
-      late: 0,
-      cancelled: false,
-      ended: new Promise((resolve) => {
-        finish = () => resolve(answer);
-      }),
-    };
-    this.#pending.set(stream, { answer, finish, autoCredit: options.autoCredit ?? true });
-    const meta: SubmitMeta = {
-      requestId: `req-${stream}`,
-      engine: options.engine,
-      path: options.path ?? '/v1/chat/completions',
-      stream: body.stream === true,
-      wantUsage: false,
-      wantTokenIds: false,
-      ...options.meta,
-    };
+    return this.submitAll([options])[0] as Answer;
+  }
+
+  /** Submits all of them in one message. */
+  submitAll(all: readonly SubmitOptions[]): Answer[] {
     const batch = new FrameBatch();
-    batch.append(
-      { kind: FRAME.SUBMIT, stream, credit: options.credit ?? 64 * 1024, incarnation: options.incarnation ?? 0 },
-      encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))),
-      options.resumeIds ?? [],
-    );
+    const answers = all.map((options) => {
+      const { stream: isStream } = options.body as { stream?: boolean };
+      const stream = this.#nextStream++;
+      const answer = this.expect(stream, options.autoCredit ?? true);
+      const meta: SubmitMeta = {
+        requestId: `req-${stream}`,
+        engine: options.engine,
+        path: options.path ?? '/v1/chat/completions',
+        stream: isStream === true,
+        wantUsage: false,
+        wantTokenIds: false,
+        ...options.meta,
+      };
+      const { credit = 64 * 1024, incarnation = 0, attempt = 0, resumeIds = [] } = options;
+      const header = { kind: FRAME.SUBMIT, stream, credit, incarnation, attempt };
+      batch.append(header, encodeSubmit(meta, Buffer.from(JSON.stringify(options.body))), resumeIds);
+      return answer;
+    });
     this.#call.write(batch.take());
-    return answer;
+    return answers;
   }
 
   /** Sends one frame without a payload. */
@@ -198,8 +187,33 @@ export class FakeLane {
     this.send(FRAME.CANCEL, answer.stream);
   }
 
+  /** Comes back for a request by its id; the answer holds what this lane gets of it. */
+  attach(requestId: string, place: AttachOptions = {}): Answer {
+    const stream = this.#nextStream++;
+    const answer = this.expect(stream, place.autoCredit ?? true);
+    this.attachAs(stream, requestId, place);
+    return answer;
+  }
+
+  /** Sends an ATTACH with this number of a stream. */
+  attachAs(stream: number, requestId: string, place: AttachOptions = {}): void {
+    const batch = new FrameBatch();
+    const header = {
+      kind: FRAME.ATTACH,
+      stream,
+      index: place.index ?? 0,
+      aux: place.hadBytes ?? 0,
+      attempt: place.attempt ?? 0,
+      incarnation: place.incarnation ?? 0,
+      credit: place.credit ?? 64 * 1024,
+      flags: place.withIds === true ? FLAG.WITH_IDS : 0,
+    };
+    batch.append(header, Buffer.from(requestId));
+    this.#call.write(batch.take());
+  }
+
   /** Registers an answer for a stream number that was never submitted, for ATTACH. */
-  expect(stream: number): Answer {
+  expect(stream: number, autoCredit = false): Answer {
     let finish: () => void = () => undefined;
     const answer: Answer = {
       stream,
@@ -213,7 +227,7 @@ export class FakeLane {
         finish = () => resolve(answer);
       }),
     };
-    this.#pending.set(stream, { answer, finish, autoCredit: false });
+    this.#pending.set(stream, { answer, finish, autoCredit });
     return answer;
   }
 
@@ -251,6 +265,12 @@ export class FakeScheduler {
   readonly goodbyes: string[] = [];
   readonly lanes: FakeLane[] = [];
   readonly seqs: number[] = [];
+  readonly gpuEvents: GpuEvent__Output[] = [];
+  readonly nodeEvents: NodeEvent__Output[] = [];
+  readonly outputs: CommandOutput__Output[] = [];
+  readonly results: CommandResult__Output[] = [];
+  /** Whether GPU events are acknowledged. */
+  acknowledges = true;
   sessions = 0;
   term: number;
   port = 0;
@@ -301,6 +321,13 @@ export class FakeScheduler {
       if (message.engineEvent != null) this.events.push(message.engineEvent);
       if (message.telemetry != null) this.telemetry.push(message.telemetry);
       if (message.desiredStateAck != null) this.acks.push(message.desiredStateAck);
+      if (message.gpuEvent != null) {
+        this.gpuEvents.push(message.gpuEvent);
+        if (this.acknowledges) call.write({ term: this.term, eventAck: { seq: message.seq } });
+      }
+      if (message.nodeEvent != null) this.nodeEvents.push(message.nodeEvent);
+      if (message.commandOutput != null) this.outputs.push(message.commandOutput);
+      if (message.commandResult != null) this.results.push(message.commandResult);
       if (message.goodbye != null) this.goodbyes.push(message.goodbye.reason);
     });
     call.on('error', () => this.#forget(call));
@@ -316,6 +343,15 @@ export class FakeScheduler {
 
   sendDesired(generation: number, engines: readonly EngineSpec[], term = this.term): void {
     this.#session?.write({ term, desiredState: { generation, engines: [...engines] } });
+  }
+
+  sendCommand(command: Command, term = this.term): void {
+    this.#session?.write({ term, command });
+  }
+
+  /** Takes nothing more of the present session, as a scheduler does that hangs. */
+  stopReading(): void {
+    this.#session?.pause();
   }
 
   cutSession(code: number = status.UNAVAILABLE): void {
@@ -348,18 +384,3 @@ export class FakeScheduler {
     await Promise.resolve();
   }
 }
-
-/** Waits until `condition` holds; fails with a sentence after `timeoutMs`. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  what: string,
-  timeoutMs = WAIT_MS,
-): Promise<void> {
-  const end = performance.now() + timeoutMs;
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`Waited ${timeoutMs} ms for ${what}.`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-export const removeFolder = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true });

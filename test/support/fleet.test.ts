@@ -22,7 +22,7 @@ t.test('stopping a fleet fails when a process of it lives on, and ends that proc
 });
 
 t.test('a fleet that cannot come up says why', async (t) => {
-  const broken = simEngine({ name: 'one', model: 'm', flags: ['--no-such-flag'] });
+  const broken = simEngine({ name: 'one', model: 'm', flags: ['--sim-no-such-flag'] });
   const start = startFleet(t, { engines: [broken], agent: { maxRestarts: 0 }, readyTimeoutMs: 3_000 });
   await t.rejects(start, { message: /1 engines were not ready.*one: ENGINE_STATE_/ });
 });

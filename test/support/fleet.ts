@@ -36,6 +36,8 @@ export interface TestFleet {
   readonly key: string;
   readonly scheduler: Child;
   readonly agent: Child;
+  /** Starts the agent anew after it has ended; `agent` stays the first one. */
+  restartAgent(): Promise<Child>;
   /** The engines that were routable when the fleet was ready, by name. */
   readonly engines: readonly FleetEngine[];
   /** Calls a method of admin.v1.Admin as the holder of the key. */
@@ -50,6 +52,10 @@ export interface TestFleetOptions {
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly readyTimeoutMs?: number;
+  /** How many engines must be routable before the fleet is given to the test; all, unless it wants to see them start. */
+  readonly awaitRoutable?: number;
+  /** Over what the processes of tests inherit. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Where the temporary folder is made; for engines that write much. */
   readonly parentFolder?: string;
 }
@@ -154,7 +160,7 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
       root,
       nodeName: 'test-node',
       engines: options.engines,
-      env: childEnv(),
+      env: { ...childEnv(), ...options.env },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
       scheduler: { logLevel: 'info', ...SHORT_GRACE, ...options.scheduler },
@@ -164,8 +170,9 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
     const grpcAddress = `${LOOPBACK}:${local.grpcPort}`;
     const { call: admin, close } = adminCaller(grpcAddress, key);
     closeAdmin = close;
-    const engines = await routableEngines(admin, options.engines.length, options.readyTimeoutMs ?? READY_TIMEOUT_MS);
-    const { scheduler, agent, httpPort } = local;
+    const { awaitRoutable = options.engines.length, readyTimeoutMs = READY_TIMEOUT_MS } = options;
+    const engines = await routableEngines(admin, awaitRoutable, readyTimeoutMs);
+    const { scheduler, agent, httpPort, restartAgent } = local;
     return {
       root,
       url: `http://${LOOPBACK}:${httpPort}`,
@@ -174,6 +181,7 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
       key,
       scheduler,
       agent,
+      restartAgent,
       engines,
       admin,
       stop,

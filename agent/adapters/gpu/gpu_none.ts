@@ -3,5 +3,11 @@ import type { GpuReader } from '../../ports.ts';
 
 export function createNoGpuReader(reason: string, atMs: number): GpuReader {
   const sample = { source: 'none', atMs, gpus: [], reason } as const;
-  return { latest: () => sample, start: () => Promise.resolve(), stop: () => Promise.resolve() };
+  return {
+    latest: () => sample,
+    onIncident: () => undefined,
+    onSample: () => undefined,
+    start: () => Promise.resolve(),
+    stop: () => Promise.resolve(),
+  };
 }

@@ -1,230 +1,206 @@
 /**
- * Starts engines as process groups of their own, with their output in a file, so that nothing ties an engine to the
- * agent's life. What runs is written down beside it, so that a later agent finds what a dead one left. A group is swept
- * when its first process has ended: vLLM's workers survive their parent and would keep the GPU.
+ * Launches engines under keepers and finds the ones that an earlier agent launched. Whatever runs is proven before it
+ * is touched: a keeper by what it says on the socket in its folder, the tree of a dead keeper by the mark it inherits.
  */
-import { spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import path from 'node:path';
-import { z } from 'zod';
 import { CodedError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
-import type { EngineExit, EngineLauncher, LaunchedEngine, LaunchPlan } from '../../ports.ts';
-import { LIFE_VARIABLE, lifeMark } from '../../core/launch_plan.ts';
-import { groupMembers, hasVariable, processStartTicks, signalGroup, signalProcess } from './processes.ts';
+import { findTree } from '../../../lib/io/process_tree.ts';
+import { bootId, isProcess, signalProcess } from '../../../lib/io/processes.ts';
+import { decodeState, encodeLaunch, startFailure } from '../../core/keeper_protocol.ts';
+import type { AdoptableEngine, EngineLauncher, LaunchedEngine, LaunchPlan } from '../../ports.ts';
+import { EngineFiles, type Life } from './engine_files.ts';
+import { connectKeeper, type GreetedKeeper } from './keeper_client.ts';
+import { type KeeperChoice, KeeperStarter, type StartingKeeper } from './keeper_start.ts';
+import {
+  DISMISS_TIMEOUT_MS,
+  endedEngine,
+  isProven,
+  KeptEngine,
+  type KeptLife,
+  sweepLost,
+  treeProof,
+} from './kept_engine.ts';
+import { OutputReader } from './output_reader.ts';
 
-const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
-const SWEEP_ROUNDS = 40;
-const SWEEP_PAUSE_MS = 50;
-const MAX_RECORD_BYTES = 16 * 1024;
+export interface LauncherOptions {
+  /** One folder per engine is made below it, 0700, because vLLM's socket is open to all. */
+  readonly enginesFolder: string;
+  readonly logger: Logger;
+  readonly keeper?: KeeperChoice;
+  readonly keeperUnits?: 'auto' | 'never';
+  /** Size of an output file at which a new one is begun. */
+  readonly outputMaxBytes?: number;
+  /** How long a keeper waits for an agent after the end of its engine. */
+  readonly keeperLingerMs?: number;
+}
 
-const recordSchema = z.object({
-  pid: z.int().min(2),
-  /** Field 22 of /proc/PID/stat: with the pid it names one process for as long as the host is up. */
-  startTicks: z.string(),
-  specHash: z.string(),
-  incarnation: z.int().min(1),
-});
-
-type ProcessRecord = z.infer<typeof recordSchema>;
+const OUTPUT_MAX_BYTES = 64 * 1024 * 1024;
+const TAIL_BYTES = 16 * 1024;
+const LINGER_MS = 60 * 60 * 1000;
+/** Generous: a host that loads a model may be busy for long. */
+const KEEPER_START_LIMIT_MS = 15_000;
+/** A keeper that is silent for so long on a busy host keeps nothing any more. */
+const ADOPTION_TIMEOUT_MS = 10_000;
+const FIRST_PAUSE_MS = 1;
+const LONGEST_PAUSE_MS = 20;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function writeWhole(file: string, text: string): Promise<void> {
-  const temporary = `${file}.tmp`;
-  await writeFile(temporary, text, { mode: 0o600 });
-  await rename(temporary, file);
+/** Waits for the greeting of a keeper that was just started. */
+async function awaitGreeting(life: Life, keeper: StartingKeeper): Promise<GreetedKeeper | undefined> {
+  const endMs = performance.now() + KEEPER_START_LIMIT_MS;
+  for (let pauseMs = FIRST_PAUSE_MS; performance.now() < endMs; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
+    const ended = keeper.ended();
+    const greeted = await connectKeeper(life.folder, endMs - performance.now());
+    if (greeted !== undefined || ended) return greeted;
+    await pause(pauseMs);
+  }
+  return undefined;
 }
 
-async function readSmall(file: string): Promise<string | undefined> {
-  try {
-    const text = await readFile(file, 'utf8');
-    return text.length > MAX_RECORD_BYTES ? undefined : text;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
+class KeeperLauncher implements EngineLauncher {
+  readonly #options: LauncherOptions;
+  readonly #files: EngineFiles;
+  readonly #starter: KeeperStarter;
+  readonly #output = new OutputReader();
 
-function parseRecord(text: string | undefined): ProcessRecord | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return recordSchema.parse(JSON.parse(text));
-  } catch {
-    // A record cut by a crash names no process that could be proven; it is treated as absent.
-    return undefined;
-  }
-}
-
-/** Kills what is left of a process group and waits until it is gone. */
-async function sweepGroup(pgid: number): Promise<boolean> {
-  for (let round = 0; round < SWEEP_ROUNDS; round++) {
-    if (!signalGroup(pgid, 'SIGKILL')) return true;
-    if ((await groupMembers(pgid)).length === 0) return true;
-    await pause(SWEEP_PAUSE_MS);
-  }
-  return false;
-}
-
-async function anyHas(pids: readonly number[], mark: string): Promise<boolean> {
-  for (const pid of pids) if (await hasVariable(pid, LIFE_VARIABLE, mark)) return true;
-  return false;
-}
-
-async function rotateOutput(file: string): Promise<void> {
-  const size = await stat(file).then(
-    (found) => found.size,
-    () => 0,
-  );
-  if (size > MAX_OUTPUT_BYTES) await rename(file, `${file}.1`);
-}
-
-class FileLauncher implements EngineLauncher {
-  readonly #enginesFolder: string;
-  readonly #logger: Logger;
-
-  constructor(enginesFolder: string, logger: Logger) {
-    this.#enginesFolder = enginesFolder;
-    this.#logger = logger;
+  constructor(options: LauncherOptions) {
+    this.#options = options;
+    this.#files = new EngineFiles(options.enginesFolder);
+    const { keeper = 'auto', keeperUnits = 'never', logger } = options;
+    this.#starter = new KeeperStarter({ keeper, keeperUnits, logger });
   }
 
-  #folderOf(engine: string): string {
-    return path.join(this.#enginesFolder, engine);
+  nextIncarnation(engine: string): Promise<number> {
+    return this.#files.nextIncarnation(engine, Date.now());
   }
 
-  #recordOf(engine: string): string {
-    return path.join(this.#folderOf(engine), 'process.json');
-  }
-
-  async #afterExit(plan: LaunchPlan, pid: number): Promise<void> {
-    if (!(await sweepGroup(pid)))
-      this.#logger.error({ engine: plan.engine, pid }, 'processes of the engine cannot be killed');
-    await rm(this.#recordOf(plan.engine), { force: true });
-    if (plan.address.kind === 'unix') await rm(plan.address.path, { force: true });
-  }
-
-  #spawn(plan: LaunchPlan): Promise<Pick<LaunchedEngine, 'pid' | 'exited' | 'ended'>> {
-    const output = openSync(plan.outputFile, 'a', 0o600);
-    return new Promise((resolve, reject) => {
-      const child = spawn(plan.command, plan.args, {
-        cwd: plan.workingDirectory,
-        env: plan.environment,
-        detached: true,
-        stdio: ['ignore', output, output],
-      });
-      closeSync(output);
-      let ended = false;
-      const exited = new Promise<EngineExit>((exitResolve) => {
-        child.once('exit', (code, signal) => {
-          ended = true;
-          const exit: EngineExit = {
-            ...(code === null ? {} : { exitCode: code }),
-            ...(signal === null ? {} : { signal }),
-          };
-          const pid = child.pid;
-          const swept = pid === undefined ? Promise.resolve() : this.#afterExit(plan, pid);
-          swept.then(
-            () => exitResolve(exit),
-            (error: unknown) => {
-              this.#logger.error({ engine: plan.engine, err: error }, 'cleaning up after the engine failed');
-              exitResolve(exit);
-            },
-          );
-        });
-      });
-      child.once('spawn', () => resolve({ pid: child.pid as number, exited, ended: () => ended }));
-      child.once('error', (cause: NodeJS.ErrnoException) => {
-        const why = cause.code === 'ENOENT' ? 'there is no such program' : (cause.code ?? 'unknown reason');
-        reject(new CodedError('engine_unreachable', `The engine program cannot be started: ${why}.`, { cause }));
-      });
-    });
-  }
-
-  async nextIncarnation(engine: string): Promise<number> {
-    await mkdir(this.#folderOf(engine), { recursive: true, mode: 0o700 });
-    const file = path.join(this.#folderOf(engine), 'incarnation');
-    const before = Number.parseInt((await readSmall(file)) ?? '0', 10);
-    const next = Number.isSafeInteger(before) && before >= 0 ? before + 1 : 1;
-    await writeWhole(file, String(next));
-    return next;
+  readOutput(file: string, fromByte: number, maxBytes: number): ReturnType<EngineLauncher['readOutput']> {
+    return this.#output.read(file, fromByte, maxBytes);
   }
 
   async launch(plan: LaunchPlan): Promise<LaunchedEngine> {
-    await mkdir(plan.workingDirectory, { recursive: true, mode: 0o700 });
-    if (plan.address.kind === 'unix') {
-      await mkdir(path.dirname(plan.address.path), { recursive: true, mode: 0o700 });
-      await rm(plan.address.path, { force: true });
-    }
-    await rotateOutput(plan.outputFile);
-    const { pid, exited, ended } = await this.#spawn(plan);
-    const startTicks = await processStartTicks(pid);
-    if (startTicks !== undefined) {
-      const record: ProcessRecord = { pid, startTicks, specHash: plan.specHash, incarnation: plan.incarnation };
-      await writeWhole(this.#recordOf(plan.engine), JSON.stringify(record));
-    }
-    const launched: LaunchedEngine = {
-      pid,
-      startedAtMs: Date.now(),
-      ended,
-      exited,
-      signal: (name) => {
-        if (name === 'SIGKILL') signalGroup(pid, name);
-        else signalProcess(pid, name);
-      },
-    };
-    return launched;
-  }
-
-  async readOutput(file: string, fromByte: number, maxBytes: number): ReturnType<EngineLauncher['readOutput']> {
-    const handle = await open(file, 'r').catch(() => undefined);
-    if (handle === undefined) return { text: '', nextByte: fromByte };
+    const { outputMaxBytes = OUTPUT_MAX_BYTES, keeperLingerMs = LINGER_MS } = this.#options;
+    const launchText = encodeLaunch({
+      engine: plan.engine,
+      incarnation: plan.incarnation,
+      specHash: plan.specHash,
+      folder: plan.workingDirectory,
+      output: plan.outputFile,
+      outputMaxBytes,
+      tailBytes: TAIL_BYTES,
+      lingerMs: keeperLingerMs,
+      args: [plan.command, ...plan.args],
+      environment: plan.environment,
+    });
+    const kept = this.#keptOf(this.#files.life(plan.engine, plan.incarnation), plan);
     try {
-      const { size } = await handle.stat();
-      const start = Math.max(size < fromByte ? 0 : fromByte, size - maxBytes);
-      const { bytesRead, buffer } = await handle.read(
-        Buffer.alloc(Math.max(0, size - start)),
-        0,
-        Math.max(0, size - start),
-        start,
-      );
-      return { text: buffer.toString('utf8', 0, bytesRead), nextByte: start + bytesRead };
-    } finally {
-      await handle.close();
+      await this.#files.makeLife(kept.life, plan, launchText);
+      return await this.#start(kept);
+    } catch (error) {
+      await this.#files.removeLife(kept.life, plan).catch((left: unknown) => {
+        this.#options.logger.warn({ engine: plan.engine, err: left }, 'the folder of a failed start cannot be removed');
+      });
+      throw error;
     }
   }
 
-  async leftovers(): ReturnType<EngineLauncher['leftovers']> {
-    const names = await readdir(this.#enginesFolder).catch(() => []);
-    const found = [];
-    for (const engine of names) {
-      const record = parseRecord(await readSmall(this.#recordOf(engine)).catch(() => undefined));
-      if (record === undefined) continue;
-      // The first process is proven by pid and start time. When it is gone, the mark in the environment of what is left
-      // of its group is the proof: a number alone may have been given to a stranger.
-      const alive = (await processStartTicks(record.pid)) === record.startTicks;
-      const mark = lifeMark(this.#enginesFolder, engine, record.incarnation);
-      const ours = alive || (await anyHas(await groupMembers(record.pid), mark));
-      if (!ours) {
-        await rm(this.#recordOf(engine), { force: true });
-        continue;
-      }
-      found.push({
-        engine,
-        pid: record.pid,
-        specHash: record.specHash,
-        stop: async () => {
-          if (!(await sweepGroup(record.pid)))
-            this.#logger.error({ engine, pid: record.pid }, 'a leftover engine cannot be killed');
-          await rm(this.#recordOf(engine), { force: true });
-        },
-      });
+  #keptOf(life: Life, plan: LaunchPlan): KeptLife {
+    return { life, plan, files: this.#files, logger: this.#options.logger };
+  }
+
+  async #start(kept: KeptLife): Promise<LaunchedEngine> {
+    const { life, plan } = kept;
+    const keeper = await this.#starter.start(life);
+    const greeted = await awaitGreeting(life, keeper);
+    if (greeted === undefined) {
+      keeper.kill();
+      await sweepLost(kept, undefined);
+      const words = await this.#files.readKeeperLog(life);
+      throw new CodedError('engine_unreachable', `The keeper of the engine did not begin: ${words || 'no reason'}.`);
     }
-    return found;
+    const { client, greeting } = greeted;
+    if (greeting.failure !== undefined) {
+      await client.dismiss(DISMISS_TIMEOUT_MS);
+      const why = startFailure(greeting.failure);
+      throw new CodedError('engine_unreachable', `The engine program cannot be started: ${why}.`);
+    }
+    if (!(await isProven(greeting, life, plan))) {
+      client.close();
+      throw new CodedError('engine_unreachable', 'The keeper of the engine is not the one that was started.');
+    }
+    return new KeptEngine(kept, greeted);
+  }
+
+  async adoptable(): Promise<readonly AdoptableEngine[]> {
+    const newest = new Map<string, AdoptableEngine>();
+    const lives = await this.#files.lives();
+    // Lives come oldest first: the newest of an engine is the one that counts, an older one can only be a leftover.
+    for (const found of await Promise.all(lives.map((life) => this.#find(life)))) {
+      if (found === undefined) continue;
+      newest.get(found.engine)?.launched.signal('SIGKILL');
+      newest.set(found.engine, found);
+    }
+    return [...newest.values()];
+  }
+
+  async #find(life: Life): Promise<AdoptableEngine | undefined> {
+    const { logger } = this.#options;
+    try {
+      const plan = await this.#files.readPlan(life);
+      if (plan === undefined) {
+        logger.warn({ engine: life.engine, folder: life.folder }, 'not a folder of an engine of ours; left as it is');
+        return undefined;
+      }
+      const kept = this.#keptOf(life, plan);
+      const launched = await this.#adopt(kept);
+      const { engine, incarnation } = life;
+      return launched === undefined ? undefined : { engine, incarnation, specHash: plan.specHash, plan, launched };
+    } catch (error) {
+      logger.warn({ engine: life.engine, folder: life.folder, err: error }, 'the folder cannot be read; left as it is');
+      return undefined;
+    }
+  }
+
+  async #adopt(kept: KeptLife): Promise<LaunchedEngine | undefined> {
+    const { life, plan } = kept;
+    const withdrawn = await this.#files.withdrawLaunch(life);
+    const greeted = await connectKeeper(life.folder, ADOPTION_TIMEOUT_MS);
+    if (greeted === undefined) return this.#withoutKeeper(kept, withdrawn);
+    if (await isProven(greeted.greeting, life, plan)) {
+      if (greeted.greeting.phase !== 'failed') return new KeptEngine(kept, greeted);
+      await greeted.client.dismiss(DISMISS_TIMEOUT_MS);
+      await this.#files.removeLife(life, plan);
+      return undefined;
+    }
+    greeted.client.close();
+    this.#options.logger.warn({ engine: life.engine }, 'a keeper that cannot be proven to be ours; left as it is');
+    return undefined;
+  }
+
+  /** The keeper is gone: its last words tell the end, or nobody saw it. */
+  async #withoutKeeper(kept: KeptLife, neverBegan: boolean): Promise<LaunchedEngine | undefined> {
+    const { life, plan, files, logger } = kept;
+    const report = decodeState((await files.readState(life)) ?? '');
+    // Numbers of processes mean nothing after the host went down.
+    const sameBoot = report?.bootId === (await bootId());
+    const trusted = sameBoot ? report : undefined;
+    if (neverBegan && report === undefined && (await findTree(await treeProof(kept, undefined))).length === 0) {
+      await files.removeLife(life, plan);
+      return undefined;
+    }
+    if (trusted !== undefined && (await isProcess(trusted.keeperPid, trusted.keeperTicks))) {
+      logger.error({ engine: life.engine, keeperPid: trusted.keeperPid }, 'the keeper does not answer and is killed');
+      signalProcess(trusted.keeperPid, 'SIGKILL');
+    }
+    const exit = await sweepLost(kept, trusted);
+    await files.removeLife(life, plan);
+    if (report?.phase === 'failed') return undefined;
+    logger.warn({ engine: life.engine, exit: { ...exit, lastLines: undefined } }, 'an engine ended without an agent');
+    return endedEngine(report, exit);
   }
 }
 
-/** @param enginesFolder one folder per engine is made below it, 0700, because vLLM's socket is open to all */
-export function createLauncher(enginesFolder: string, logger: Logger): EngineLauncher {
-  return new FileLauncher(enginesFolder, logger);
+export function createLauncher(options: LauncherOptions): EngineLauncher {
+  return new KeeperLauncher(options);
 }

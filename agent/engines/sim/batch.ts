@@ -17,7 +17,8 @@ import type { Writer } from './writer.ts';
 /** What drives the length of a step. `speed` 2 halves every duration. */
 export type Timing =
   | { readonly kind: 'unpaced' }
-  | { readonly kind: 'fixed'; readonly itlMs: number; readonly ttftMs: number }
+  /** The first `ttftAfter` requests have no TTFT: an engine that is made slow still passes its agent's warm-up. */
+  | { readonly kind: 'fixed'; readonly itlMs: number; readonly ttftMs: number; readonly ttftAfter: number }
   | { readonly kind: 'row'; readonly row: TimingRow; readonly speed: number };
 
 export interface BatchOptions {
@@ -82,6 +83,8 @@ interface State {
   waiting: Sequence[];
   /** Sequences in their prefill where the TTFT is fixed; they count as running. */
   warming: { sequence: Sequence; dueMs: number }[];
+  /** Sequences that have gone through `warming`. */
+  slowed: number;
   readonly byHandle: Map<number, Sequence>;
   iterations: number;
   queries: number;
@@ -95,6 +98,7 @@ export function createBatch(options: BatchOptions): Batch {
     running: [],
     waiting: [],
     warming: [],
+    slowed: 0,
     byHandle: new Map(),
     iterations: 0,
     queries: 0,
@@ -241,7 +245,9 @@ function admit(state: State, nowMs: number, tokenBudget: number, shares: Share[]
     claim(state, sequence, claimed);
     grow(state, sequence, cached + tokens);
     if (whole) {
-      state.warming.push({ sequence, dueMs: Math.max(nowMs, sequence.notBeforeMs + timing.ttftMs) });
+      const ttftMs = state.slowed < timing.ttftAfter ? 0 : timing.ttftMs;
+      state.slowed += 1;
+      state.warming.push({ sequence, dueMs: Math.max(nowMs, sequence.notBeforeMs + ttftMs) });
       continue;
     }
     budget -= tokens;

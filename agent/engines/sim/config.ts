@@ -23,6 +23,7 @@ export interface SimConfig {
   readonly speed: number;
   readonly itlMs: number;
   readonly ttftMs: number;
+  readonly ttftAfter: number;
   readonly startMs: number;
   readonly meanTokens: number;
   readonly kvEvents: boolean;
@@ -60,6 +61,7 @@ const FLAGS = {
   'sim-unpaced': { type: 'boolean' },
   'sim-itl-ms': { type: 'string' },
   'sim-ttft-ms': { type: 'string' },
+  'sim-ttft-after': { type: 'string' },
   'sim-start-ms': { type: 'string' },
   'sim-mean-tokens': { type: 'string' },
   'sim-kv-tokens': { type: 'string' },
@@ -128,6 +130,7 @@ export function parseConfig(
     speed: number('sim-speed', 1, 0.001, 1_000_000, false),
     itlMs: number('sim-itl-ms', 10, 0, 3_600_000, false),
     ttftMs: number('sim-ttft-ms', 0, 0, 3_600_000, false),
+    ttftAfter: number('sim-ttft-after', 0, 0, 1_000_000),
     startMs: number('sim-start-ms', 0, 0, 3_600_000),
     meanTokens: number('sim-mean-tokens', 200, 1, 1_000_000),
     kvEvents: kvEventsOf(values),

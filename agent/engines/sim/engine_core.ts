@@ -60,7 +60,12 @@ interface Core {
 function timingFrom(config: SimConfig): Timing {
   if (config.timing === 'unpaced') return { kind: 'unpaced' };
   if (config.timing === 'fixed')
-    return { kind: 'fixed', itlMs: config.itlMs / config.speed, ttftMs: config.ttftMs / config.speed };
+    return {
+      kind: 'fixed',
+      itlMs: config.itlMs / config.speed,
+      ttftMs: config.ttftMs / config.speed,
+      ttftAfter: config.ttftAfter,
+    };
   return { kind: 'row', row: TIMING_ROWS[config.timing], speed: config.speed };
 }
 

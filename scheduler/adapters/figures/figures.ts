@@ -16,7 +16,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
   const tokens = metrics.counter('chat_tokens_total');
   const active = metrics.gauge('chat_requests_active');
   const droppedTotal = metrics.counter('dropped_total');
-  const nodes = metrics.gauge('fleet_nodes');
+  const nodes = metrics.gauge('sophia_fleet_nodes');
 
   return {
     started(door) {
@@ -34,7 +34,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
       active.dec({ door: end.door });
       recordChatEnd(metrics, { ...end, code: end.outcome });
     },
-    dropped: (where) => droppedTotal.inc({ where }),
+    dropped: (where, count = 1) => droppedTotal.inc({ where }, count),
     nodes(connected, lost) {
       nodes.set({ state: 'connected' }, connected);
       nodes.set({ state: 'lost' }, lost);

@@ -2,7 +2,7 @@
  * `admin.v1.Admin` for the command line and the console. Who may call which method is decided before these handlers, by
  * the gate of the gRPC door and the table of doors; what is shown here never holds a prompt, an answer or a secret.
  */
-import type { sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
+import type { Metadata, sendUnaryData, ServerUnaryCall } from '@grpc/grpc-js';
 import { z } from 'zod';
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
@@ -13,19 +13,11 @@ import type { AdminHandlers } from '../../../proto/gen/admin/v1/Admin.ts';
 import type { CreateKeyRequest__Output } from '../../../proto/gen/admin/v1/CreateKeyRequest.ts';
 import { ROLES, TENANT_PATTERN } from '../../core/access/claims.ts';
 import { createKey, type Sha256 } from '../../core/access/keys.ts';
-import type { ApiKeyRecord, KeyStore, Role } from '../../ports.ts';
-import {
-  type AdminFleet,
-  deploymentOf,
-  engineNamed,
-  engineOf,
-  modelsOf,
-  nodeNamed,
-  nodeOf,
-  requestOf,
-  statusOf,
-} from './admin_views.ts';
+import { engineNamed, nodeNamed } from '../../core/fleet/names.ts';
+import type { ApiKeyRecord, Commander, Identity, KeyStore, Role } from '../../ports.ts';
+import { type AdminFleet, deploymentOf, engineOf, modelsOf, nodeOf, requestOf, statusOf } from './admin_views.ts';
 import { statusFor } from './grpc_errors.ts';
+import { serveRunCommand } from './run_command.ts';
 
 export interface AdminDeps {
   readonly fleet: AdminFleet;
@@ -34,6 +26,7 @@ export interface AdminDeps {
   readonly random: RandomSource;
   readonly sha256: Sha256;
   readonly logger: Logger;
+  readonly commander: Commander;
 }
 
 const MAX_KEY_DAYS = 3650;
@@ -100,8 +93,13 @@ async function revokeKey(deps: AdminDeps, id: string) {
   return { key: keyView(record) };
 }
 
-export function createAdminHandlers(deps: AdminDeps): AdminHandlers {
+/** @param identityOf who makes a call, as the gate of the door has found out */
+export function createAdminHandlers(
+  deps: AdminDeps,
+  identityOf: (call: { readonly metadata: Metadata }) => Identity,
+): AdminHandlers {
   const { fleet, logger } = deps;
+  const { state } = fleet.inspector.directory;
   /** A handler that answers with what `work` gives, or with the status of what it throws. */
   const unary =
     <Request, Response>(work: (request: Request) => Response | Promise<Response>) =>
@@ -119,7 +117,7 @@ export function createAdminHandlers(deps: AdminDeps): AdminHandlers {
       nodes: [...fleet.inspector.directory.state.nodes.values()].map((node) => nodeOf(fleet, node)),
     })),
     GetNode: unary(({ name }) => {
-      const node = nodeNamed(fleet, name);
+      const node = nodeNamed(state, name);
       return {
         node: nodeOf(fleet, node),
         engines: [...node.engines.values()].map((engine) => engineOf(fleet, node, engine)),
@@ -131,7 +129,7 @@ export function createAdminHandlers(deps: AdminDeps): AdminHandlers {
       ),
     })),
     GetEngine: unary(({ name }) => {
-      const { node, engine } = engineNamed(fleet, name);
+      const { node, engine } = engineNamed(state, name);
       return { engine: engineOf(fleet, node, engine) };
     }),
     ListModels: unary(() => ({ models: modelsOf(fleet) })),
@@ -140,5 +138,6 @@ export function createAdminHandlers(deps: AdminDeps): AdminHandlers {
     RevokeKey: unary(({ id }) => revokeKey(deps, id)),
     ExplainRequest: unary(({ requestId }) => requestOf(fleet, requestId)),
     ExplainDeployment: unary(({ model }) => deploymentOf(fleet, model)),
+    RunCommand: (call) => serveRunCommand(deps, call, identityOf(call)),
   };
 }

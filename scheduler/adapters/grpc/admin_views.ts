@@ -1,6 +1,5 @@
 /** The scheduler's picture of the fleet as messages of admin.v1; a figure that nobody has read stays absent. */
 import { CodedError } from '../../../lib/errors.ts';
-import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { Candidate } from '../../../proto/gen/admin/v1/Candidate.ts';
 import type { Engine } from '../../../proto/gen/admin/v1/Engine.ts';
 import type { ExplainDeploymentResponse } from '../../../proto/gen/admin/v1/ExplainDeploymentResponse.ts';
@@ -10,7 +9,7 @@ import type { Model } from '../../../proto/gen/admin/v1/Model.ts';
 import type { Node } from '../../../proto/gen/admin/v1/Node.ts';
 import type { FleetDirectory } from '../../core/fleet/directory.ts';
 import { modelsOf as modelsOfEngine } from '../../core/fleet/models.ts';
-import { type EngineRecord, type FleetState, findEngine, type NodeState, stateWord } from '../../core/fleet/state.ts';
+import { type EngineRecord, type NodeState, stateWord } from '../../core/fleet/state.ts';
 import type { RequestLog } from '../../core/routing/request_log.ts';
 import type { Reservations } from '../../core/routing/reservations.ts';
 import type { Verdict } from '../../core/routing/route.ts';
@@ -65,6 +64,8 @@ export function nodeOf(fleet: AdminFleet, node: NodeState): Node {
     ...(desired?.generation === undefined ? {} : { desiredGeneration: desired.generation }),
     ...(observedGeneration === undefined ? {} : { observedGeneration }),
     rejections: [...node.rejections],
+    gpuEvents: [...node.gpuEvents.values()].filter((event) => event.quarantined),
+    nodeEvent: node.nodeEvent ?? null,
   };
 }
 
@@ -79,37 +80,8 @@ export function engineOf(fleet: AdminFleet, node: NodeState, engine: EngineRecor
     routable: refusal === undefined,
     notRoutableReason: refusal?.by ?? '',
     history: [...engine.history],
+    gpuIds: [...(node.desired?.engines?.find((spec) => spec.name === engine.name)?.gpuIds ?? [])],
   };
-}
-
-/** @throws CodedError not_found */
-export function nodeNamed(fleet: AdminFleet, name: string): NodeState {
-  const node = fleet.inspector.directory.state.nodes.get(name as NodeId);
-  if (node === undefined) throw new CodedError('not_found', 'There is no node of this name.', { param: 'name' });
-  return node;
-}
-
-/**
- * Finds an engine by `node/engine`, or by its own name where only one engine has it.
- * @throws CodedError not_found, invalid_value when the name is not unique
- */
-export function engineNamed(fleet: AdminFleet, name: string): { node: NodeState; engine: EngineRecord } {
-  const { state } = fleet.inspector.directory;
-  const exact = findEngine(state, name as EngineId);
-  const found = exact === undefined ? withName(state, name) : [exact];
-  if (found.length > 1) {
-    const names = found.map((engine) => engine.id).slice(0, 5);
-    throw new CodedError('invalid_value', `Several engines have this name: ${names.join(', ')}.`, { param: 'name' });
-  }
-  const [engine] = found;
-  const node = engine === undefined ? undefined : state.nodes.get(engine.node);
-  if (engine === undefined || node === undefined)
-    throw new CodedError('not_found', 'There is no engine of this name.', { param: 'name' });
-  return { node, engine };
-}
-
-function withName(state: FleetState, name: string): EngineRecord[] {
-  return [...state.nodes.values()].flatMap((node) => node.engines.get(name) ?? []);
 }
 
 export function modelsOf(fleet: AdminFleet): Model[] {

@@ -2,25 +2,25 @@
  * The agents' listener: gRPC over mutual TLS. A caller without a certificate of the fleet's authority does not get past
  * the handshake, and whoever does speaks only for the node that its certificate names.
  */
-import { type ChannelOptions, Server, ServerCredentials } from '@grpc/grpc-js';
+import { type ChannelOptions, Server } from '@grpc/grpc-js';
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { NodeId } from '../../../lib/ids.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { Metrics } from '../../../lib/io/metrics.ts';
+import type { TlsMaterial } from '../../../lib/io/tls_files.ts';
 import type { FleetHandlers } from '../../../proto/gen/fleet/v1/Fleet.ts';
 import { fleetService } from '../../../proto/load.ts';
 import type { FleetSink } from '../../ports.ts';
 import { failStream } from './grpc_errors.ts';
 import { LaneCounters, type LaneStreamCall, serveLane } from './lane_call.ts';
+import { ReloadingCredentials } from './reloading_credentials.ts';
 import { type SchedulerFacts, serveSession, type SessionCall } from './session.ts';
 
-export interface FleetDoorOptions {
+export interface FleetDoorOptions extends TlsMaterial {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
-  readonly certPem: string;
-  readonly keyPem: string;
   /** The authority whose certificates agents must show. */
   readonly caPem: string;
   /** Largest message of an agent: a batch of a lane, a hello, telemetry. */
@@ -43,6 +43,8 @@ export interface FleetDoorDeps {
 export interface FleetDoor {
   /** @throws CodedError address_in_use */
   listen(): Promise<{ readonly port: number }>;
+  /** Certificates for handshakes from now on; sessions and lanes that stand go on. */
+  setTls(tls: TlsMaterial): void;
   /** Ends every session and lane and closes the listener. Idempotent. */
   close(): Promise<void>;
 }
@@ -127,10 +129,8 @@ function createHandlers(deps: FleetDoorDeps, counters: LaneCounters, open: Set<C
 }
 
 /** Binds the listener; the certificate of a peer is checked in the handshake. @throws CodedError address_in_use */
-function bind(server: Server, options: FleetDoorOptions): Promise<number> {
+function bind(server: Server, options: FleetDoorOptions, credentials: ReloadingCredentials): Promise<number> {
   const address = `${options.host.includes(':') ? `[${options.host}]` : options.host}:${options.port}`;
-  const pair = { cert_chain: Buffer.from(options.certPem), private_key: Buffer.from(options.keyPem) };
-  const credentials = ServerCredentials.createSsl(Buffer.from(options.caPem), [pair], true);
   return new Promise((resolve, reject) => {
     server.bindAsync(address, credentials, (error, port) => {
       if (error === null) resolve(port);
@@ -144,6 +144,7 @@ export function createFleetDoor(deps: FleetDoorDeps): FleetDoor {
   const counters = new LaneCounters();
   const open = new Set<Closable>();
   const server = new Server(channelOptions(options));
+  const credentials = new ReloadingCredentials(options);
   server.addService(fleetService, createHandlers(deps, counters, open));
   let stopCounting: (() => void) | undefined;
   const count = (): void => {
@@ -167,10 +168,11 @@ export function createFleetDoor(deps: FleetDoorDeps): FleetDoor {
     });
   return {
     async listen() {
-      const port = await bind(server, options);
+      const port = await bind(server, options, credentials);
       count();
       return { port };
     },
+    setTls: (tls) => credentials.use(tls),
     close() {
       closing ??= close();
       return closing;

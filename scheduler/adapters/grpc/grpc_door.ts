@@ -4,6 +4,7 @@
  */
 import {
   type ChannelOptions,
+  type Metadata,
   Server,
   ServerCredentials,
   type ServiceDefinition,
@@ -12,13 +13,15 @@ import {
 import { ReflectionService } from '@grpc/reflection';
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
+import type { TlsMaterial } from '../../../lib/io/tls_files.ts';
 import { adminService, inferenceService, packageDefinition } from '../../../proto/load.ts';
 import type { AdminHandlers } from '../../../proto/gen/admin/v1/Admin.ts';
-import type { Authenticator } from '../../ports.ts';
+import type { Authenticator, Identity } from '../../ports.ts';
 import { checkDoors, createGrpcGate } from './grpc_door_gate.ts';
 import { createHealth, INFERENCE_SERVICE } from './health.ts';
 import { createInference } from './inference.ts';
 import type { InferenceDeps, InferenceOptions } from './inference_deps.ts';
+import { ReloadingCredentials } from './reloading_credentials.ts';
 
 export interface GrpcDoorOptions extends InferenceOptions {
   readonly host: string;
@@ -37,13 +40,16 @@ export interface GrpcDoorOptions extends InferenceOptions {
 
 export interface GrpcDoorDeps extends Omit<InferenceDeps, 'options'> {
   readonly authenticator: Authenticator;
-  readonly admin?: AdminHandlers;
+  /** Gets the way to ask who makes a call: the gate before the handlers knows. */
+  readonly admin?: (identityOf: (call: { readonly metadata: Metadata }) => Identity) => AdminHandlers;
   readonly options: GrpcDoorOptions;
 }
 
 export interface GrpcDoor {
   /** @throws CodedError address_in_use */
   listen(): Promise<{ readonly port: number }>;
+  /** Certificates for handshakes from now on; connections that stand go on. Without effect on a door in plain text. */
+  setTls(tls: TlsMaterial): void;
   /** Not ready, no new connections, GOAWAY to the old ones; running requests go on. Idempotent. */
   drain(): void;
   /** Drains, waits for running requests up to drainTimeoutMs, then cuts what is left. Idempotent. */
@@ -69,20 +75,14 @@ function channelOptions(options: GrpcDoorOptions): ChannelOptions {
   };
 }
 
-function credentialsOf(tls: GrpcDoorOptions['tls']): ServerCredentials {
-  if (tls === undefined) return ServerCredentials.createInsecure();
-  const pair = { cert_chain: Buffer.from(tls.certPem), private_key: Buffer.from(tls.keyPem) };
-  return ServerCredentials.createSsl(null, [pair], false);
-}
-
 /** host:port as the library wants it: an IPv6 address in brackets. */
 function addressOf(options: GrpcDoorOptions): string {
   return options.host.includes(':') ? `[${options.host}]:${options.port}` : `${options.host}:${options.port}`;
 }
 
-function bind(server: Server, options: GrpcDoorOptions): Promise<number> {
+function bind(server: Server, options: GrpcDoorOptions, credentials: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(addressOf(options), credentialsOf(options.tls), (error, port) => {
+    server.bindAsync(addressOf(options), credentials, (error, port) => {
       if (error === null) resolve(port);
       else reject(new CodedError('address_in_use', `gRPC cannot listen on ${addressOf(options)}.`, { cause: error }));
     });
@@ -116,11 +116,14 @@ async function within(clock: Clock, limitMs: number, work: Promise<void>): Promi
 export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
   const { options, clock } = deps;
   const gate = createGrpcGate(deps);
-  const inference = createInference(deps, (call) => gate.identityOf(call));
+  const identityOf = (call: { readonly metadata: Metadata }): Identity => gate.identityOf(call);
+  const inference = createInference(deps, identityOf);
   const health = createHealth(deps);
+  // Clients prove themselves by keys, so that no authority is asked for.
+  const reloading = options.tls && new ReloadingCredentials({ ...options.tls, caPem: '' });
   const server = new Server({ ...channelOptions(options), interceptors: [gate.interceptor] });
   register(server, inferenceService, inference.handlers);
-  if (deps.admin !== undefined) register(server, adminService, deps.admin);
+  if (deps.admin !== undefined) register(server, adminService, deps.admin(identityOf));
   register(server, health.definition, health.handlers);
   new ReflectionService(packageDefinition, { services: REFLECTED }).addToServer({
     addService: (definition: ServiceDefinition, handlers: UntypedServiceImplementation) =>
@@ -140,8 +143,9 @@ export function createGrpcDoor(deps: GrpcDoorDeps): GrpcDoor {
   };
   return {
     async listen() {
-      return { port: await bind(server, options) };
+      return { port: await bind(server, options, reloading ?? ServerCredentials.createInsecure()) };
     },
+    setTls: (tls) => reloading?.use(tls),
     drain: () => void drain(),
     async close() {
       await within(clock, options.drainTimeoutMs, drain());

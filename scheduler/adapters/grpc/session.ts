@@ -10,10 +10,11 @@ import type { NodeId } from '../../../lib/ids.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import { LANE_PROTOCOL_VERSION } from '../../../proto/codec.ts';
 import type { AgentMessage__Output } from '../../../proto/gen/fleet/v1/AgentMessage.ts';
+import type { Command } from '../../../proto/gen/fleet/v1/Command.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
 import type { SchedulerMessage } from '../../../proto/gen/fleet/v1/SchedulerMessage.ts';
-import { MAX_ENGINES_PER_NODE } from '../../core/fleet/state.ts';
+import { MAX_ENGINES_PER_NODE, MAX_GPUS_PER_NODE } from '../../core/fleet/state.ts';
 import type { FleetSink, SessionHandle } from '../../ports.ts';
 import { failStream } from './grpc_errors.ts';
 
@@ -48,7 +49,8 @@ const helloSchema = z.object({
   sessionId: z.string().min(1).max(128),
   agentVersion: z.string().max(128),
   laneCount: z.number().max(1024),
-  gpus: z.array(z.unknown()).max(256),
+  gpus: z.array(z.unknown()).max(MAX_GPUS_PER_NODE),
+  gpuEvents: z.array(z.unknown()).max(MAX_GPUS_PER_NODE),
   engines: z.array(z.object({ engine: z.string().regex(ENGINE_NAME) })).max(MAX_ENGINES_PER_NODE),
 });
 
@@ -103,6 +105,10 @@ class Session implements SessionHandle {
 
   sendDesiredState(state: DesiredState): void {
     this.#send({ desiredState: state });
+  }
+
+  sendCommand(command: Command): void {
+    this.#send({ command });
   }
 
   close(error: CodedError): void {
@@ -179,6 +185,20 @@ class Session implements SessionHandle {
         return;
       case 'hello':
         throw new CodedError('protocol_mismatch', 'A session begins with one hello.');
+      case 'gpuEvent':
+        if (message.gpuEvent) sink.onGpuEvent(this, message.gpuEvent);
+        this.#send({ eventAck: { seq: message.seq } });
+        return;
+      case 'nodeEvent':
+        if (message.nodeEvent) sink.onNodeEvent(this, message.nodeEvent);
+        this.#send({ eventAck: { seq: message.seq } });
+        return;
+      case 'commandOutput':
+        if (message.commandOutput) sink.onCommandOutput(this, message.commandOutput);
+        return;
+      case 'commandResult':
+        if (message.commandResult) sink.onCommandResult(this, message.commandResult);
+        return;
       case undefined:
         // A newer agent may say what this release does not know.
         this.#deps.logger.debug({ node: this.nodeName }, 'a message of an unknown kind was passed over');

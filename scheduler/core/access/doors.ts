@@ -67,7 +67,14 @@ export const LISTENERS: readonly ListenerSpec[] = [
     process: 'agent',
     protocol: 'HTTP/1.1',
     address: '127.0.0.1:`metricsPort`; off unless the port is set',
-    why: 'For a collector on the same host: `/metrics` and `/health/live`, without a credential, figures only. It is the only listener of an agent, which otherwise dials out.',
+    why: 'For a collector on the same host: `/metrics` and `/health/live`, without a credential, figures only. It is the only port that an agent may open; otherwise it dials out.',
+  },
+  {
+    id: 'agent-admin',
+    process: 'agent',
+    protocol: 'lines of JSON',
+    address: 'the Unix socket `adminSocket` of mode 0600, by default `admin.sock` in `dataDir`; none: off',
+    why: "The orders of an operator on the host itself, when no scheduler can be reached: file permissions let in the agent's own user and root.",
   },
 ];
 
@@ -159,6 +166,7 @@ export const DOORS: readonly DoorSpec[] = [
   rpc('admin.v1.Admin/RevokeKey', ADMIN, 'Locks a tenant out.'),
   rpc('admin.v1.Admin/ExplainRequest', STAFF, 'Routing decisions across tenants; no prompt and no answer.'),
   rpc('admin.v1.Admin/ExplainDeployment', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/RunCommand', STAFF, 'Drains, restarts and reads logs of engines: what the person on call does.'),
   rpc('grpc.health.v1.Health/*', [], 'Balancers hold no credential; it says only SERVING or NOT_SERVING.'),
   rpc('grpc.reflection.v1.ServerReflection/*', EVERYONE, 'Anyone with a key may ask for the .proto files.'),
   rpc('grpc.reflection.v1alpha.ServerReflection/*', EVERYONE, 'The same under its older name, for older clients.'),

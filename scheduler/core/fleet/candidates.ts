@@ -39,6 +39,7 @@ export interface CandidateContext {
 export function whyNotRoutable(node: NodeState, engine: EngineRecord, context: CandidateContext): Refusal | undefined {
   const { event } = engine;
   if (!node.connected) return { by: 'node_lost', detail: `The agent of ${node.name} is not connected.` };
+  if (node.nodeEvent !== undefined) return { by: 'node_draining', detail: `${node.name} drains as a whole.` };
   if (event.state !== 'ENGINE_STATE_READY') return { by: stateWord(event.state), detail: event.message };
   if (!context.hasLane(node.name)) return { by: 'no_lane', detail: `${node.name} has opened no lane.` };
   const silentMs = context.nowMs - node.lastSeenAtMs;

@@ -7,7 +7,9 @@ import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineReading__Output } from '../../../proto/gen/fleet/v1/EngineReading.ts';
+import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
@@ -18,6 +20,8 @@ export const MAX_HISTORY = 32;
 export const MAX_ENGINES_PER_NODE = 256;
 /** Nodes that are kept; lost ones are forgotten first, longest lost first. */
 export const MAX_NODES = 4096;
+/** GPUs whose newest event is kept per node. */
+export const MAX_GPUS_PER_NODE = 256;
 
 export interface EngineRecord {
   readonly id: EngineId;
@@ -31,9 +35,10 @@ export interface EngineRecord {
   /** What it serves, or what it served when it last said so: a restarting engine keeps its models known. */
   readonly models: readonly ServedModel__Output[];
   readonly reading: EngineReading__Output | undefined;
-  /** Monotonic milliseconds. */
-  readonly readingAtMs: number;
-  /** Requests that this scheduler had on the engine when the reading came: the part of the reading that is ours. */
+  /**
+   * Requests that this scheduler had on the engine when its agent last said how it stands, be it by silence about it: the
+   * part of the reading that is ours.
+   */
   readonly reservedAtReading: number;
 }
 
@@ -49,12 +54,21 @@ export interface NodeState {
   readonly lastSeenWallMs: number;
   /** Monotonic milliseconds. */
   readonly lastSeenAtMs: number;
+  /** The picture that the node's messages make together; of an earlier session until this one has sent a snapshot. */
   readonly telemetry: Telemetry__Output | undefined;
+  /** Whether this session has sent a snapshot, so that deltas mean something. */
+  readonly hasSnapshot: boolean;
+  /** Monotonic milliseconds; when telemetry came last. */
+  readonly telemetryAtMs: number | undefined;
   readonly desired: DesiredState | undefined;
   readonly observedGeneration: number | undefined;
   readonly rejections: readonly SpecRejection__Output[];
   readonly goodbye: string | undefined;
   readonly engines: ReadonlyMap<string, EngineRecord>;
+  /** The newest event of each GPU that had one, by index. */
+  readonly gpuEvents: ReadonlyMap<number, GpuEvent__Output>;
+  /** What the node said last about its drain; undefined: it serves. */
+  readonly nodeEvent: NodeEvent__Output | undefined;
 }
 
 export interface FleetState {

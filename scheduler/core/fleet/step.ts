@@ -5,8 +5,11 @@
  */
 import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
+import type { EngineReading__Output } from '../../../proto/gen/fleet/v1/EngineReading.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
+import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import {
@@ -14,10 +17,12 @@ import {
   type EngineRecord,
   type FleetState,
   MAX_ENGINES_PER_NODE,
+  MAX_GPUS_PER_NODE,
   MAX_HISTORY,
   MAX_NODES,
   type NodeState,
 } from './state.ts';
+import { mergeTelemetry } from './telemetry.ts';
 
 export type FleetEvent =
   | {
@@ -46,6 +51,13 @@ export type FleetEvent =
       readonly generation: number;
       readonly rejections: readonly SpecRejection__Output[];
     }
+  | { readonly kind: 'gpu_event'; readonly node: NodeId; readonly connection: number; readonly event: GpuEvent__Output }
+  | {
+      readonly kind: 'node_event';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly event: NodeEvent__Output;
+    }
   | { readonly kind: 'goodbye'; readonly node: NodeId; readonly connection: number; readonly reason: string }
   | { readonly kind: 'session_lost'; readonly node: NodeId; readonly connection: number };
 
@@ -60,7 +72,18 @@ export type FleetEffect =
   /** A life of an engine is over: what still runs on it can get no answer. */
   | { readonly kind: 'engine_ended'; readonly engine: EngineId; readonly incarnation: number }
   /** The message came too late or did not fit and was passed over. */
-  | { readonly kind: 'passed_over'; readonly what: 'old_stream' | 'old_incarnation' | 'too_many_engines' };
+  | {
+      readonly kind: 'passed_over';
+      readonly what:
+        | 'old_stream'
+        | 'old_incarnation'
+        | 'too_many_engines'
+        | 'too_many_gpus'
+        | 'delta_before_snapshot'
+        | 'impossible_figure';
+      /** How many of it; one when absent. */
+      readonly count?: number;
+    };
 
 export interface StepContext {
   /** Monotonic milliseconds. */
@@ -91,12 +114,16 @@ export function step(state: FleetState, event: FleetEvent, context: StepContext)
   const seen = { ...node, lastSeenAtMs: context.nowMs, lastSeenWallMs: context.wallMs };
   switch (event.kind) {
     case 'telemetry':
-      state.nodes.set(event.node, withTelemetry(seen, event.telemetry, context));
-      return NOTHING;
+      return stepTelemetry(state, seen, event.telemetry, context);
     case 'engine_event':
       return stepEngine(state, seen, event.event);
     case 'desired_ack':
       state.nodes.set(event.node, { ...seen, observedGeneration: event.generation, rejections: event.rejections });
+      return NOTHING;
+    case 'gpu_event':
+      return stepGpu(state, seen, event.event);
+    case 'node_event':
+      state.nodes.set(event.node, { ...seen, nodeEvent: event.event.draining ? event.event : undefined });
       return NOTHING;
     case 'goodbye':
       state.nodes.set(event.node, { ...seen, goodbye: event.reason });
@@ -139,13 +166,32 @@ function stepHello(
     lastSeenWallMs: context.wallMs,
     lastSeenAtMs: context.nowMs,
     telemetry: restarted ? undefined : before?.telemetry,
+    hasSnapshot: false,
+    telemetryAtMs: restarted ? undefined : before?.telemetryAtMs,
     desired: event.desired,
     observedGeneration: hello.observedGeneration,
     rejections: [],
     goodbye: undefined,
     engines,
+    gpuEvents: gpusOf(hello, before),
+    nodeEvent: hello.nodeEvent?.draining === true ? hello.nodeEvent : undefined,
   });
   return effects;
+}
+
+/** A hello names every GPU that is quarantined now; what was told of the others before still stands. */
+function gpusOf(hello: Hello__Output, before: NodeState | undefined): ReadonlyMap<number, GpuEvent__Output> {
+  const events = new Map<number, GpuEvent__Output>();
+  for (const [index, event] of before?.gpuEvents ?? []) if (!event.quarantined) events.set(index, event);
+  for (const event of hello.gpuEvents) events.set(event.index, event);
+  return events;
+}
+
+function stepGpu(state: FleetState, node: NodeState, event: GpuEvent__Output): readonly FleetEffect[] {
+  if (!node.gpuEvents.has(event.index) && node.gpuEvents.size >= MAX_GPUS_PER_NODE)
+    return [{ kind: 'passed_over', what: 'too_many_gpus' }];
+  state.nodes.set(node.name, { ...node, gpuEvents: new Map(node.gpuEvents).set(event.index, event) });
+  return NOTHING;
 }
 
 function stepEngine(state: FleetState, node: NodeState, event: EngineEvent__Output): readonly FleetEffect[] {
@@ -155,7 +201,8 @@ function stepEngine(state: FleetState, node: NodeState, event: EngineEvent__Outp
   if (before !== undefined && event.incarnation < before.event.incarnation) {
     return [{ kind: 'passed_over', what: 'old_incarnation' }];
   }
-  const record = recordOf(node.name, event, before);
+  const told = node.hasSnapshot ? node.telemetry?.engines.find(({ engine }) => engine === event.engine) : undefined;
+  const record = recordOf(node.name, event, before, told);
   state.nodes.set(node.name, { ...node, engines: new Map(node.engines).set(event.engine, record) });
   if (before === undefined || !LIVE.has(before.event.state)) return NOTHING;
   const sameLife = event.incarnation === before.event.incarnation;
@@ -166,7 +213,13 @@ function ended(record: EngineRecord): FleetEffect {
   return { kind: 'engine_ended', engine: record.id, incarnation: record.event.incarnation };
 }
 
-function recordOf(node: NodeId, event: EngineEvent__Output, before: EngineRecord | undefined): EngineRecord {
+/** @param told what telemetry has said of the engine, in case it was ahead of the event */
+function recordOf(
+  node: NodeId,
+  event: EngineEvent__Output,
+  before: EngineRecord | undefined,
+  told?: EngineReading__Output,
+): EngineRecord {
   const sameLife = before?.event.incarnation === event.incarnation;
   return {
     id: engineId(node, event.engine),
@@ -175,8 +228,7 @@ function recordOf(node: NodeId, event: EngineEvent__Output, before: EngineRecord
     event,
     history: withEvent(before?.history ?? [], event),
     models: event.models.length > 0 ? event.models : (before?.models ?? []),
-    reading: sameLife ? before?.reading : undefined,
-    readingAtMs: sameLife ? (before?.readingAtMs ?? 0) : 0,
+    reading: sameLife ? before?.reading : readingOf(event.incarnation, told),
     reservedAtReading: sameLife ? (before?.reservedAtReading ?? 0) : 0,
   };
 }
@@ -191,16 +243,48 @@ function withEvent(
   return [...(same ? history.slice(0, -1) : history.slice(-(MAX_HISTORY - 1))), event];
 }
 
-function withTelemetry(node: NodeState, telemetry: Telemetry__Output, context: StepContext): NodeState {
-  const engines = new Map(node.engines);
-  for (const reading of telemetry.engines) {
-    const record = engines.get(reading.engine);
-    // A reading of another life says nothing about this one.
-    if (record === undefined || record.event.incarnation !== reading.incarnation) continue;
-    const reservedAtReading = context.reserved(record.id, reading.incarnation);
-    engines.set(reading.engine, { ...record, reading, readingAtMs: context.nowMs, reservedAtReading });
+/** A reading of another life says nothing about this one. */
+function readingOf(incarnation: number, told: EngineReading__Output | undefined): EngineReading__Output | undefined {
+  return told?.incarnation === incarnation ? told : undefined;
+}
+
+function stepTelemetry(
+  state: FleetState,
+  node: NodeState,
+  message: Telemetry__Output,
+  context: StepContext,
+): readonly FleetEffect[] {
+  const merged = mergeTelemetry(node.hasSnapshot ? node.telemetry : undefined, message);
+  if (merged === undefined) {
+    state.nodes.set(node.name, node);
+    return [{ kind: 'passed_over', what: 'delta_before_snapshot' }];
   }
-  return { ...node, telemetry, engines };
+  const { picture: telemetry, leftOut } = merged;
+  const engines = withReadings(node.engines, telemetry, context);
+  state.nodes.set(node.name, { ...node, telemetry, hasSnapshot: true, telemetryAtMs: context.nowMs, engines });
+  return leftOut === 0 ? NOTHING : [{ kind: 'passed_over', what: 'impossible_figure', count: leftOut }];
+}
+
+/**
+ * The engines with what the picture says of them now. An engine that a message does not name stands as it was, which
+ * is news too: how many of its requests are ours is counted again.
+ */
+function withReadings(
+  engines: ReadonlyMap<string, EngineRecord>,
+  picture: Telemetry__Output,
+  context: StepContext,
+): ReadonlyMap<string, EngineRecord> {
+  const told = new Map(picture.engines.map((entry) => [entry.engine, entry]));
+  let next: Map<string, EngineRecord> | undefined;
+  for (const record of engines.values()) {
+    const { incarnation } = record.event;
+    const reading = readingOf(incarnation, told.get(record.name));
+    const reservedAtReading = reading === undefined ? 0 : context.reserved(record.id, incarnation);
+    if (reading === record.reading && reservedAtReading === record.reservedAtReading) continue;
+    next ??= new Map(engines);
+    next.set(record.name, { ...record, reading, reservedAtReading });
+  }
+  return next ?? engines;
 }
 
 function makeRoom(state: FleetState, node: NodeId): void {

@@ -5,12 +5,17 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
 import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { CommandOutput__Output } from '../../../proto/gen/fleet/v1/CommandOutput.ts';
+import type { CommandResult__Output } from '../../../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
+import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { NodeEvent__Output } from '../../../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import type { Figures, FleetSink, LaneHandle, SessionHandle } from '../../ports.ts';
+import type { PendingCommands } from '../command/pending.ts';
 import type { FleetDirectory } from './directory.ts';
 import type { FleetEffect, FleetEvent } from './step.ts';
 
@@ -22,6 +27,8 @@ export interface FleetLog {
 
 export interface FleetWatchDeps {
   readonly directory: FleetDirectory;
+  /** Orders that wait for what agents answer. */
+  readonly commands: PendingCommands;
   readonly clock: Clock;
   readonly log: FleetLog;
   readonly figures: Pick<Figures, 'dropped' | 'nodes'>;
@@ -76,12 +83,41 @@ export class FleetWatch implements FleetSink {
     this.#take({ kind: 'desired_ack', ...this.#named(session), generation, rejections });
   }
 
+  onGpuEvent(session: SessionHandle, event: GpuEvent__Output): void {
+    const { index: gpu, kind, xid, action, quarantined, message } = event;
+    const fields = { node: session.nodeName, gpu, kind, xid, action, quarantined };
+    if (quarantined) this.#deps.log.warn(fields, message);
+    else this.#deps.log.info(fields, message);
+    this.#take({ kind: 'gpu_event', ...this.#named(session), event });
+  }
+
+  onNodeEvent(session: SessionHandle, event: NodeEvent__Output): void {
+    const { draining, drain } = event;
+    const fields = {
+      node: session.nodeName,
+      actor: drain?.actor,
+      reason: drain?.reason,
+      running: drain?.runningRequests,
+    };
+    this.#deps.log.info(fields, draining ? 'node drains' : 'node serves again');
+    this.#take({ kind: 'node_event', ...this.#named(session), event });
+  }
+
+  onCommandOutput(session: SessionHandle, output: CommandOutput__Output): void {
+    this.#deps.commands.output(session, output);
+  }
+
+  onCommandResult(session: SessionHandle, result: CommandResult__Output): void {
+    this.#deps.commands.result(session, result);
+  }
+
   onGoodbye(session: SessionHandle, reason: string): void {
     this.#take({ kind: 'goodbye', ...this.#named(session), reason });
   }
 
   onSessionLost(session: SessionHandle): void {
     const { node, connection } = this.#named(session);
+    this.#deps.commands.sessionLost(session);
     // A session that was replaced is closed by us and lost to nobody.
     if (!this.#sessions.delete(connection)) return;
     this.#deps.log.warn({ node }, 'agent lost');
@@ -92,6 +128,12 @@ export class FleetWatch implements FleetSink {
   onLaneOpen(sessionId: string, lane: LaneHandle): void {
     if (this.#deps.directory.addLane(sessionId, lane)) return;
     throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
+  }
+
+  /** The present session of a node, or undefined while there is none. */
+  sessionOf(node: NodeId): SessionHandle | undefined {
+    const known = this.#deps.directory.state.nodes.get(node);
+    return known?.connected === true ? this.#sessions.get(known.connection) : undefined;
   }
 
   onLaneLost(_sessionId: string, lane: LaneHandle): void {
@@ -119,13 +161,14 @@ export class FleetWatch implements FleetSink {
         clock.after(deathGraceMs, () => onEngineEnded(effect.engine, effect.incarnation));
         return;
       case 'passed_over':
-        figures.dropped(`fleet_${effect.what}`);
+        figures.dropped(`fleet_${effect.what}`, effect.count);
     }
   }
 
   #replace(node: NodeId, connection: number, restarted: boolean): void {
     const session = this.#sessions.get(connection);
     this.#sessions.delete(connection);
+    if (session !== undefined) this.#deps.commands.sessionLost(session);
     session?.close(new CodedError('already_exists', `A newer session of ${node} has taken over.`));
     if (!restarted) return;
     const error = new CodedError('engine_died', 'The agent of the engine was started anew.');

@@ -29,7 +29,7 @@ interface Bench {
 function bench(
   t: { teardown: (work: () => Promise<void>) => unknown },
   script: string | undefined,
-  reader: 'auto' | 'nvidia-smi' | 'none' = 'auto',
+  reader: 'auto' | 'nvidia-smi' | 'none' = 'nvidia-smi',
   deadlineMs = 5000,
 ): Bench {
   const folder = mkdtempSync(path.join(tmpdir(), 'fleet-smi-'));
@@ -40,8 +40,11 @@ function bench(
   const failures: string[] = [];
   const made = createGpuReader({
     reader,
-    deadlineMs,
+    nvmlLibrary: path.join(folder, 'libnvidia-ml.so.1'),
+    nvmlTimeoutMs: 20_000,
+    nvidiaSmiTimeoutMs: deadlineMs,
     periodMs: 100,
+    nvidiaSmiPeriodMs: 100,
     clock: systemClock,
     random: systemRandom,
     logger: createLogger({ name: 'test', level: 'silent' }),
@@ -99,9 +102,13 @@ t.test('no GPU is an answer with a reason', async (t) => {
 });
 
 t.test('no nvidia-smi is a normal answer, and so is a reader that is turned off', async (t) => {
-  const absent = bench(t, undefined).reader;
+  const absent = bench(t, undefined, 'auto').reader;
   await absent.start();
-  t.match(absent.latest(), { source: 'none', gpus: [], reason: /no nvidia-smi on PATH/ });
+  t.match(absent.latest(), {
+    source: 'none',
+    gpus: [],
+    reason: /native addon is not built|libnvidia-ml.so.1.*no nvidia-smi on PATH/,
+  });
   const off = bench(t, print(xml(gpuXml('GPU-1'))), 'none').reader;
   await off.start();
   t.match(off.latest(), { source: 'none', gpus: [], reason: /turned off/ });
@@ -141,7 +148,7 @@ t.test('one that hangs is killed with its reader, and a later answer is taken', 
   const { reader, failures, folder } = bench(
     t,
     `if [ -e "$(dirname "$0")/well" ]; then ${print(xml(gpuXml('GPU-1')))}\nelse exec sleep 987; fi`,
-    'auto',
+    'nvidia-smi',
     2500,
   );
   await reader.start();
@@ -154,7 +161,7 @@ t.test('one that hangs is killed with its reader, and a later answer is taken', 
 });
 
 t.test('stopping in the middle of a hang leaves nothing behind', async (t) => {
-  const { reader } = bench(t, 'exec sleep 986', 'auto', 60_000);
+  const { reader } = bench(t, 'exec sleep 986', 'nvidia-smi', 60_000);
   const starting = reader.start();
   await until(() => processesWith('sleep\u0000986').length > 0, 'the program to run');
   await reader.stop();

@@ -1,7 +1,9 @@
 /** Orders are obeyed once, in their order, and only from the newest scheduler. */
 import fc from 'fast-check';
 import t from 'tap';
-import { beginLife, type EngineLife, step } from '../../../agent/core/engine_lifecycle.ts';
+import { beginLife } from '../../../agent/core/lifecycle/change.ts';
+import type { EngineLife } from '../../../agent/core/lifecycle/life.ts';
+import { step } from '../../../agent/core/lifecycle/step.ts';
 import type { AcceptedSpec } from '../../../agent/core/engine_spec.ts';
 import { judgeOrder, observeTerm, type OrderState, reconcile } from '../../../agent/core/reconcile.ts';
 import { seededRandom } from '../../../lib/rng.ts';
@@ -42,7 +44,7 @@ t.test('a newer term learned without an order does not block its first order', a
 });
 
 t.test('what is not wanted goes first, what is missing begins', async (t) => {
-  const lives = new Map([['old', beginLife(spec('old', 'a'), 1, 0).life]]);
+  const lives = new Map([['old', beginLife(spec('old', 'a'), 1, 0)]]);
   t.match(reconcile([spec('new', 'b')], 2, lives), [
     { kind: 'event', engine: 'old', event: { kind: 'unwanted' } },
     { kind: 'begin', spec: { name: 'new' } },
@@ -50,11 +52,18 @@ t.test('what is not wanted goes first, what is missing begins', async (t) => {
 });
 
 t.test('the same desired state twice changes nothing the second time', async (t) => {
-  const context = { nowMs: 0, random: seededRandom(1), restartBackoff: { baseMs: 1, capMs: 1 }, stableAfterMs: 1 };
+  const context = {
+    nowMs: 0,
+    random: seededRandom(1),
+    restartBackoff: { baseMs: 1, capMs: 1 },
+    restartWindowMs: 1000,
+    hostRestartDelayMs: 0,
+    stableAfterMs: 1,
+  };
   const word = fc.constantFrom('a', 'b', 'c');
   fc.assert(
     fc.property(fc.uniqueArray(word), fc.uniqueArray(word), fc.constantFrom('x', 'y'), (before, after, hash) => {
-      const lives = new Map<string, EngineLife>(before.map((name) => [name, beginLife(spec(name, 'x'), 1, 0).life]));
+      const lives = new Map<string, EngineLife>(before.map((name) => [name, beginLife(spec(name, 'x'), 1, 0)]));
       const apply = (): boolean => {
         let changed = false;
         for (const action of reconcile(
@@ -63,7 +72,7 @@ t.test('the same desired state twice changes nothing the second time', async (t)
           lives,
         )) {
           if (action.kind === 'begin') {
-            lives.set(action.spec.name, beginLife(action.spec, 2, 0).life);
+            lives.set(action.spec.name, beginLife(action.spec, 2, 0));
             changed = true;
             continue;
           }

@@ -228,3 +228,21 @@ t.test('a header value with a line break is refused', async (t) => {
     false,
   );
 });
+
+t.test('an engine on a port is asked with its key', async (t) => {
+  const server = net.createServer();
+  const seen = new Promise<string>((resolve) => {
+    server.on('connection', (socket) => socket.once('data', (bytes: Buffer) => resolve(bytes.toString('latin1'))));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as net.AddressInfo;
+  const limits = { connectTimeoutMs: 5000, idleSocketMs: 1000, maxIdle: 1 };
+  const pool = new EnginePool({ kind: 'tcp', host: '127.0.0.1', port, apiKey: 'secret' }, limits);
+  t.teardown(() => {
+    pool.destroy();
+    server.close();
+  });
+  const nothing = (): void => undefined;
+  pool.send(REQUEST, new Proxy({}, { get: () => nothing }) as ExchangeSink);
+  t.match(await seen, /\r\nauthorization: Bearer secret\r\n/);
+});

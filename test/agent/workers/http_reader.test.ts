@@ -209,12 +209,14 @@ t.test('garbage is refused as such', async (t) => {
     t.equal(read([Buffer.from(bytes, 'latin1')]).error, 'engine_garbage', JSON.stringify(bytes.slice(0, 70)));
 });
 
-t.test('only an empty line ends the trailer', async (t) => {
+t.test('only an empty line ends the trailer, and its lines are checked as headers are', async (t) => {
   const head = 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n';
-  for (const rest of ['\n', 'x\n', '\rx\r\n', 'x\r\n']) {
-    t.equal(read([Buffer.from(head + rest)]).complete, false, JSON.stringify(rest));
-    t.equal(read([Buffer.from(`${head}${rest}\r\n`)]).complete, true, `${JSON.stringify(rest)} and an empty line`);
+  for (const line of ['x: y\r\n', 'x:\r\n', 'x: y\r\nz: \ta\r\n']) {
+    t.equal(read([Buffer.from(head + line)]).complete, false, JSON.stringify(line));
+    t.equal(read([Buffer.from(`${head}${line}\r\n`)]).complete, true, `${JSON.stringify(line)} and an empty line`);
   }
+  for (const line of ['\n', 'x\n', 'x\r\n', '\rx\r\n', ': y\r\n', 'x y: z\r\n', 'x: y\n', 'x: \u0001\r\n', 'x: y\rz'])
+    t.equal(read([Buffer.from(`${head}${line}`)]).error, 'engine_garbage', JSON.stringify(line));
 });
 
 t.test('no bytes make it hang or throw something else', async (t) => {

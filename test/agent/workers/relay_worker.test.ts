@@ -4,6 +4,7 @@
  */
 import { MessageChannel } from 'node:worker_threads';
 import t from 'tap';
+import { openListBytes } from '../../../agent/core/open_requests.ts';
 import type { FromRelay, RelaySettings, ToRelay, WorkerStats } from '../../../agent/workers/relay_messages.ts';
 import { runRelay } from '../../../agent/workers/relay_worker.ts';
 import { FRAME } from '../../../proto/codec.ts';
@@ -34,6 +35,10 @@ const settings: RelaySettings = {
   engineConnectTimeoutMs: 2000,
   engineIdleSocketMs: 3000,
   laneHoldMs: 0,
+  laneGraceMs: 0,
+  maxRetainedBytes: 16 << 20,
+  maxJournalTokens: 10_000,
+  batchEmbeddings: true,
   maxEventBytes: 1 << 20,
   maxMessageBytes: 32 << 20,
   maxRequests: MAX_REQUESTS,
@@ -51,7 +56,7 @@ const { port1: main, port2: port } = new MessageChannel();
 const said: FromRelay[] = [];
 main.on('message', (message: FromRelay) => said.push(message));
 const tell = (message: ToRelay): void => main.postMessage(message);
-const running = runRelay({ worker: 3, port, settings });
+const running = runRelay({ worker: 3, port, settings, openList: new SharedArrayBuffer(openListBytes(MAX_REQUESTS)) });
 const stats = (): WorkerStats | undefined => said.findLast((message) => message.kind === 'stats')?.stats;
 
 const target = {

@@ -24,7 +24,7 @@ t.test('an up that is killed outright leaves no process either', async (t) => {
   t.equal((await again.exited).code, 0);
 });
 
-t.test('an agent that is killed is started again, sweeps what the old one left, and serves', async (t) => {
+t.test('an agent that is killed is started again, takes over the engines of the old one, and serves', async (t) => {
   const home = makeHome(t);
   const child = up(t, home);
   const { url, key, model } = await ready(child);
@@ -32,12 +32,18 @@ t.test('an agent that is killed is started again, sweeps what the old one left, 
   const engines = left(home).filter((line) => line.includes('/sim/main.js'));
   t.equal(engines.length, 2);
   process.kill(Number.parseInt(agent, 10), 'SIGKILL');
-  await eventually('the old engines are gone', () => engines.every((line) => !left(home).includes(line)), 20_000);
+  const isNew = (line: string): boolean => line.includes('/agent/main.js') && line !== agent;
+  await eventually('another agent', () => left(home).some(isNew), 20_000);
   const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
   const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'x' }], max_tokens: 3 });
   const answers = async (): Promise<boolean> =>
     (await fetch(`${url}/chat/completions`, { method: 'POST', headers, body })).status === 200;
   await eventually('an answer', answers, 20_000);
+  t.same(
+    left(home).filter((line) => line.includes('/sim/main.js')),
+    engines,
+    'the engines are the same processes',
+  );
   child.signal('SIGINT');
   t.equal((await child.exited).code, 0);
   await eventually('no process is left', () => left(home).length === 0);

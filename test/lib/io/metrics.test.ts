@@ -27,7 +27,7 @@ t.test('asking twice for a metric gives the same one, and processes do not share
   const metrics = createMetrics({ processMetrics: false });
   metrics.counter('dropped_total').inc({ where: 'queue' });
   metrics.counter('dropped_total').inc({ where: 'queue' });
-  metrics.histogram('engine_ready_seconds').observe({ kind: 'sim' }, 1);
+  metrics.histogram('sophia_engine_ready_seconds').observe({ kind: 'sim' }, 1);
   t.match(await metrics.render(), 'dropped_total{where="queue"} 2');
   t.notMatch(await createMetrics({ processMetrics: false }).render(), /where="queue"/);
 });
@@ -47,21 +47,21 @@ t.test('a label that a client chooses cannot grow without bound', async (t) => {
 
 t.test('a removed series frees its place', async (t) => {
   const metrics = createMetrics({ processMetrics: false, maxLabelValues: 2 });
-  const running = metrics.gauge('engine_requests_running');
-  running.set({ engine: 'a' }, 1);
-  running.set({ engine: 'b' }, 1);
-  running.set({ engine: 'c' }, 9);
-  running.remove({ engine: 'd' });
-  t.match(await metrics.render(), 'engine_requests_running{engine="other"} 9', 'what is not there takes nothing away');
-  running.remove({ engine: 'a' });
-  running.set({ engine: 'e' }, 7);
+  const running = metrics.gauge('lane_requests_active');
+  running.set({ worker: 'a' }, 1);
+  running.set({ worker: 'b' }, 1);
+  running.set({ worker: 'c' }, 9);
+  running.remove({ worker: 'd' });
+  t.match(await metrics.render(), 'lane_requests_active{worker="other"} 9', 'what is not there takes nothing away');
+  running.remove({ worker: 'a' });
+  running.set({ worker: 'e' }, 7);
   const text = await metrics.render();
-  t.notMatch(text, 'engine="a"');
-  t.match(text, 'engine_requests_running{engine="e"} 7');
-  const engines = metrics.gauge('fleet_engines');
-  engines.set({ model: 'm', kind: 'sim', state: 'ready' }, 1);
-  engines.remove({ model: 'm', kind: 'sim', state: 'ready' });
-  t.notMatch(await metrics.render(), 'fleet_engines{');
+  t.notMatch(text, 'worker="a"');
+  t.match(text, 'lane_requests_active{worker="e"} 7');
+  const engines = metrics.gauge('sophia_gpu_health');
+  engines.set({ node: 'n', gpu: '0', state: 'ok' }, 1);
+  engines.remove({ node: 'n', gpu: '0', state: 'ok' });
+  t.notMatch(await metrics.render(), 'sophia_gpu_health{');
 });
 
 t.test('boundedLabel lets known values through', async (t) => {
@@ -85,4 +85,30 @@ t.test('declared metrics follow the naming rules of Prometheus', async (t) => {
     for (const label of spec.labels)
       t.notOk(['request_id', 'prompt', 'user', 'key'].includes(label), `${name}: ${label} is unbounded`);
   }
+});
+
+t.test('series that are looked up at a scrape replace those of the scrape before', async (t) => {
+  const metrics = createMetrics({ processMetrics: false });
+  const ages = new Map([
+    ['a', 1],
+    ['b', 2],
+  ]);
+  metrics.onRender(() => {
+    metrics.gauge('sophia_node_telemetry_age_seconds').replace([...ages].map(([node, age]) => [{ node }, age]));
+  });
+  t.match(await metrics.render(), 'sophia_node_telemetry_age_seconds{node="b"} 2');
+  ages.delete('b');
+  const text = await metrics.render();
+  t.match(text, 'sophia_node_telemetry_age_seconds{node="a"} 1');
+  t.notMatch(text, 'node="b"');
+});
+
+t.test('the calm set of process metrics lacks the histogram of the event loop and nothing else', async (t) => {
+  const names = (mode: true | 'calm') => createMetrics({ processMetrics: mode }).processMetrics.map(({ name }) => name);
+  const lacking = names(true).filter((name) => !names('calm').includes(name));
+  t.ok(lacking.includes('nodejs_eventloop_lag_p99_seconds'));
+  t.same(
+    lacking.filter((name) => !name.startsWith('nodejs_eventloop_lag_')),
+    [],
+  );
 });

@@ -141,7 +141,7 @@ export async function healthStatus(address: Address): Promise<number | string> {
 }
 
 /** The shared memory segments a process has mapped; vLLM's span 160 to 240 MiB each (few pages are touched) and outlive a SIGKILL. */
-function sharedMemoryOf(pid: number): string[] {
+export function sharedMemoryOf(pid: number): string[] {
   try {
     return readFileSync(`/proc/${pid}/maps`, 'utf8').match(/\/dev\/shm\/(?:psm_|sem\.mp-)[\w-]+/g) ?? [];
   } catch (error) {

@@ -23,7 +23,12 @@ import { bearer, body, CANARY_KEY, EntryReader, type Fixture, openDoor, readAll,
 
 type Unary = (request: object, metadata: Metadata) => Promise<Record<string, unknown>>;
 
-/** The unary methods of any service, as promises. */
+async function readStream(stream: AsyncIterable<object>): Promise<Record<string, unknown>> {
+  for await (const message of stream) void message;
+  return {};
+}
+
+/** The methods of any service, as promises. */
 function unary(client: Client): Record<string, Unary> {
   return new Proxy<Record<string, Unary>>(
     {},
@@ -33,6 +38,11 @@ function unary(client: Client): Record<string, Unary> {
           const method = (client as unknown as Record<string, (...args: unknown[]) => void>)[name] as (
             ...args: unknown[]
           ) => void;
+          if (name === 'RunCommand') {
+            const stream = method.call(client, request, metadata) as unknown as AsyncIterable<object>;
+            void readStream(stream).then(resolve, reject);
+            return;
+          }
           method.call(client, request, metadata, (error: ServiceError | null, value: Record<string, unknown>) =>
             error === null ? resolve(value) : reject(error),
           );
@@ -49,8 +59,10 @@ function clientOf(t: Tap, fixture: Fixture, service: never, name: string): Clien
 type Tap = Parameters<typeof openDoor>[0];
 
 const ADMIN = new Proxy({} as AdminHandlers, {
-  get: (_target, name) => (_call: unknown, callback: (error: null, value: object) => void) =>
-    callback(null, name === 'GetStatus' || name === 'getStatus' ? { schedulerId: 's1' } : {}),
+  get: (_target, name) => (call: { end(): void }, callback?: (error: null, value: object) => void) =>
+    callback === undefined
+      ? call.end()
+      : callback(null, name === 'GetStatus' || name === 'getStatus' ? { schedulerId: 's1' } : {}),
   has: () => true,
 });
 
@@ -64,7 +76,7 @@ async function codeOf(answer: Promise<unknown>): Promise<string> {
 }
 
 t.test('every method asks for a key and for a role that its door lists', async (t) => {
-  const fixture = await openDoor(t, {}, ADMIN);
+  const fixture = await openDoor(t, {}, () => ADMIN);
   const admin = unary(clientOf(t, fixture, adminService as never, 'Admin'));
   const inference = unary(clientOf(t, fixture, inferenceService as never, 'Inference'));
   for (const [name, method] of Object.entries(adminService)) {

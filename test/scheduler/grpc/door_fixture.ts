@@ -6,13 +6,17 @@ import type { TenantId } from '../../../lib/ids.ts';
 import { createLogger } from '../../../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../../../lib/io/metrics.ts';
 import { systemClock, systemRandom } from '../../../lib/io/system.ts';
-import type { AdminHandlers } from '../../../proto/gen/admin/v1/Admin.ts';
 import type { InferenceClient } from '../../../proto/gen/inference/v1/Inference.ts';
 import { adminService, inferenceService } from '../../../proto/load.ts';
 import { decodeStatus, fromServiceError } from '../../../proto/status.ts';
 import type { ManyResponse } from '../../../proto/many_codec.ts';
 import { ENTRY } from '../../../proto/many_codec.ts';
-import { createGrpcDoor, type GrpcDoor, type GrpcDoorOptions } from '../../../scheduler/adapters/grpc/grpc_door.ts';
+import {
+  createGrpcDoor,
+  type GrpcDoor,
+  type GrpcDoorDeps,
+  type GrpcDoorOptions,
+} from '../../../scheduler/adapters/grpc/grpc_door.ts';
 import type { Authenticator, FleetView, Identity, ModelView, Role } from '../../../scheduler/ports.ts';
 import { FakeGenerator } from './fake_generator.ts';
 
@@ -85,7 +89,7 @@ export function bearer(key: string): Metadata {
 export async function openDoor(
   t: Test,
   overrides: Partial<GrpcDoorOptions> = {},
-  admin?: AdminHandlers,
+  admin?: GrpcDoorDeps['admin'],
 ): Promise<Fixture> {
   const generator = new FakeGenerator();
   const logLines: string[] = [];

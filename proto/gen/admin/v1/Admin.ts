@@ -24,6 +24,8 @@ import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from '../../admin/v1/ListNodesResponse.ts';
 import type { RevokeKeyRequest as _admin_v1_RevokeKeyRequest, RevokeKeyRequest__Output as _admin_v1_RevokeKeyRequest__Output } from '../../admin/v1/RevokeKeyRequest.ts';
 import type { RevokeKeyResponse as _admin_v1_RevokeKeyResponse, RevokeKeyResponse__Output as _admin_v1_RevokeKeyResponse__Output } from '../../admin/v1/RevokeKeyResponse.ts';
+import type { RunCommandRequest as _admin_v1_RunCommandRequest, RunCommandRequest__Output as _admin_v1_RunCommandRequest__Output } from '../../admin/v1/RunCommandRequest.ts';
+import type { RunCommandResponse as _admin_v1_RunCommandResponse, RunCommandResponse__Output as _admin_v1_RunCommandResponse__Output } from '../../admin/v1/RunCommandResponse.ts';
 
 export interface AdminClient extends grpc.Client {
   CreateKey(argument: _admin_v1_CreateKeyRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_CreateKeyResponse__Output>): grpc.ClientUnaryCall;
@@ -125,6 +127,11 @@ export interface AdminClient extends grpc.Client {
   revokeKey(argument: _admin_v1_RevokeKeyRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_RevokeKeyResponse__Output>): grpc.ClientUnaryCall;
   revokeKey(argument: _admin_v1_RevokeKeyRequest, callback: grpc.requestCallback<_admin_v1_RevokeKeyResponse__Output>): grpc.ClientUnaryCall;
   
+  RunCommand(argument: _admin_v1_RunCommandRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_admin_v1_RunCommandResponse__Output>;
+  RunCommand(argument: _admin_v1_RunCommandRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_admin_v1_RunCommandResponse__Output>;
+  runCommand(argument: _admin_v1_RunCommandRequest, metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientReadableStream<_admin_v1_RunCommandResponse__Output>;
+  runCommand(argument: _admin_v1_RunCommandRequest, options?: grpc.CallOptions): grpc.ClientReadableStream<_admin_v1_RunCommandResponse__Output>;
+  
 }
 
 export interface AdminHandlers extends grpc.UntypedServiceImplementation {
@@ -150,6 +157,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   RevokeKey: grpc.handleUnaryCall<_admin_v1_RevokeKeyRequest__Output, _admin_v1_RevokeKeyResponse>;
   
+  RunCommand: grpc.handleServerStreamingCall<_admin_v1_RunCommandRequest__Output, _admin_v1_RunCommandResponse>;
+  
 }
 
 export interface AdminDefinition extends grpc.ServiceDefinition {
@@ -164,4 +173,5 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   ListModels: MethodDefinition<_admin_v1_ListModelsRequest, _admin_v1_ListModelsResponse, _admin_v1_ListModelsRequest__Output, _admin_v1_ListModelsResponse__Output>
   ListNodes: MethodDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesResponse, _admin_v1_ListNodesRequest__Output, _admin_v1_ListNodesResponse__Output>
   RevokeKey: MethodDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyRequest__Output, _admin_v1_RevokeKeyResponse__Output>
+  RunCommand: MethodDefinition<_admin_v1_RunCommandRequest, _admin_v1_RunCommandResponse, _admin_v1_RunCommandRequest__Output, _admin_v1_RunCommandResponse__Output>
 }

@@ -11,6 +11,7 @@ export interface Engine {
   'routable'?: (boolean);
   'notRoutableReason'?: (string);
   'history'?: (_fleet_v1_EngineEvent)[];
+  'gpuIds'?: (number)[];
 }
 
 export interface Engine__Output {
@@ -21,4 +22,5 @@ export interface Engine__Output {
   'routable': (boolean);
   'notRoutableReason': (string);
   'history': (_fleet_v1_EngineEvent__Output)[];
+  'gpuIds': (number)[];
 }

@@ -4,6 +4,8 @@ import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_H
 import type { GpuFacts as _fleet_v1_GpuFacts, GpuFacts__Output as _fleet_v1_GpuFacts__Output } from '../../fleet/v1/GpuFacts.ts';
 import type { Telemetry as _fleet_v1_Telemetry, Telemetry__Output as _fleet_v1_Telemetry__Output } from '../../fleet/v1/Telemetry.ts';
 import type { SpecRejection as _fleet_v1_SpecRejection, SpecRejection__Output as _fleet_v1_SpecRejection__Output } from '../../fleet/v1/SpecRejection.ts';
+import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuEvent__Output } from '../../fleet/v1/GpuEvent.ts';
+import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Node {
@@ -19,6 +21,8 @@ export interface Node {
   'desiredGeneration'?: (number | string | Long);
   'observedGeneration'?: (number | string | Long);
   'rejections'?: (_fleet_v1_SpecRejection)[];
+  'gpuEvents'?: (_fleet_v1_GpuEvent)[];
+  'nodeEvent'?: (_fleet_v1_NodeEvent | null);
   '_connectedAtMs'?: "connectedAtMs";
   '_lastSeenMs'?: "lastSeenMs";
   '_desiredGeneration'?: "desiredGeneration";
@@ -38,6 +42,8 @@ export interface Node__Output {
   'desiredGeneration'?: (number);
   'observedGeneration'?: (number);
   'rejections': (_fleet_v1_SpecRejection__Output)[];
+  'gpuEvents': (_fleet_v1_GpuEvent__Output)[];
+  'nodeEvent': (_fleet_v1_NodeEvent__Output | null);
   '_connectedAtMs'?: "connectedAtMs";
   '_lastSeenMs'?: "lastSeenMs";
   '_desiredGeneration'?: "desiredGeneration";

@@ -5,6 +5,10 @@ import type { Telemetry as _fleet_v1_Telemetry, Telemetry__Output as _fleet_v1_T
 import type { EngineEvent as _fleet_v1_EngineEvent, EngineEvent__Output as _fleet_v1_EngineEvent__Output } from '../../fleet/v1/EngineEvent.ts';
 import type { DesiredStateAck as _fleet_v1_DesiredStateAck, DesiredStateAck__Output as _fleet_v1_DesiredStateAck__Output } from '../../fleet/v1/DesiredStateAck.ts';
 import type { Goodbye as _fleet_v1_Goodbye, Goodbye__Output as _fleet_v1_Goodbye__Output } from '../../fleet/v1/Goodbye.ts';
+import type { CommandOutput as _fleet_v1_CommandOutput, CommandOutput__Output as _fleet_v1_CommandOutput__Output } from '../../fleet/v1/CommandOutput.ts';
+import type { CommandResult as _fleet_v1_CommandResult, CommandResult__Output as _fleet_v1_CommandResult__Output } from '../../fleet/v1/CommandResult.ts';
+import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuEvent__Output } from '../../fleet/v1/GpuEvent.ts';
+import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface AgentMessage {
@@ -14,7 +18,11 @@ export interface AgentMessage {
   'engineEvent'?: (_fleet_v1_EngineEvent | null);
   'desiredStateAck'?: (_fleet_v1_DesiredStateAck | null);
   'goodbye'?: (_fleet_v1_Goodbye | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye";
+  'commandOutput'?: (_fleet_v1_CommandOutput | null);
+  'commandResult'?: (_fleet_v1_CommandResult | null);
+  'gpuEvent'?: (_fleet_v1_GpuEvent | null);
+  'nodeEvent'?: (_fleet_v1_NodeEvent | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent";
 }
 
 export interface AgentMessage__Output {
@@ -24,5 +32,9 @@ export interface AgentMessage__Output {
   'engineEvent'?: (_fleet_v1_EngineEvent__Output | null);
   'desiredStateAck'?: (_fleet_v1_DesiredStateAck__Output | null);
   'goodbye'?: (_fleet_v1_Goodbye__Output | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye";
+  'commandOutput'?: (_fleet_v1_CommandOutput__Output | null);
+  'commandResult'?: (_fleet_v1_CommandResult__Output | null);
+  'gpuEvent'?: (_fleet_v1_GpuEvent__Output | null);
+  'nodeEvent'?: (_fleet_v1_NodeEvent__Output | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent";
 }

@@ -10,11 +10,21 @@ export interface EngineReading {
   'kvCacheUsageRatio'?: (number | string);
   'generationTokensTotal'?: (number | string | Long);
   'relayedRequests'?: (number);
+  'gpuMemoryBytes'?: (number | string | Long);
+  'hostMemoryBytes'?: (number | string | Long);
+  'interTokenP50Ms'?: (number | string);
+  'silentMs'?: (number | string | Long);
+  'sleeping'?: (boolean);
   '_runningRequests'?: "runningRequests";
   '_waitingRequests'?: "waitingRequests";
   '_kvCacheUsageRatio'?: "kvCacheUsageRatio";
   '_generationTokensTotal'?: "generationTokensTotal";
   '_relayedRequests'?: "relayedRequests";
+  '_gpuMemoryBytes'?: "gpuMemoryBytes";
+  '_hostMemoryBytes'?: "hostMemoryBytes";
+  '_interTokenP50Ms'?: "interTokenP50Ms";
+  '_silentMs'?: "silentMs";
+  '_sleeping'?: "sleeping";
 }
 
 export interface EngineReading__Output {
@@ -25,9 +35,19 @@ export interface EngineReading__Output {
   'kvCacheUsageRatio'?: (number);
   'generationTokensTotal'?: (number);
   'relayedRequests'?: (number);
+  'gpuMemoryBytes'?: (number);
+  'hostMemoryBytes'?: (number);
+  'interTokenP50Ms'?: (number);
+  'silentMs'?: (number);
+  'sleeping'?: (boolean);
   '_runningRequests'?: "runningRequests";
   '_waitingRequests'?: "waitingRequests";
   '_kvCacheUsageRatio'?: "kvCacheUsageRatio";
   '_generationTokensTotal'?: "generationTokensTotal";
   '_relayedRequests'?: "relayedRequests";
+  '_gpuMemoryBytes'?: "gpuMemoryBytes";
+  '_hostMemoryBytes'?: "hostMemoryBytes";
+  '_interTokenP50Ms'?: "interTokenP50Ms";
+  '_silentMs'?: "silentMs";
+  '_sleeping'?: "sleeping";
 }

@@ -3,6 +3,8 @@
 import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_HostFacts__Output } from '../../fleet/v1/HostFacts.ts';
 import type { GpuFacts as _fleet_v1_GpuFacts, GpuFacts__Output as _fleet_v1_GpuFacts__Output } from '../../fleet/v1/GpuFacts.ts';
 import type { EngineEvent as _fleet_v1_EngineEvent, EngineEvent__Output as _fleet_v1_EngineEvent__Output } from '../../fleet/v1/EngineEvent.ts';
+import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuEvent__Output } from '../../fleet/v1/GpuEvent.ts';
+import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Hello {
@@ -17,6 +19,8 @@ export interface Hello {
   'observedGeneration'?: (number | string | Long);
   'observedTerm'?: (number | string | Long);
   'engines'?: (_fleet_v1_EngineEvent)[];
+  'gpuEvents'?: (_fleet_v1_GpuEvent)[];
+  'nodeEvent'?: (_fleet_v1_NodeEvent | null);
   '_observedGeneration'?: "observedGeneration";
   '_observedTerm'?: "observedTerm";
 }
@@ -33,6 +37,8 @@ export interface Hello__Output {
   'observedGeneration'?: (number);
   'observedTerm'?: (number);
   'engines': (_fleet_v1_EngineEvent__Output)[];
+  'gpuEvents': (_fleet_v1_GpuEvent__Output)[];
+  'nodeEvent': (_fleet_v1_NodeEvent__Output | null);
   '_observedGeneration'?: "observedGeneration";
   '_observedTerm'?: "observedTerm";
 }

@@ -3,6 +3,7 @@
 import type { Welcome as _fleet_v1_Welcome, Welcome__Output as _fleet_v1_Welcome__Output } from '../../fleet/v1/Welcome.ts';
 import type { DesiredState as _fleet_v1_DesiredState, DesiredState__Output as _fleet_v1_DesiredState__Output } from '../../fleet/v1/DesiredState.ts';
 import type { EventAck as _fleet_v1_EventAck, EventAck__Output as _fleet_v1_EventAck__Output } from '../../fleet/v1/EventAck.ts';
+import type { Command as _fleet_v1_Command, Command__Output as _fleet_v1_Command__Output } from '../../fleet/v1/Command.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface SchedulerMessage {
@@ -10,7 +11,8 @@ export interface SchedulerMessage {
   'welcome'?: (_fleet_v1_Welcome | null);
   'desiredState'?: (_fleet_v1_DesiredState | null);
   'eventAck'?: (_fleet_v1_EventAck | null);
-  'body'?: "welcome"|"desiredState"|"eventAck";
+  'command'?: (_fleet_v1_Command | null);
+  'body'?: "welcome"|"desiredState"|"eventAck"|"command";
 }
 
 export interface SchedulerMessage__Output {
@@ -18,5 +20,6 @@ export interface SchedulerMessage__Output {
   'welcome'?: (_fleet_v1_Welcome__Output | null);
   'desiredState'?: (_fleet_v1_DesiredState__Output | null);
   'eventAck'?: (_fleet_v1_EventAck__Output | null);
-  'body'?: "welcome"|"desiredState"|"eventAck";
+  'command'?: (_fleet_v1_Command__Output | null);
+  'body'?: "welcome"|"desiredState"|"eventAck"|"command";
 }

@@ -3,6 +3,7 @@
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from '../../fleet/v1/HostReading.ts';
 import type { GpuReading as _fleet_v1_GpuReading, GpuReading__Output as _fleet_v1_GpuReading__Output } from '../../fleet/v1/GpuReading.ts';
 import type { EngineReading as _fleet_v1_EngineReading, EngineReading__Output as _fleet_v1_EngineReading__Output } from '../../fleet/v1/EngineReading.ts';
+import type { AgentReading as _fleet_v1_AgentReading, AgentReading__Output as _fleet_v1_AgentReading__Output } from '../../fleet/v1/AgentReading.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Telemetry {
@@ -12,9 +13,15 @@ export interface Telemetry {
   'engines'?: (_fleet_v1_EngineReading)[];
   'gpuSource'?: (string);
   'gpuSampleAgeMs'?: (number | string | Long);
+  'snapshot'?: (boolean);
+  'goneGpus'?: (number)[];
+  'goneEngines'?: (string)[];
+  'gpuReason'?: (string);
+  'agent'?: (_fleet_v1_AgentReading | null);
   '_atMs'?: "atMs";
   '_gpuSource'?: "gpuSource";
   '_gpuSampleAgeMs'?: "gpuSampleAgeMs";
+  '_gpuReason'?: "gpuReason";
 }
 
 export interface Telemetry__Output {
@@ -24,7 +31,13 @@ export interface Telemetry__Output {
   'engines': (_fleet_v1_EngineReading__Output)[];
   'gpuSource'?: (string);
   'gpuSampleAgeMs'?: (number);
+  'snapshot': (boolean);
+  'goneGpus': (number)[];
+  'goneEngines': (string)[];
+  'gpuReason'?: (string);
+  'agent': (_fleet_v1_AgentReading__Output | null);
   '_atMs'?: "atMs";
   '_gpuSource'?: "gpuSource";
   '_gpuSampleAgeMs'?: "gpuSampleAgeMs";
+  '_gpuReason'?: "gpuReason";
 }

@@ -3,6 +3,7 @@ import t from 'tap';
 import type { NodeId } from '../../../../lib/ids.ts';
 import type { EngineEvent__Output } from '../../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { Hello__Output } from '../../../../proto/gen/fleet/v1/Hello.ts';
+import type { Telemetry__Output } from '../../../../proto/gen/fleet/v1/Telemetry.ts';
 import {
   emptyFleet,
   findEngine,
@@ -123,13 +124,57 @@ t.test('a reading belongs to one life of an engine', async (t) => {
       context,
     );
   tell(1, 5);
-  t.match(engine(), { reading: { runningRequests: 5 }, readingAtMs: 100, reservedAtReading: 3 });
-  tell(2, 9);
-  t.match(engine(), { reading: { runningRequests: 5 } }, 'the life that it speaks of is not known yet');
+  t.match(engine(), { reading: { runningRequests: 5 }, reservedAtReading: 3 });
   event({ incarnation: 1, reason: 'still' });
   t.match(engine(), { reading: { runningRequests: 5 }, reservedAtReading: 3 });
+  tell(2, 9);
+  t.match(engine(), { reading: undefined }, 'the life that it speaks of is not known yet');
   event({ incarnation: 2 });
-  t.match(engine(), { reading: undefined, readingAtMs: 0, reservedAtReading: 0 });
+  t.match(engine(), { reading: { runningRequests: 9 } }, 'and now it is');
+  event({ incarnation: 3 });
+  t.match(engine(), { reading: undefined, reservedAtReading: 0 });
+});
+
+t.test('a delta means something only after a snapshot of its own session', async (t) => {
+  const { state, sayHello, engine } = fleetWith();
+  const tell = (connection: number, change: Partial<Telemetry__Output>) =>
+    step(state, { kind: 'telemetry', node: NODE, connection, telemetry: { ...telemetry([]), ...change } }, context);
+  const reading = (runningRequests: number) => telemetry([{ runningRequests }]).engines;
+  const ignored = [{ kind: 'passed_over', what: 'delta_before_snapshot' }];
+  t.same(tell(1, { snapshot: false, engines: reading(7) }), ignored);
+  t.match(state.nodes.get(NODE), { telemetry: undefined, lastSeenAtMs: 100 });
+  t.equal(engine()?.reading, undefined);
+  t.same(tell(1, { engines: reading(1) }), []);
+  t.same(tell(1, { snapshot: false, engines: reading(2) }), []);
+  t.match(engine(), { reading: { runningRequests: 2 } });
+  sayHello({}, 2);
+  t.match(state.nodes.get(NODE)?.telemetry?.engines, [{ runningRequests: 2 }], 'the last picture is shown meanwhile');
+  t.same(tell(2, { snapshot: false, engines: reading(9) }), ignored);
+  t.match(engine(), { reading: { runningRequests: 2 } });
+  t.same(tell(2, { engines: [] }), []);
+  t.equal(engine()?.reading, undefined);
+});
+
+t.test('silence about an engine says that it stands as it was, and ours are counted again', async (t) => {
+  const { state, engine } = fleetWith();
+  const tell = (reserved: number, message: Telemetry__Output) =>
+    step(
+      state,
+      { kind: 'telemetry', node: NODE, connection: 1, telemetry: message },
+      { ...context, reserved: () => reserved },
+    );
+  tell(4, telemetry([{ relayedRequests: 4 }]));
+  t.match(engine(), { reading: { relayedRequests: 4 }, reservedAtReading: 4 });
+  tell(1, { ...telemetry([]), snapshot: false });
+  t.match(engine(), { reading: { relayedRequests: 4 }, reservedAtReading: 1 }, 'three of the four are of others now');
+});
+
+t.test('a figure that cannot be is counted and never kept', async (t) => {
+  const { state, engine } = fleetWith();
+  const message = telemetry([{ runningRequests: 3, waitingRequests: Number.NaN, kvCacheUsageRatio: -1 }]);
+  const effects = step(state, { kind: 'telemetry', node: NODE, connection: 1, telemetry: message }, context);
+  t.same(effects, [{ kind: 'passed_over', what: 'impossible_figure', count: 2 }]);
+  t.same(engine()?.reading, { engine: 'e0', incarnation: 1, runningRequests: 3 });
 });
 
 t.test('acknowledgements and goodbyes are kept', async (t) => {

@@ -1,0 +1,65 @@
+/** What is read of GPUs and what their driver says by itself: the words that the reader, the health table and telemetry share. */
+
+/** One reading of all GPUs; an empty list with source 'none' is a normal answer. */
+export interface GpuSample {
+  readonly source: 'nvml' | 'nvidia-smi' | 'none';
+  readonly atMs: number;
+  readonly gpus: readonly GpuState[];
+  /** Why there is no figure, when there is none. */
+  readonly reason?: string;
+}
+
+export interface GpuState {
+  readonly index: number;
+  readonly uuid?: string;
+  readonly name?: string;
+  readonly driverVersion?: string;
+  readonly utilizationRatio?: number;
+  readonly memoryUsedBytes?: number;
+  readonly memoryTotalBytes?: number;
+  readonly temperatureCelsius?: number;
+  readonly powerWatts?: number;
+  readonly memoryTemperatureCelsius?: number;
+  readonly smClockMhz?: number;
+  readonly memoryClockMhz?: number;
+  /** NVML's bit mask of why clocks are lowered. */
+  readonly clocksEventReasons?: number;
+  readonly throttledNs?: number;
+  readonly eccCorrectedTotal?: number;
+  readonly eccUncorrectedTotal?: number;
+  readonly remappedRowsCorrected?: number;
+  readonly remappedRowsUncorrected?: number;
+  readonly remapPending?: boolean;
+  readonly remapFailed?: boolean;
+  readonly recoveryAction?: string;
+  readonly numaNode?: number;
+  readonly addressingMode?: string;
+  readonly c2cLinkCount?: number;
+  readonly c2cErrorTotal?: number;
+  readonly migEnabled?: boolean;
+  readonly pcieReplayTotal?: number;
+  readonly persistenceMode?: boolean;
+  /** Where the hardware begins to slow down. */
+  readonly temperatureLimitCelsius?: number;
+  readonly memoryTemperatureLimitCelsius?: number;
+  /** Of the NUMA node that is the GPU's memory on a GH200, from the kernel. */
+  readonly numaMemoryTotalBytes?: number;
+  readonly numaMemoryFreeBytes?: number;
+  readonly c2cLinksActive?: number;
+  readonly c2cBandwidthMbps?: number;
+  readonly c2cLowPower?: boolean;
+  readonly pcieErrorTotal?: number;
+  readonly pcieFatalTotal?: number;
+  /** Processes with memory on this GPU; absent where the list could not be read. */
+  readonly processes?: readonly { readonly pid: number; readonly memoryBytes?: number }[];
+}
+
+/** What the driver said by itself: an Xid, a GPU that fell off the bus, a changed recovery action. */
+export interface GpuIncident {
+  readonly index: number;
+  readonly uuid?: string;
+  readonly kind: 'xid' | 'lost' | 'unavailable' | 'recovery_action';
+  readonly xid?: number;
+  /** Wall-clock milliseconds. */
+  readonly atMs: number;
+}

@@ -1,0 +1,115 @@
+/** Looks after engines that serve: their health, their progress, their faults, and their drains. */
+import { beginDrain, drainEtaMs } from '../core/drain_estimate.ts';
+import type { DrainView } from '../core/report.ts';
+import { beginWatch, countFaults, tickWatch, WATCHDOG, type WatchdogPolicy, withWitness } from '../core/watchdog.ts';
+import type { LaunchPlan, RelayStats } from '../ports.ts';
+import type { LoopCore, Runtime } from './parts.ts';
+
+/** Requests that were under way to the engine when it began to drain get this long to arrive. */
+const DRAIN_SETTLE_MS = 300;
+const DRAIN_TELL_MS = 1000;
+/** Questions for a first reading of an engine's counters; one that has none is not asked for ever. */
+const MOST_FIRST_ASKS = 8;
+
+/** One question for the health of a running engine. */
+export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
+  const { probe, times, unhealthyAfter } = core.parts;
+  const { incarnation, spec } = runtime.life;
+  const health = await probe.health(plan.address, times.probeTimeoutMs);
+  if (runtime.life.incarnation !== incarnation) return;
+  // A slow answer is a busy engine, not a dead one.
+  if (health === 'ok') runtime.badProbes = 0;
+  // A process that has ended refuses too; its end is told by the launcher, with the cause.
+  else if (health !== 'timeout' && runtime.launched?.ended() !== true) runtime.badProbes += 1;
+  if (spec.gpuIds.length > 0) for (const pid of (await runtime.launched?.processes()) ?? []) runtime.pids.add(pid);
+  if (runtime.badProbes < unhealthyAfter) return;
+  const what = health === 'refused' ? 'It refuses connections.' : 'It says that it is unhealthy.';
+  core.send(spec.name, { kind: 'unhealthy', message: what });
+}
+
+/** Reads the engine's own counters, the second witness of its progress. One question at a time. */
+async function askWitness(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
+  const { clock, probe, times } = core.parts;
+  const { incarnation } = runtime.life;
+  runtime.askingSinceMs = clock.monotonicMs();
+  runtime.witnessAsks += 1;
+  const load = await probe.load(plan.address, times.probeTimeoutMs);
+  if (runtime.life.incarnation !== incarnation) return;
+  delete runtime.askingSinceMs;
+  const progressAtMs = core.parts.relay.stats().progress[runtime.life.spec.name]?.lastProgressAtMs;
+  if (runtime.watch !== undefined) runtime.watch = withWitness(runtime.watch, load, clock.monotonicMs(), progressAtMs);
+}
+
+/** Several faults in a short time: then /health is believed at the first bad answer. */
+async function suspect(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
+  const { incarnation, spec } = runtime.life;
+  const health = await core.parts.probe.health(plan.address, core.parts.times.probeTimeoutMs);
+  if (runtime.life.incarnation !== incarnation || health === 'ok' || health === 'timeout') return;
+  core.send(spec.name, { kind: 'unhealthy', message: 'It broke several requests, and its health is bad.' });
+}
+
+function tickFaults(core: LoopCore, runtime: Runtime, plan: LaunchPlan, total: number): void {
+  const { record, fresh, suspicious } = countFaults(runtime.faults, total, core.parts.clock.monotonicMs());
+  runtime.faults = record;
+  if (fresh === 0) return;
+  core.note(runtime, 'fault', `The engine broke ${fresh} request${fresh === 1 ? '' : 's'} without being asked.`);
+  if (suspicious) void suspect(core, runtime, plan);
+}
+
+/** What is known of an engine's drain. */
+export function drainView(core: LoopCore, runtime: Runtime): DrainView | undefined {
+  const { drain, life } = runtime;
+  if (drain === undefined || life.status !== 'draining') return undefined;
+  const running = core.parts.relay.stats().openByEngine[life.spec.name] ?? 0;
+  const etaMs = drainEtaMs(drain, running, core.parts.clock.monotonicMs(), life.spec.limits.drainTimeoutMs);
+  return { runningRequests: running, ...(etaMs === undefined ? {} : { etaMs }) };
+}
+
+function tickDrain(core: LoopCore, runtime: Runtime, running: number): void {
+  const nowMs = core.parts.clock.monotonicMs();
+  const drain = (runtime.drain ??= beginDrain(nowMs, running));
+  if (running > drain.most) runtime.drain = { ...drain, most: running };
+  if (nowMs - drain.sinceMs < DRAIN_SETTLE_MS) return;
+  if (running === 0) {
+    core.send(runtime.life.spec.name, { kind: 'idle' });
+    return;
+  }
+  if (drain.toldRunning === running || nowMs - (drain.toldAtMs ?? 0) < DRAIN_TELL_MS) return;
+  runtime.drain = { ...runtime.drain, toldRunning: running, toldAtMs: nowMs };
+  core.tell(runtime);
+}
+
+function tickProgress(
+  core: LoopCore,
+  runtime: Runtime,
+  plan: LaunchPlan,
+  stats: RelayStats,
+  policy: WatchdogPolicy,
+): void {
+  const { life } = runtime;
+  const nowMs = core.parts.clock.monotonicMs();
+  const progress = stats.progress[life.spec.name];
+  const watch = runtime.watch ?? beginWatch(life.incarnation, nowMs);
+  const asking = runtime.askingSinceMs === undefined ? {} : { askingSinceMs: runtime.askingSinceMs };
+  const result = tickWatch(watch, { nowMs, progress, ...asking }, policy);
+  runtime.watch = result.watch;
+  // A first reading is taken while all is well: without it nobody could tell whether the counters have moved since.
+  const needsFirst = result.watch.witness === undefined && runtime.witnessAsks < MOST_FIRST_ASKS;
+  if ((result.verdict.kind === 'ask' || needsFirst) && runtime.askingSinceMs === undefined)
+    void askWitness(core, runtime, plan);
+  if (result.verdict.kind === 'wedged') core.send(life.spec.name, { kind: 'wedged', message: result.verdict.message });
+}
+
+/** One look of the watchdog at all engines. */
+export function tickAll(core: LoopCore, policy: WatchdogPolicy = WATCHDOG): void {
+  const stats = core.parts.relay.stats();
+  for (const runtime of [...core.runtimes()]) {
+    const { life, plan } = runtime;
+    if (plan === undefined || (life.status !== 'ready' && life.status !== 'draining')) continue;
+    const progress = stats.progress[life.spec.name];
+    if (progress?.incarnation === life.incarnation) tickFaults(core, runtime, plan, progress.faults);
+    if (life.status === 'draining') tickDrain(core, runtime, stats.openByEngine[life.spec.name] ?? 0);
+    if (!life.sleeping && (runtime.life.status === 'ready' || runtime.life.status === 'draining'))
+      tickProgress(core, runtime, plan, stats, policy);
+  }
+}

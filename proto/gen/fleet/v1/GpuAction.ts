@@ -1,0 +1,29 @@
+// Original file: fleet/v1/fleet.proto
+
+export const GpuAction = {
+  GPU_ACTION_UNSPECIFIED: 'GPU_ACTION_UNSPECIFIED',
+  GPU_ACTION_RECORD: 'GPU_ACTION_RECORD',
+  GPU_ACTION_RESTART_ENGINE: 'GPU_ACTION_RESTART_ENGINE',
+  GPU_ACTION_DRAIN: 'GPU_ACTION_DRAIN',
+  GPU_ACTION_RESET: 'GPU_ACTION_RESET',
+  GPU_ACTION_REBOOT: 'GPU_ACTION_REBOOT',
+  GPU_ACTION_REPLACE: 'GPU_ACTION_REPLACE',
+} as const;
+
+export type GpuAction =
+  | 'GPU_ACTION_UNSPECIFIED'
+  | 0
+  | 'GPU_ACTION_RECORD'
+  | 1
+  | 'GPU_ACTION_RESTART_ENGINE'
+  | 2
+  | 'GPU_ACTION_DRAIN'
+  | 3
+  | 'GPU_ACTION_RESET'
+  | 4
+  | 'GPU_ACTION_REBOOT'
+  | 5
+  | 'GPU_ACTION_REPLACE'
+  | 6
+
+export type GpuAction__Output = typeof GpuAction[keyof typeof GpuAction]

@@ -1,0 +1,61 @@
+/** On a busy thread the tokens of a lane leave together; on an idle one, and with the hold turned off, they do not wait. */
+import t from 'tap';
+import { until } from '../../support/fake_scheduler.ts';
+import { startStand } from '../support/relay_stand.ts';
+
+/** Keeps this thread busy until it is told to stop: a turn of work in each turn of the event loop. */
+function keepBusy(): () => void {
+  let stopped = false;
+  const turn = (): void => {
+    const end = performance.now() + 3;
+    while (performance.now() < end) continue;
+    if (!stopped) setImmediate(turn);
+  };
+  turn();
+  return () => {
+    stopped = true;
+  };
+}
+
+t.test('tokens that follow each other on a busy thread leave in fewer messages', async (t) => {
+  const stand = await startStand(t, { laneHoldMs: 200 });
+  const lane = await stand.lane();
+  const { answer, exchange } = await stand.begin({ credit: 1e8, autoCredit: false });
+  exchange.begin();
+  const stop = keepBusy();
+  t.teardown(stop);
+  let id = 0;
+  /** Messages for some tokens that are sent one by one, each in a turn of its own. */
+  const messagesFor = async (tokens: number): Promise<number> => {
+    const before = lane.messages;
+    const from = id;
+    while (id < from + tokens) {
+      exchange.token(id++);
+      for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until(() => answer.ids.length === id, 'the tokens');
+    return lane.messages - before;
+  };
+  let messages = 20;
+  await until(async () => {
+    messages = await messagesFor(20);
+    return messages <= 10;
+  }, 'two tokens and more in a message');
+  t.ok(messages <= 10, `${messages} messages for 20 tokens`);
+  stop();
+  exchange.finish();
+  t.match((await answer.ended).done, { finishReason: 'stop' });
+});
+
+t.test('with the hold turned off each turn has its message', async (t) => {
+  const stand = await startStand(t, { laneHoldMs: 0 });
+  const lane = await stand.lane();
+  const { answer, exchange } = await stand.begin({ credit: 1e8, autoCredit: false });
+  exchange.begin();
+  const before = lane.messages;
+  for (let id = 0; id < 10; id++) {
+    exchange.token(id);
+    await until(() => answer.ids.length === id + 1, 'the token');
+  }
+  t.ok(lane.messages - before >= 10);
+});
