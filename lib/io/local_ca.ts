@@ -2,12 +2,18 @@
  * A small certificate authority of the fleet's own, so that agents and schedulers prove themselves by mTLS from the
  * first start. `sophia up` makes one in its data folder; a larger site brings its own certificates and never runs this.
  */
-// The library behind x509 looks for decorator metadata at import; this gives it.
-import 'reflect-metadata';
-import * as x509 from '@peculiar/x509';
 import { webcrypto } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+
+type X509 = typeof import('@peculiar/x509');
+
+/** Loaded when a certificate is made: it is half of the start-up time of each command that makes none. */
+async function loadX509(): Promise<X509> {
+  // The library looks for decorator metadata at import; this gives it.
+  await import('reflect-metadata');
+  return await import('@peculiar/x509');
+}
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const DAY_MS = 86_400_000;
@@ -26,7 +32,7 @@ async function newKeys(): Promise<CryptoKeyPair> {
 
 type CryptoKeyPair = { publicKey: webcrypto.CryptoKey; privateKey: webcrypto.CryptoKey };
 
-async function keyToPem(key: webcrypto.CryptoKey): Promise<string> {
+async function keyToPem(x509: X509, key: webcrypto.CryptoKey): Promise<string> {
   return x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
 }
 
@@ -37,6 +43,7 @@ const serial = (): string =>
 
 /** A new self-signed authority, valid for ten years. */
 export async function createCa(commonName: string, nowMs: number): Promise<PemPair> {
+  const x509 = await loadX509();
   const keys = await newKeys();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
@@ -54,7 +61,7 @@ export async function createCa(commonName: string, nowMs: number): Promise<PemPa
     },
     webcrypto,
   );
-  return { certPem: certificate.toString('pem'), keyPem: await keyToPem(keys.privateKey) };
+  return { certPem: certificate.toString('pem'), keyPem: await keyToPem(x509, keys.privateKey) };
 }
 
 export interface LeafOptions {
@@ -67,6 +74,7 @@ export interface LeafOptions {
 
 /** A certificate for both directions of TLS, signed by the authority. */
 export async function issueCertificate(ca: PemPair, options: LeafOptions): Promise<PemPair> {
+  const x509 = await loadX509();
   const keys = await newKeys();
   const issuer = new x509.X509Certificate(ca.certPem);
   const signingKey = await webcrypto.subtle.importKey(
@@ -103,7 +111,7 @@ export async function issueCertificate(ca: PemPair, options: LeafOptions): Promi
     },
     webcrypto,
   );
-  return { certPem: certificate.toString('pem'), keyPem: await keyToPem(keys.privateKey) };
+  return { certPem: certificate.toString('pem'), keyPem: await keyToPem(x509, keys.privateKey) };
 }
 
 async function writePrivate(file: string, text: string): Promise<void> {

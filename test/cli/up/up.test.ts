@@ -5,7 +5,7 @@ import { eventually } from '../../support/child.ts';
 import { makeHome, sophia } from '../sophia.ts';
 import { left, ready, up } from './started.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(300_000);
 
 t.test('the printed curl line streams an answer, the commands see the fleet, and Ctrl-C leaves nothing', async (t) => {
   const home = makeHome(t);
