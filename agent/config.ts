@@ -136,7 +136,7 @@ export const settings = defineSettings('agent', {
   },
   stopTimeoutMs: {
     schema: durationMs({ min: 100 }),
-    default: 15_000,
+    default: 30_000,
     doc: 'Time from SIGTERM to SIGKILL of an engine, unless its specification says otherwise.',
   },
   maxRestarts: {

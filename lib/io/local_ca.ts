@@ -2,11 +2,12 @@
  * A small certificate authority of the fleet's own, so that agents and schedulers prove themselves by mTLS from the
  * first start. `sophia up` makes one in its data folder; a larger site brings its own certificates and never runs this.
  */
+import type * as X509Module from '@peculiar/x509';
 import { webcrypto } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
-type X509 = typeof import('@peculiar/x509');
+type X509 = typeof X509Module;
 
 /** Loaded when a certificate is made: it is half of the start-up time of each command that makes none. */
 async function loadX509(): Promise<X509> {
