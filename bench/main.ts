@@ -66,8 +66,10 @@ program
   .option('--json', 'one JSON object as the last line')
   .option('--faults <n>', 'how many faults', wholeNumber, 60)
   .option('--seed <n>', 'which story', count, 1)
-  .option('--engines <n>', 'simulated engines', wholeNumber, 8)
+  .option('--engines <n>', 'simulated engines', count, 8)
   .option('--llama <n>', 'embedded engines with a real model besides', count, 0)
+  .option('--vllm-model <folder>', 'one real vLLM besides, which serves the model of this folder')
+  .option('--vllm-command <file>', 'the vllm command, when it is not on PATH')
   .option('--every <ms>', 'mean pause before a fault', count, 100)
   .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 5)
   .action(runChaos);

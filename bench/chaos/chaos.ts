@@ -20,6 +20,9 @@ export interface ChaosOptions {
   readonly seed: number;
   readonly engines: number;
   readonly llama: number;
+  /** Folder of a model for one real vLLM beside the others, and the vllm command; absent: none. */
+  readonly vllmModel?: string;
+  readonly vllmCommand?: string;
   /** Mean pause before a fault, in milliseconds. */
   readonly every: number;
   /** Engines that may be down at a time. */
@@ -61,7 +64,20 @@ const WARM_SHARE = 0.6;
 const TOKENS = 200;
 const SIM_FLAGS = ['--sim-itl-ms', '20'];
 
-async function planEngines({ engines, llama }: ChaosOptions): Promise<EnginePlan[]> {
+/** Real vLLM takes a minute or more to load on a CPU, and up to 11 s to stop. */
+function planVllm(model: string): EnginePlan {
+  return {
+    name: 'vllm-0',
+    kind: 'vllm',
+    model,
+    flags: ['--max-model-len', '2048', '--dtype', 'float32', '--enforce-eager'],
+    environment: { VLLM_CPU_KVCACHE_SPACE: '1', VLLM_CPU_OMP_THREADS_BIND: '0' },
+    limits: { startTimeoutMs: 300_000, stopTimeoutMs: 30_000 },
+    recoveryLimitMs: 400_000,
+  };
+}
+
+async function planEngines({ engines, llama, vllmModel }: ChaosOptions): Promise<EnginePlan[]> {
   const weights = llama === 0 ? '' : await findWeights();
   if (weights === undefined)
     throw new Error('The embedded model is not in the cache: start `npm start` once, or leave --llama away.');
@@ -81,7 +97,7 @@ async function planEngines({ engines, llama }: ChaosOptions): Promise<EnginePlan
     { length: llama },
     (_, index): EnginePlan => ({ name: `llama-${index}`, kind: 'llama', model: weights, flags: [] }),
   );
-  return [...sims, ...real];
+  return [...sims, ...real, ...(vllmModel === undefined ? [] : [planVllm(vllmModel)])];
 }
 
 interface Telling {
@@ -242,7 +258,11 @@ export async function runChaos(options: ChaosOptions): Promise<void> {
       if (diskFilled) await unmountSmallDisk(folder);
       await rm(gpu.programs, { recursive: true, force: true });
     },
-    agent: { ...gpu.settings, engineOutputMaxBytes: OUTPUT_MAX_BYTES },
+    agent: {
+      ...gpu.settings,
+      engineOutputMaxBytes: OUTPUT_MAX_BYTES,
+      ...(options.vllmCommand === undefined ? {} : { vllmCommand: options.vllmCommand }),
+    },
   });
   let report: ChaosReport;
   try {

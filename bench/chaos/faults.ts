@@ -8,7 +8,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { signalProcess } from '../../lib/io/processes.ts';
 import { childrenOf, type EngineTree, treeOf } from '../supervised/engine_processes.ts';
-import { type EngineFacts, modelOf, type SupervisedFleet } from '../supervised/fleet.ts';
+import { type EngineFacts, modelOf, recoveryLimitMs, type SupervisedFleet } from '../supervised/fleet.ts';
 import { findInJournal } from './journal.ts';
 import { type AgentInspector, fillDisk, type GpuStage } from './stage.ts';
 import { type Fault, type FaultKind, FAULTS } from './story.ts';
@@ -28,8 +28,8 @@ export interface FaultResult {
   readonly journal: 'told' | 'missing' | 'not_asked';
 }
 
-const FAULT_LIMIT_MS = 240_000;
-const RECOVERY_LIMIT_MS = 90_000;
+/** Beyond the time that its engine may take to be back. */
+const FAULT_SLACK_MS = 150_000;
 const SERVE_LIMIT_MS = 30_000;
 const TRY_LIMIT_MS = 10_000;
 const POLL_MS = 50;
@@ -171,14 +171,15 @@ const ON_ENGINE: Readonly<Partial<Record<FaultKind, (strike: Strike) => void | P
 async function onEngine(fault: Fault, engine: string, stage: Stage): Promise<FaultResult> {
   const { fleet } = stage;
   const reasons: readonly string[] | undefined = (FAULTS[fault.kind] as { reasons?: readonly string[] }).reasons;
-  const facts = await fleet.waitFor(engine, 'ready for its fault', (now) => now.routable, RECOVERY_LIMIT_MS);
+  const limitMs = recoveryLimitMs(fleet.plans.find(({ name }) => name === engine));
+  const facts = await fleet.waitFor(engine, 'ready for its fault', (now) => now.routable, limitMs);
   await ON_ENGINE[fault.kind]?.({ stage, facts, tree: await treeOf(facts.pid) });
   if (reasons === undefined) {
-    const after = await fleet.waitFor(engine, 'ready', (now) => now.routable, RECOVERY_LIMIT_MS);
+    const after = await fleet.waitFor(engine, 'ready', (now) => now.routable, limitMs);
     const same = after.incarnation === facts.incarnation;
     return { troubles: same ? [] : [`${engine} was restarted, for: ${after.message}`], journal: 'not_asked' };
   }
-  await fleet.waitFor(engine, 'back', isBack(facts.incarnation), RECOVERY_LIMIT_MS);
+  await fleet.waitFor(engine, 'back', isBack(facts.incarnation), limitMs);
   await serves(fleet, engine, SERVE_LIMIT_MS);
   const { found, seen } = await findInJournal(fleet.agentFolder, engine, facts.incarnation, reasons);
   if (found) return { troubles: [], journal: 'told' };
@@ -221,7 +222,7 @@ async function readsAgain(fleet: SupervisedFleet): Promise<void> {
   await until(
     'a fresh reading of the GPU',
     async () => ((await fleet.gpuSampleAgeMs()) ?? Number.POSITIVE_INFINITY) < FRESH_MS,
-    RECOVERY_LIMIT_MS,
+    recoveryLimitMs(undefined),
   );
 }
 
@@ -239,7 +240,7 @@ const ON_AGENT: Readonly<Partial<Record<FaultKind, (stage: Stage) => Promise<str
   kill_sensor: async ({ fleet }) => {
     const killed = await sensorOf(fleet);
     kill(killed);
-    await until('another sensor', async () => (await sensorOf(fleet)) !== killed, RECOVERY_LIMIT_MS);
+    await until('another sensor', async () => (await sensorOf(fleet)) !== killed, recoveryLimitMs(undefined));
     await readsAgain(fleet);
     return [];
   },
@@ -277,8 +278,9 @@ export async function strike(fault: Fault, stage: Stage): Promise<FaultResult> {
     engine === undefined
       ? { troubles: (await ON_AGENT[kind]?.(stage)) ?? [], journal: 'not_asked' }
       : onEngine(fault, engine, stage);
+  const limitMs = FAULT_SLACK_MS + recoveryLimitMs(stage.fleet.plans.find(({ name }) => name === engine));
   try {
-    const { troubles, journal } = await within(work(), FAULT_LIMIT_MS);
+    const { troubles, journal } = await within(work(), limitMs);
     return { troubles: troubles.map((trouble) => `${who}: ${trouble}`), journal };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);

@@ -65,7 +65,7 @@ function victimsOf(row: FaultRow, engines: readonly EnginePlan[]): readonly Engi
   const needs = (need: Need): boolean => row.needs?.includes(need) === true;
   return engines.filter(
     ({ kind, tcpPort }) =>
-      (!needs('tree') || kind === 'sim') &&
+      (!needs('tree') || kind !== 'llama') &&
       (!needs('socket') || tcpPort === undefined) &&
       (!needs('port') || tcpPort !== undefined),
   );

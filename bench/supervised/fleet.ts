@@ -17,13 +17,20 @@ import { agentMark, type MarkedProcess, markedProcesses } from './engine_process
 
 export interface EnginePlan {
   readonly name: string;
-  readonly kind: 'sim' | 'llama';
+  readonly kind: 'sim' | 'llama' | 'vllm';
   readonly model: string;
   readonly flags: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
   readonly tcpPort?: number;
   /** Fields over the usual limits. */
   readonly limits?: Readonly<Record<string, number>>;
+  /** How long it may take to be back from a fault; absent: as an engine that starts in seconds. */
+  readonly recoveryLimitMs?: number;
 }
+
+const RECOVERY_LIMIT_MS = 90_000;
+
+export const recoveryLimitMs = (plan: EnginePlan | undefined): number => plan?.recoveryLimitMs ?? RECOVERY_LIMIT_MS;
 
 /** As many simulated engines alike, `PREFIX-0` and on. */
 export function simPlans(count: number, prefix: string, flags: readonly string[]): EnginePlan[] {
@@ -124,6 +131,7 @@ function specOf(plan: EnginePlan) {
     model: plan.model,
     servedModelName: modelOf(plan.name),
     extraFlags: [...plan.flags],
+    ...(plan.environment === undefined ? {} : { environment: { ...plan.environment } }),
     limits: { startTimeoutMs: 60_000, drainTimeoutMs: 5000, stopTimeoutMs: 3000, maxRestarts: 1000, ...plan.limits },
     ...(plan.tcpPort === undefined ? {} : { tcpPort: plan.tcpPort }),
   };
@@ -193,7 +201,10 @@ class RunningFleet implements SupervisedFleet {
   }
 
   async ready(): Promise<void> {
-    for (const { name } of this.plans) await this.waitFor(name, 'ready', (facts) => facts.routable, READY_LIMIT_MS);
+    for (const plan of this.plans) {
+      const limitMs = Math.max(READY_LIMIT_MS, recoveryLimitMs(plan));
+      await this.waitFor(plan.name, 'ready', (facts) => facts.routable, limitMs);
+    }
     this.#mark = await agentMark((await this.engines())[0]?.pid ?? 0);
   }
 
