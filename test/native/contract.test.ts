@@ -1,6 +1,6 @@
 /** The seam to native code: the addon is there, absent or broken; what it refuses is a coded error; sd_notify arrives. */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
@@ -50,7 +50,10 @@ t.test('wrong arguments are refused and crash nothing', async (t) => {
 
 t.test('a GPU is read, one that does not exist is refused, each call with its status', async (t) => {
   const addon = native();
-  const nvml = createFakeNvml(t.testdir());
+  const folder = mkdtempSync(path.join(tmpdir(), 'fleet-nvml-'));
+  // The thread that watches writes there until the process ends.
+  t.teardown(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
+  const nvml = createFakeNvml(folder);
   nvml.play(gh200(0), `process gpu=0 pid=${process.pid} memory=-1`, 'field gpu=0 id=186 value=5');
   const { gpus, driverVersion } = await addon.open(nvml.library);
   t.match(gpus, [{ index: 0, status: 0, uuid: 'GPU-0' }]);
