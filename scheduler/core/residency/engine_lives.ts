@@ -37,78 +37,94 @@ export interface EngineLives {
 }
 
 export function createEngineLives(maxLives: number): EngineLives {
-  const held = new Map<EngineId, Held>();
-  const leaving = new Uint8Array(maxLives);
-  const free: number[] = [];
-  let neverUsed = 0;
-  let waiting: number[] = [];
-  let swept: number[] = [];
-  let count = 0;
-  // The list of the last calls, valid for as long as no life has come or gone.
-  const listed: EngineId[] = [];
-  const listedLives = new Float64Array(maxLives);
-  const listedSlots = new Int32Array(maxLives);
+  return new LifeTable(maxLives);
+}
 
-  const slotOf = (life: EngineLife): number => {
-    for (let one = held.get(life.engine); one !== undefined; one = one.older) {
+class LifeTable implements EngineLives {
+  count = 0;
+  readonly #maxLives: number;
+  readonly #held = new Map<EngineId, Held>();
+  readonly #leaving: Uint8Array;
+  readonly #free: number[] = [];
+  #neverUsed = 0;
+  #waiting: number[] = [];
+  #swept: number[] = [];
+  /** The list of the last calls, valid for as long as no life has come or gone. */
+  readonly #listed: EngineId[] = [];
+  readonly #listedLives: Float64Array;
+  readonly #listedSlots: Int32Array;
+
+  constructor(maxLives: number) {
+    this.#maxLives = maxLives;
+    this.#leaving = new Uint8Array(maxLives);
+    this.#listedLives = new Float64Array(maxLives);
+    this.#listedSlots = new Int32Array(maxLives);
+  }
+
+  get leaving(): number {
+    return this.#waiting.length + this.#swept.length;
+  }
+
+  slotOf(life: EngineLife): number {
+    for (let one = this.#held.get(life.engine); one !== undefined; one = one.older) {
       if (one.incarnation === life.incarnation) return one.slot;
     }
     return -1;
-  };
+  }
 
-  const without = (from: Held | undefined, incarnation: number): Held | undefined => {
-    if (from === undefined || from.incarnation === incarnation) return from?.older;
-    return { ...from, older: without(from.older, incarnation) };
-  };
+  slotAt(life: EngineLife, index: number): number {
+    if (this.#listed[index] === life.engine && this.#listedLives[index] === life.incarnation) {
+      return this.#listedSlots[index] as number;
+    }
+    const slot = this.slotOf(life);
+    if (index > this.#listed.length || index >= this.#maxLives) return slot;
+    this.#listed[index] = life.engine;
+    this.#listedLives[index] = life.incarnation;
+    this.#listedSlots[index] = slot;
+    return slot;
+  }
 
-  return {
-    get count() {
-      return count;
-    },
-    get leaving() {
-      return waiting.length + swept.length;
-    },
-    slotOf,
-    slotAt(life, index) {
-      if (listed[index] === life.engine && listedLives[index] === life.incarnation) return listedSlots[index] as number;
-      const slot = slotOf(life);
-      if (index > listed.length || index >= maxLives) return slot;
-      listed[index] = life.engine;
-      listedLives[index] = life.incarnation;
-      listedSlots[index] = slot;
-      return slot;
-    },
-    ensure(life) {
-      const known = slotOf(life);
-      if (known >= 0) return known;
-      const slot = free.pop() ?? (neverUsed < maxLives ? neverUsed++ : -1);
-      if (slot < 0) return -1;
-      held.set(life.engine, { incarnation: life.incarnation, slot, older: held.get(life.engine) });
-      count++;
-      listed.length = 0;
-      return slot;
-    },
-    end(life) {
-      const slot = slotOf(life);
-      if (slot < 0) return -1;
-      const rest = without(held.get(life.engine), life.incarnation);
-      if (rest === undefined) held.delete(life.engine);
-      else held.set(life.engine, rest);
-      leaving[slot] = 1;
-      waiting.push(slot);
-      count--;
-      listed.length = 0;
-      return slot;
-    },
-    isLeaving: (slot) => leaving[slot] === 1,
-    sweepBegins() {
-      swept = waiting;
-      waiting = [];
-    },
-    sweepEnded() {
-      for (const slot of swept) leaving[slot] = 0;
-      free.push(...swept);
-      swept = [];
-    },
-  };
+  ensure(life: EngineLife): number {
+    const known = this.slotOf(life);
+    if (known >= 0) return known;
+    const slot = this.#free.pop() ?? (this.#neverUsed < this.#maxLives ? this.#neverUsed++ : -1);
+    if (slot < 0) return -1;
+    this.#held.set(life.engine, { incarnation: life.incarnation, slot, older: this.#held.get(life.engine) });
+    this.count++;
+    this.#listed.length = 0;
+    return slot;
+  }
+
+  end(life: EngineLife): number {
+    const slot = this.slotOf(life);
+    if (slot < 0) return -1;
+    const rest = without(this.#held.get(life.engine), life.incarnation);
+    if (rest === undefined) this.#held.delete(life.engine);
+    else this.#held.set(life.engine, rest);
+    this.#leaving[slot] = 1;
+    this.#waiting.push(slot);
+    this.count--;
+    this.#listed.length = 0;
+    return slot;
+  }
+
+  isLeaving(slot: number): boolean {
+    return this.#leaving[slot] === 1;
+  }
+
+  sweepBegins(): void {
+    this.#swept = this.#waiting;
+    this.#waiting = [];
+  }
+
+  sweepEnded(): void {
+    for (const slot of this.#swept) this.#leaving[slot] = 0;
+    this.#free.push(...this.#swept);
+    this.#swept = [];
+  }
+}
+
+function without(from: Held | undefined, incarnation: number): Held | undefined {
+  if (from === undefined || from.incarnation === incarnation) return from?.older;
+  return { ...from, older: without(from.older, incarnation) };
 }
