@@ -14,6 +14,8 @@ import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
+import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
+import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
 import type { PolicyName } from './core/routing/policies.ts';
 import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
 import { createReservations, type Reservations } from './core/routing/reservations.ts';
@@ -41,6 +43,8 @@ export interface RunLoopOptions {
   readonly deathGraceMs: number;
   readonly maxLoggedRequests: number;
   readonly maxLoggedVerdicts: number;
+  /** Bounds of what waits for engines; absent: nothing is held. */
+  readonly queue?: QueueOptions;
 }
 
 export interface RunLoopDeps {
@@ -48,6 +52,7 @@ export interface RunLoopDeps {
   readonly random: RandomSource;
   readonly logger: Logger;
   readonly figures: Figures;
+  readonly queueFigures?: QueueFigures;
   /** What a node is to run; undefined: this scheduler orders nothing there. */
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** Models of the configuration: known before any agent has come. */
@@ -62,6 +67,8 @@ export interface FleetInspector {
   readonly reservations: Reservations;
   readonly draining: boolean;
   readonly runningRequests: number;
+  /** Requests that wait for an engine, by model. */
+  queues(): readonly QueueView[];
   nowMs(): number;
 }
 
@@ -105,6 +112,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly log: RequestLog;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
+  readonly #held: HeldRequests;
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
   #idleWaiters: (() => void)[] = [];
@@ -118,6 +126,12 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       reservations: this.reservations,
       configuredModels: deps.configuredModels,
       staleAfterMs: options.staleAfterMs,
+    });
+    this.#held = new HeldRequests({
+      clock,
+      ...(deps.queueFigures === undefined ? {} : { figures: deps.queueFigures }),
+      options: options.queue ?? NO_QUEUE,
+      candidates: (request) => this.directory.candidates(request.model, request.endpoint, clock.monotonicMs()),
     });
     this.generator = {
       start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
@@ -140,6 +154,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
+      onChanged: () => this.#held.room.fleetChanged(),
     });
     this.fleetSink = watch;
     this.commander = this.#commands;
@@ -161,6 +176,10 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     return this.#running.size;
   }
 
+  queues(): readonly QueueView[] {
+    return this.#held.room.views();
+  }
+
   nowMs(): number {
     return this.clock.monotonicMs();
   }
@@ -168,6 +187,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   drain(): void {
     this.#draining = true;
     this.#commands.endAll(new CodedError('draining', 'This scheduler is stopping.'));
+    this.#held.room.drain();
     this.#settleIdle();
   }
 
@@ -196,7 +216,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     const running = new RunningRequest(this, { request, record, door, creditBytes, deadlineAtMs });
     this.log.add(record);
     try {
-      running.start();
+      this.#held.start(running, door);
     } catch (error) {
       record.outcome = 'failed';
       record.errorCode = error instanceof CodedError ? error.code : 'internal';
@@ -296,6 +316,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     if (running.firstTokenAtMs > 0) record.firstTokenAtMs = Math.round(wallMs - (nowMs - running.firstTokenAtMs));
     const outputTokens = usage?.completionTokens ?? running.outputTokens;
     record.outputTokens = outputTokens;
+    this.#held.ended(running, outcome === 'ok', outputTokens);
     this.#deps.figures.ended({
       model: request.model,
       door: request.door,

@@ -98,7 +98,8 @@ export class RunningRequest implements Generation, GenerationSink {
   /** @throws CodedError when no engine takes it: nothing was started then. */
   start(): void {
     this.#placement = this.#host.place(this);
-    const leftMs = Math.max(0, this.deadlineAtMs - this.startedAtMs);
+    // It may have waited for its place.
+    const leftMs = Math.max(0, this.deadlineAtMs - this.#host.clock.monotonicMs());
     this.#stopTimer = this.#host.clock.after(leftMs, () => {
       this.abort(new CodedError('deadline_exceeded', 'The deadline of the request passed.'));
     });

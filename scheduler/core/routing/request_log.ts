@@ -3,6 +3,7 @@
  * number of requests and of verdicts; the oldest are forgotten first. It holds no prompt and no answer.
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
+import type { QueueRecord } from '../queue/contract.ts';
 import type { Decision, Verdict } from './route.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
@@ -22,6 +23,8 @@ export interface RequestRecord {
   /** Of all tries, in order. */
   verdicts: readonly Verdict[];
   outputTokens: number | undefined;
+  /** Its wait for an engine; absent: it had none. */
+  queue?: QueueRecord;
 }
 
 export interface RequestLog {
