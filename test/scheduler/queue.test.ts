@@ -60,7 +60,7 @@ t.test('a request waits while the engine is full, and goes when the one before i
   const second = ask('r2');
   const third = ask('r3');
   t.equal(lane.sent.length, 1);
-  t.same(loop.inspector.queues(), [{ model: 'm', requests: 2, bytes: 4, tokens: 514 }]);
+  t.same(loop.inspector.queues(), [{ model: 'm', requests: 2, bytes: 4, tokens: 2 * 257 }]);
   t.equal(loop.inspector.runningRequests, 3, 'what waits is running as far as an id is concerned');
   t.match(loop.inspector.log.find('r3')?.queue, { place: { position: 2 }, waitedMs: 0 });
   clock.advance(50);

@@ -58,8 +58,8 @@ export interface WaitingOrder {
   /** Monotonic milliseconds. */
   readonly deadlineAtMs: number;
   readonly promptTokens: number;
-  /** The request's own limit. */
-  readonly maxOutputTokens?: number;
+  /** As far as can be told beforehand; the rest is settled at the end. */
+  readonly outputTokens: number;
   /** What is kept in memory for it meanwhile. */
   readonly bytes: number;
   /** Its client has got bytes of an answer, so nobody else could serve it: a drain lets it wait on. */

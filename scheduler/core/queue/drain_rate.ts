@@ -10,8 +10,6 @@ const MEMORY_MS = 15_000;
 const LEAST_OBSERVED_MS = 500;
 const LEAST_SERVED = 3;
 const KEPT_ANSWERS = 16;
-const FIRST_OUTPUT_TOKENS = 256;
-const OUTPUT_MEMORY = 0.05;
 
 export class DrainRate {
   /** Waiting time so far, of all periods in which something waited. */
@@ -22,7 +20,6 @@ export class DrainRate {
   #served = 0;
   #atWaitedMs = 0;
   readonly #answersMs: number[] = [];
-  #outputTokens = FIRST_OUTPUT_TOKENS;
 
   /** Something waits from now on, or nothing does any more. */
   waiting(isWaiting: boolean, nowMs: number): void {
@@ -43,10 +40,9 @@ export class DrainRate {
   }
 
   /** An answer has ended well, `tookMs` after its engine got it. */
-  answered(tookMs: number, outputTokens: number): void {
+  answered(tookMs: number): void {
     this.#answersMs.push(tookMs);
     if (this.#answersMs.length > KEPT_ANSWERS) this.#answersMs.shift();
-    this.#outputTokens += (outputTokens - this.#outputTokens) * OUTPUT_MEMORY;
   }
 
   /** Tokens a second; undefined until enough was seen. A standstill lowers it by itself. */
@@ -68,11 +64,6 @@ export class DrainRate {
   /** The quickest of the newest answers: no answer is expected to take less. 0 until there was one. */
   get quickestAnswerMs(): number {
     return this.#answersMs.length === 0 ? 0 : Math.min(...this.#answersMs);
-  }
-
-  /** What an answer costs where the request does not limit it. */
-  get typicalOutputTokens(): number {
-    return this.#outputTokens;
   }
 
   #waitedAt(nowMs: number): number {

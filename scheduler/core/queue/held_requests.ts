@@ -3,9 +3,12 @@
  * what keeps it from an engine may pass.
  */
 import type { Clock } from '../../../lib/clock.ts';
+import { CodedError } from '../../../lib/errors.ts';
 import type { AdmittedRequest, GenerationSink } from '../../ports.ts';
-import type { Candidate } from '../fleet/candidates.ts';
 import type { RunningRequest } from '../relay/running_request.ts';
+import type { RequestShape } from '../routing/contract.ts';
+import { guessedShape } from '../routing/placer.ts';
+import type { Router } from '../routing/router.ts';
 import type { QueueFigures, QueueOptions, QueueRecord, Ticket, WaitingOrder } from './contract.ts';
 import { isWorthWaiting } from './hope.ts';
 import { WaitingRoom } from './waiting_room.ts';
@@ -14,8 +17,9 @@ export interface HeldRequestsDeps {
   readonly clock: Clock;
   readonly figures?: QueueFigures;
   readonly options: QueueOptions;
-  /** The engines of the request's model, with the reasons why they cannot be picked now. */
-  readonly candidates: (request: AdmittedRequest) => readonly Pick<Candidate, 'engine' | 'refusal'>[];
+  readonly router: Pick<Router, 'room' | 'typicalOutputTokens'>;
+  /** What routing is told of a request; absent: its size is guessed from its bytes. */
+  readonly shapeOf?: ((request: AdmittedRequest) => RequestShape) | undefined;
 }
 
 interface Entry {
@@ -37,11 +41,6 @@ export const NO_QUEUE: QueueOptions = {
   noticeMs: 1000,
 };
 
-/** Failures that may pass while a request waits. */
-const PASSING: ReadonlySet<string> = new Set(['no_engine', 'overloaded']);
-/** Where nobody has counted: a token of English is about so many bytes of a body. */
-const BYTES_PER_TOKEN = 4;
-
 export class HeldRequests {
   readonly room: WaitingRoom;
   readonly #deps: HeldRequestsDeps;
@@ -59,6 +58,7 @@ export class HeldRequests {
   start(running: RunningRequest, door: GenerationSink): void {
     const { clock } = this.#deps;
     const order = this.#orderOf(running, door, () => {
+      if (this.#isFull(running.request)) throw allBusy(running.request.model);
       running.start();
       entry.placedAtMs = clock.monotonicMs();
       this.#closeRecord(running, entry);
@@ -111,23 +111,31 @@ export class HeldRequests {
 
   #orderOf(running: RunningRequest, door: GenerationSink, place: () => void): WaitingOrder {
     const { request, deadlineAtMs } = running;
+    const { router, shapeOf = guessedShape } = this.#deps;
+    const { promptTokens, maxOutputTokens = Infinity } = shapeOf(request);
     return {
       model: request.model,
       tenant: request.tenant,
       weight: request.identity.weight,
       priority: request.priority,
       deadlineAtMs,
-      promptTokens: Math.ceil(request.body.length / BYTES_PER_TOKEN),
+      promptTokens,
+      outputTokens: Math.min(maxOutputTokens, router.typicalOutputTokens(request.model)),
       bytes: request.body.length,
-      mayWait: ({ code }) => PASSING.has(code) && isWorthWaiting(this.#refusals(running)),
+      mayWait: ({ code }) => code === 'overloaded' || (code === 'no_engine' && isWorthWaiting(running.record.refused)),
       place,
       refuse: (error) => running.abort(error),
       told: (where) => door.onQueued?.(where) ?? false,
     };
   }
 
-  #refusals(running: RunningRequest): string[] {
-    const candidates = this.#deps.candidates(running.request);
-    return candidates.map(({ engine, refusal }) => (running.tried.has(engine) ? 'tried' : (refusal?.by ?? 'ready')));
+  /** Whether every engine has as much waiting for its prefill as it may: then the request is better held. */
+  #isFull({ model, endpoint }: AdmittedRequest): boolean {
+    const { clock, options, router } = this.#deps;
+    return options.maxRequests > 0 && router.room(model, endpoint, clock.monotonicMs()).kind === 'full';
   }
 }
+
+/** Never shown: it has the request held. */
+const allBusy = (model: string): CodedError =>
+  new CodedError('overloaded', `All engines of the model ${model} are busy.`);

@@ -17,9 +17,11 @@ const HOPELESS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * @param refusals why each engine of the model could not be picked; none at all: its engines are configured, and their
- *   agents have not come yet
+ * @param refused why engines of the model could not be picked, and how many; nothing at all: its engines are configured,
+ *   and their agents have not come yet
  */
-export function isWorthWaiting(refusals: readonly string[]): boolean {
-  return refusals.length === 0 || refusals.some((by) => !HOPELESS.has(by));
+export function isWorthWaiting(refused: ReadonlyMap<string, number> | undefined): boolean {
+  if (refused === undefined || refused.size === 0) return true;
+  for (const by of refused.keys()) if (!HOPELESS.has(by)) return true;
+  return false;
 }

@@ -123,14 +123,9 @@ export class ModelQueue {
    */
   ended(charged: Held | undefined, end: { readonly tookMs: number | undefined; readonly outputTokens: number }): void {
     const { tookMs, outputTokens } = end;
-    if (tookMs !== undefined) this.rate.answered(tookMs, outputTokens);
+    if (tookMs !== undefined) this.rate.answered(tookMs);
     if (charged === undefined) return;
     this.order.giveBack(charged, charged.costTokens - charged.order.promptTokens - outputTokens);
-  }
-
-  /** Expected tokens of a request; what it does not limit is taken to be as long as answers of the model are. */
-  #costOf({ promptTokens, maxOutputTokens = Infinity }: WaitingOrder): number {
-    return Math.max(1, Math.ceil(promptTokens + Math.min(maxOutputTokens, this.rate.typicalOutputTokens)));
   }
 
   #heldOf(order: WaitingOrder, nowMs: number): Held {
@@ -140,7 +135,7 @@ export class ModelQueue {
       weight: order.weight,
       rank: order.precedence === 'migration' ? MIGRATION_RANK : order.priority,
       deadlineAtMs: order.deadlineAtMs,
-      costTokens: this.#costOf(order),
+      costTokens: Math.max(1, Math.ceil(order.promptTokens + order.outputTokens)),
       bytes: order.bytes,
       sinceMs: nowMs,
       toldAtMs: undefined,

@@ -4,7 +4,7 @@
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
 import type { QueueRecord } from '../queue/contract.ts';
-import type { Decision, Verdict } from './route.ts';
+import type { Decision, DecisionMode, Verdict } from './decision.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
 
@@ -22,6 +22,10 @@ export interface RequestRecord {
   policy: string;
   /** Of all tries, in order. */
   verdicts: readonly Verdict[];
+  /** Of the newest try: what was unusual, the engines of the model, and how many were refused by which reason. */
+  mode?: DecisionMode | undefined;
+  engines?: number;
+  refused?: ReadonlyMap<string, number>;
   outputTokens: number | undefined;
   /** Its wait for an engine; absent: it had none. */
   queue?: QueueRecord;
@@ -60,6 +64,9 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
     },
     decided(record, decision) {
       record.policy = decision.policy;
+      record.mode = decision.mode;
+      record.engines = decision.engines;
+      record.refused = decision.refused;
       record.verdicts = [...record.verdicts, ...decision.verdicts];
       if (records.get(record.id) === record) verdicts += decision.verdicts.length;
       trim();
