@@ -172,7 +172,7 @@ export const ERRORS = {
     grpc: 'RESOURCE_EXHAUSTED',
     type: 'rate_limit_error',
     retry: true,
-    when: 'A bound on concurrent requests or queued work is reached.',
+    when: 'A bound on concurrent requests or queued work is reached, or the queue is too long for the deadline of the request.',
     next: 'Wait for the time in Retry-After.',
   },
   no_engine: {

@@ -149,6 +149,46 @@ export const settings = defineSettings('scheduler', {
     default: 8 * 1024 * 1024,
     doc: 'Largest WebSocket message.',
   },
+  queueMaxRequests: {
+    schema: integer({ max: 100_000 }),
+    default: 1024,
+    doc: 'Most requests that wait for the engines of one model; 0: none waits, what no engine can take is refused.',
+  },
+  queueMaxBytes: {
+    schema: byteSize({ max: 64 * 1024 ** 3 }),
+    default: 256 * 1024 * 1024,
+    doc: 'Most bytes of bodies that wait for the engines of one model.',
+  },
+  queueMaxTotalRequests: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 8192,
+    doc: 'Most requests that wait, of all models together.',
+  },
+  queueMaxTotalBytes: {
+    schema: byteSize({ min: 1024, max: 256 * 1024 ** 3 }),
+    default: 512 * 1024 * 1024,
+    doc: 'Most bytes of bodies that wait, of all models together.',
+  },
+  queueTenantSharePercent: {
+    schema: integer({ min: 1, max: 100 }),
+    default: 50,
+    doc: 'The part of a model’s queue that one tenant may fill, so that another always finds room.',
+  },
+  queueMaxWaitMs: {
+    schema: durationMs({ min: 100 }),
+    default: 300_000,
+    doc: 'Longest time for which a request waits for an engine, be they all full or still starting.',
+  },
+  queueSilentMs: {
+    schema: durationMs({ max: 600_000 }),
+    default: 10_000,
+    doc: 'For so long a waiting request is told nothing, so that it can still get an error status; then streams get 200 and comments with their place.',
+  },
+  queueNoticePeriodMs: {
+    schema: durationMs({ min: 20, max: 600_000 }),
+    default: 3000,
+    doc: 'How often a waiting stream is told its place and the expected time.',
+  },
   routingPolicy: {
     schema: oneOf(POLICY_NAMES),
     default: 'cost',

@@ -15,6 +15,7 @@ import type { Hello__Output } from '../proto/gen/fleet/v1/Hello.ts';
 import type { NodeEvent__Output } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
+import type { QueuePlace } from './core/queue/contract.ts';
 
 // ---- Who comes in ----------------------------------------------------------------------------------------------
 
@@ -107,6 +108,11 @@ export interface GenerationSink {
   onBody(bytes: Buffer, last: boolean): void;
   onDone(usage: LaneUsage | undefined): void;
   onError(error: CodedError): void;
+  /**
+   * The request waits for an engine, and its client may be told; may come any number of times before onHead.
+   * @returns whether the answer has begun by it, so that an error can have no status of its own any more
+   */
+  onQueued?(place: QueuePlace): boolean;
 }
 
 /** A running request. */

@@ -14,6 +14,8 @@ import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
+import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
+import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
 import type { Residency } from './core/routing/contract.ts';
 import type { PolicyName } from './core/routing/policies.ts';
 import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
@@ -44,6 +46,8 @@ export interface RunLoopOptions {
   readonly deathGraceMs: number;
   readonly maxLoggedRequests: number;
   readonly maxLoggedVerdicts: number;
+  /** Bounds of what waits for engines; absent: nothing is held. */
+  readonly queue?: QueueOptions;
 }
 
 export interface RunLoopDeps {
@@ -51,6 +55,7 @@ export interface RunLoopDeps {
   readonly random: RandomSource;
   readonly logger: Logger;
   readonly figures: Figures;
+  readonly queueFigures?: QueueFigures;
   /** What a node is to run; undefined: this scheduler orders nothing there. */
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** Models of the configuration: known before any agent has come. */
@@ -68,6 +73,8 @@ export interface FleetInspector {
   readonly router: Router;
   readonly draining: boolean;
   readonly runningRequests: number;
+  /** Requests that wait for an engine, by model. */
+  queues(): readonly QueueView[];
   nowMs(): number;
 }
 
@@ -107,6 +114,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly #place: Placer;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
+  readonly #held: HeldRequests;
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
   #idleWaiters: (() => void)[] = [];
@@ -127,6 +135,12 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       engines: this.router.engines,
       configuredModels: deps.configuredModels,
       staleAfterMs: options.staleAfterMs,
+    });
+    this.#held = new HeldRequests({
+      clock,
+      ...(deps.queueFigures === undefined ? {} : { figures: deps.queueFigures }),
+      options: options.queue ?? NO_QUEUE,
+      router: this.router,
     });
     this.#place = createPlacer({
       router: this.router,
@@ -155,6 +169,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
+      onChanged: () => this.#held.room.fleetChanged(),
     });
     this.fleetSink = watch;
     this.commander = this.#commands;
@@ -180,6 +195,10 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     return this.#running.size;
   }
 
+  queues(): readonly QueueView[] {
+    return this.#held.room.views();
+  }
+
   nowMs(): number {
     return this.clock.monotonicMs();
   }
@@ -187,6 +206,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   drain(): void {
     this.#draining = true;
     this.#commands.endAll(new CodedError('draining', 'This scheduler is stopping.'));
+    this.#held.room.drain();
     this.#settleIdle();
   }
 
@@ -215,7 +235,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     const running = new RunningRequest(this, { request, record, door, creditBytes, deadlineAtMs });
     this.log.add(record);
     try {
-      running.start();
+      this.#held.start(running, door);
     } catch (error) {
       record.outcome = 'failed';
       record.errorCode = error instanceof CodedError ? error.code : 'internal';
@@ -278,6 +298,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     if (running.firstTokenAtMs > 0) record.firstTokenAtMs = Math.round(wallMs - (nowMs - running.firstTokenAtMs));
     const outputTokens = usage?.completionTokens ?? running.outputTokens;
     record.outputTokens = outputTokens;
+    this.#held.ended(running, outcome === 'ok', outputTokens);
     this.#deps.figures.ended({
       model: request.model,
       door: request.door,
@@ -289,6 +310,10 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       outputTokens,
     });
     this.#settleIdle();
+  }
+
+  prefilled(running: RunningRequest): void {
+    this.#held.room.changed(running.request.model);
   }
 
   dropped(what: Dropped): void {

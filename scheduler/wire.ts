@@ -22,6 +22,7 @@ import { sha256 } from './adapters/auth/sha256.ts';
 import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { openCertificates } from './adapters/certificates.ts';
 import { createFigures } from './adapters/figures/figures.ts';
+import { createQueueFigures, showQueues } from './adapters/figures/queue_figures.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
@@ -31,6 +32,7 @@ import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
+import type { QueueOptions } from './core/queue/contract.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 
@@ -118,12 +120,26 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
   return openJwtVerifier([issuer], systemClock);
 }
 
+function queueOptions(config: SchedulerConfig): QueueOptions {
+  return {
+    maxRequests: config.queueMaxRequests,
+    maxBytes: config.queueMaxBytes,
+    maxTotalRequests: config.queueMaxTotalRequests,
+    maxTotalBytes: config.queueMaxTotalBytes,
+    tenantShare: config.queueTenantSharePercent / 100,
+    maxWaitMs: config.queueMaxWaitMs,
+    silentMs: config.queueSilentMs,
+    noticeMs: config.queueNoticePeriodMs,
+  };
+}
+
 function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, generation: number): RunLoop {
   return createRunLoop({
     clock: systemClock,
     random: seededRandom(systemRandom.next() * 2 ** 32),
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
+    queueFigures: createQueueFigures(metrics),
     desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
     configuredModels: configuredModels(config.nodes),
     options: {
@@ -135,6 +151,7 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
       deathGraceMs: DEATH_GRACE_MS,
       maxLoggedRequests: 2048,
       maxLoggedVerdicts: 20_000,
+      queue: queueOptions(config),
     },
   });
 }
@@ -290,6 +307,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const loop = makeLoop(config, logger, metrics, startedAtMs);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
+  showQueues(metrics, () => loop.inspector.queues());
   const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);

@@ -21,6 +21,7 @@ import type { CodedError } from '../../../lib/errors.ts';
 import { chunkErrorEvent } from '../../../lib/openai.ts';
 import { SSE_DONE } from '../../../lib/sse.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
+import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { Generation, GenerationSink } from '../../ports.ts';
 import { sendError } from './answers.ts';
 
@@ -102,6 +103,14 @@ export class EventStream implements GenerationSink {
   onHead(): void {
     if (this.#ended) return;
     this.#ask();
+  }
+
+  /** Commits the 200, so that neither client nor balancer gives up: from now on an error is an event of the stream. */
+  onQueued(place: QueuePlace): boolean {
+    if (this.#ended || this.#stalled) return true;
+    this.#append(Buffer.from(queuedComment(place)));
+    this.flush(0);
+    return true;
   }
 
   onTokens(sse: Buffer): void {
@@ -267,6 +276,12 @@ export class EventStream implements GenerationSink {
   readonly #onClose = (): void => {
     if (!this.#ended) this.#cancel('client_gone');
   };
+}
+
+/** A comment, which clients pass over and people can read: `: queued position=3 eta=4s`. */
+function queuedComment({ position, etaMs }: QueuePlace): string {
+  const eta = etaMs === undefined ? 'unknown' : `${Math.ceil(etaMs / 1000)}s`;
+  return `: queued position=${position} eta=${eta}\n\n`;
 }
 
 /** Puts a chunk's length and line ends around `bytes[HEAD_ROOM, end)`, in place. */

@@ -4,9 +4,10 @@
  */
 import type { CodedError } from '../../../lib/errors.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
+import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { Generation, GenerationSink } from '../../ports.ts';
 import type { StreamEnd } from './event_stream.ts';
-import { chunkPrefix, doneMessage, errorMessage, startMessage } from './ws_messages.ts';
+import { chunkPrefix, doneMessage, errorMessage, queuedMessage, startMessage } from './ws_messages.ts';
 
 /** What a chat needs of its socket. */
 export interface ChatSocket {
@@ -63,6 +64,12 @@ export class WsChat implements GenerationSink {
 
   onHead(): void {
     if (!this.#isOver) this.#socket.send(startMessage(this.#id, this.#requestId));
+  }
+
+  /** A message of its own commits nothing: an error is a message in any case. */
+  onQueued(place: QueuePlace): boolean {
+    if (!this.#isOver) this.#socket.send(queuedMessage(this.#id, place));
+    return false;
   }
 
   onTokens(sse: Buffer): void {

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { CodedError, toOpenAiBody } from '../../../lib/errors.ts';
 import { scanJson } from '../../../lib/json_scan.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
+import type { QueuePlace } from '../../core/queue/contract.ts';
 
 /** Close codes that clients see beside those of RFC 6455. */
 export const CLOSE = {
@@ -69,6 +70,10 @@ export function readyMessage(): string {
 
 export function startMessage(id: string, requestId: string): string {
   return JSON.stringify({ type: 'start', id, request_id: requestId });
+}
+
+export function queuedMessage(id: string, { position, etaMs }: QueuePlace): string {
+  return JSON.stringify({ type: 'queued', id, position, ...(etaMs === undefined ? {} : { eta_ms: etaMs }) });
 }
 
 /** What stands before the bytes of a chunk's JSON; `}` stands after them. */

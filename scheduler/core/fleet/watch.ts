@@ -36,6 +36,8 @@ export interface FleetWatchDeps {
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** A life of an engine is over; called once its last frames had time to arrive. */
   readonly onEngineEnded: (engine: EngineId, incarnation: number) => void;
+  /** An engine, a node or a lane came, went or changed: what waits for one may go on. */
+  readonly onChanged?: () => void;
   /** How long the last frames of a dead engine may be on their way. */
   readonly deathGraceMs: number;
 }
@@ -126,7 +128,7 @@ export class FleetWatch implements FleetSink {
 
   /** @throws CodedError not_found when the session is not the present one of the node */
   onLaneOpen(sessionId: string, lane: LaneHandle): void {
-    if (this.#deps.directory.addLane(sessionId, lane)) return;
+    if (this.#deps.directory.addLane(sessionId, lane)) return this.#deps.onChanged?.();
     throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
   }
 
@@ -149,6 +151,8 @@ export class FleetWatch implements FleetSink {
     const effects = directory.apply(event, { nowMs: clock.monotonicMs(), wallMs: clock.wallMs() });
     for (const effect of effects) this.#carryOut(effect);
     if (event.kind === 'hello' || event.kind === 'session_lost') this.#countNodes();
+    // Readings come every second from every node; who waits looks by itself as often.
+    if (event.kind !== 'telemetry') this.#deps.onChanged?.();
   }
 
   #carryOut(effect: FleetEffect): void {

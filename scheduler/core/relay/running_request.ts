@@ -30,6 +30,8 @@ export interface RelayHost {
   /** Called once, after the place was given back. */
   ended(request: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void;
   dropped(what: Dropped): void;
+  /** The first token came: the engine has room for another prefill. */
+  prefilled?(request: RunningRequest): void;
 }
 
 /** Tries of one request, the first included. */
@@ -98,7 +100,8 @@ export class RunningRequest implements Generation, GenerationSink {
   /** @throws CodedError when no engine takes it: nothing was started then. */
   start(): void {
     this.#placement = this.#host.place(this);
-    const leftMs = Math.max(0, this.deadlineAtMs - this.startedAtMs);
+    // It may have waited for its place.
+    const leftMs = Math.max(0, this.deadlineAtMs - this.#host.clock.monotonicMs());
     this.#stopTimer = this.#host.clock.after(leftMs, () => {
       this.abort(new CodedError('deadline_exceeded', 'The deadline of the request passed.'));
     });
@@ -142,7 +145,7 @@ export class RunningRequest implements Generation, GenerationSink {
     if (idBytes.length > 0) {
       if (index !== this.#nextIndex) return this.#outOfOrder(index);
       if (this.firstTokenAtMs === 0) this.firstTokenAtMs = this.#host.clock.monotonicMs();
-      if (this.#nextIndex === 0) this.#placement?.lease.firstToken(this.firstTokenAtMs);
+      if (this.#nextIndex === 0) this.#prefilled();
       this.#nextIndex = index + (idBytes.length >>> 2);
     }
     this.#door.onTokens(sse, idBytes, index);
@@ -190,6 +193,11 @@ export class RunningRequest implements Generation, GenerationSink {
       if (!(thrown instanceof CodedError)) throw thrown;
       return false;
     }
+  }
+
+  #prefilled(): void {
+    this.#placement?.lease.firstToken(this.firstTokenAtMs);
+    this.#host.prefilled?.(this);
   }
 
   #finish(outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {

@@ -3,6 +3,7 @@
  * number of requests and of verdicts; the oldest are forgotten first. It holds no prompt and no answer.
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
+import type { QueueRecord } from '../queue/contract.ts';
 import type { Decision, DecisionMode, Verdict } from './decision.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
@@ -26,6 +27,8 @@ export interface RequestRecord {
   engines?: number;
   refused?: ReadonlyMap<string, number>;
   outputTokens: number | undefined;
+  /** Its wait for an engine; absent: it had none. */
+  queue?: QueueRecord;
 }
 
 export interface RequestLog {

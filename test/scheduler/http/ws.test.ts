@@ -101,6 +101,25 @@ t.test('a chat streams: start, chunks, done', async (t) => {
   client.socket.close();
 });
 
+t.test('a chat that waits for an engine is told its place', async (t) => {
+  const { port, generator } = await withDoor(t);
+  const client = connect(port, BY_KEY);
+  generator.onStart = (run) => {
+    t.notOk(run.sink.onQueued?.({ position: 3, etaMs: 4000 }), 'an error has a message of its own in any case');
+    run.sink.onQueued?.({ position: 1 });
+    run.sink.onError(new CodedError('overloaded', 'No engine became free in time.', { retryAfterMs: 4000 }));
+    run.sink.onQueued?.({ position: 1 });
+  };
+  client.send({ type: 'chat', id: 'c1', body: STREAM });
+  await client.message(3);
+  t.same(client.messages.slice(1, 3), [
+    { type: 'queued', id: 'c1', position: 3, eta_ms: 4000 },
+    { type: 'queued', id: 'c1', position: 1 },
+  ]);
+  t.match(client.messages[3], { type: 'error', id: 'c1', error: { code: 'overloaded' }, retry_after_ms: 4000 });
+  client.socket.close();
+});
+
 t.test('a plain answer is one chunk', async (t) => {
   const { port, generator } = await withDoor(t);
   const client = connect(port, BY_KEY);
