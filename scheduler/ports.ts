@@ -88,6 +88,8 @@ export interface AdmittedRequest {
   /** Monotonic milliseconds; absent: no deadline. */
   readonly deadlineAtMs?: number;
   readonly traceparent?: string;
+  /** The body has stop strings: the engine's text may lag behind its token ids. */
+  readonly hasStops?: true;
 }
 
 /**
@@ -96,15 +98,24 @@ export interface AdmittedRequest {
  * views that are valid only during the call.
  */
 export interface GenerationSink {
-  /** The engine accepted and has begun: an HTTP door may commit its 200. */
-  onHead(): void;
+  /**
+   * The engine accepted and has begun: an HTTP door may commit its 200.
+   * @param resumedAt for the relay: after how many tokens a continuation begins; a door has no use for it
+   */
+  onHead(resumedAt?: number): void;
   /**
    * @param sse whole SSE events as the client is to get them (`data: {...}\n\n`, one or more), without [DONE]
    * @param idBytes the token ids, 4 bytes each little endian; empty where the engine does not tell them
    * @param index index of the first of these tokens
+   * @param finished for the relay: the finish reason is among these events
    */
-  onTokens(sse: Buffer, idBytes: Buffer, index: number): void;
+  onTokens(sse: Buffer, idBytes: Buffer, index: number, finished?: boolean): void;
   onBody(bytes: Buffer, last: boolean): void;
+  /**
+   * The answer, no stream, begins anew on another engine: what came of its body is to be forgotten.
+   * @returns false when some of it has left already; absent: the same
+   */
+  onRestart?(): boolean;
   onDone(usage: LaneUsage | undefined): void;
   onError(error: CodedError): void;
 }

@@ -13,7 +13,14 @@ import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
-import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
+import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
+import {
+  type Dropped,
+  type Placement,
+  type Recovered,
+  type RelayHost,
+  RunningRequest,
+} from './core/relay/running_request.ts';
 import type { PolicyName } from './core/routing/policies.ts';
 import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
 import { createReservations, type Reservations } from './core/routing/reservations.ts';
@@ -41,6 +48,7 @@ export interface RunLoopOptions {
   readonly deathGraceMs: number;
   readonly maxLoggedRequests: number;
   readonly maxLoggedVerdicts: number;
+  readonly failover: FailoverOptions;
 }
 
 export interface RunLoopDeps {
@@ -96,6 +104,9 @@ export function createRunLoop(deps: RunLoopDeps): RunLoop {
 /** One per process; its parts are given out as ports. */
 class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly failover: FailoverOptions;
+  readonly retryBudget: RetryBudget;
   readonly generator: Generator;
   readonly fleetSink: FleetSink;
   readonly fleetView: FleetView;
@@ -113,6 +124,9 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     const { options, clock } = deps;
     this.#deps = deps;
     this.clock = clock;
+    this.random = deps.random;
+    this.failover = options.failover;
+    this.retryBudget = createRetryBudget(options.failover);
     this.log = createRequestLog({ maxRequests: options.maxLoggedRequests, maxVerdicts: options.maxLoggedVerdicts });
     this.directory = new FleetDirectory({
       reservations: this.reservations,
@@ -263,6 +277,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       const lane = this.directory.laneOf(candidate.node);
       if (lane === undefined) throw new CodedError('stream_lost', `${candidate.node} has no lane.`);
       const { engine } = candidate;
+      const { resume } = running;
       const leftMs = Math.max(0, running.deadlineAtMs - nowMs);
       const meta = {
         requestId: request.id,
@@ -273,10 +288,12 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
         wantTokenIds: request.wantTokenIds,
         deadlineMs: Math.ceil(leftMs),
         ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
+        ...(resume === undefined ? {} : { resume: resume.meta }),
       };
       const { body } = request;
       const { attempt, creditBytes } = running;
-      const order = { meta, body, attempt, incarnation: candidate.incarnation, creditBytes, resumeIds: NO_IDS };
+      const resumeIds = resume?.ids ?? NO_IDS;
+      const order = { meta, body, attempt, incarnation: candidate.incarnation, creditBytes, resumeIds };
       this.#deps.logger.debug({ requestId: request.id, engine, attempt }, 'placed');
       return { lease, lane: lane.submit(order, running) };
     } catch (error) {
@@ -311,6 +328,11 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   dropped(what: Dropped): void {
     this.#deps.figures.dropped(`relay_${what}`);
+  }
+
+  recovered(running: RunningRequest, how: Recovered, why: string): void {
+    const { id, attempt, outputTokens } = running;
+    this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'an attempt failed');
   }
 
   #cancel(id: RequestId, tenant: TenantId): boolean {

@@ -30,6 +30,7 @@ import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
+import type { FailoverOptions } from './core/relay/failover.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
@@ -118,6 +119,18 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
   return openJwtVerifier([issuer], systemClock);
 }
 
+function failoverOptions(config: SchedulerConfig): FailoverOptions {
+  return {
+    migrate: config.failoverMigrate,
+    maxAttempts: config.failoverMaxAttempts,
+    maxWaitMs: config.failoverWaitMs,
+    maxJournalTokens: config.failoverJournalTokens,
+    burst: config.failoverBurst,
+    perSecond: config.failoverPerSecond,
+    reattachWaitMs: config.failoverReattachMs,
+  };
+}
+
 function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, generation: number): RunLoop {
   return createRunLoop({
     clock: systemClock,
@@ -134,6 +147,7 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
       deathGraceMs: DEATH_GRACE_MS,
       maxLoggedRequests: 2048,
       maxLoggedVerdicts: 20_000,
+      failover: failoverOptions(config),
     },
   });
 }

@@ -192,11 +192,11 @@ export class Lane implements LaneHandle {
     switch (frame.kind) {
       case FRAME.TOKENS:
         if (!stream.headSeen) throw new FrameError('tokens came before the head');
-        sink.onTokens(frame.payload, frame.idBytes, frame.index);
+        sink.onTokens(frame.payload, frame.idBytes, frame.index, (frame.flags & FLAG.FINISHED) !== 0);
         return;
       case FRAME.HEAD:
         stream.headSeen = true;
-        sink.onHead();
+        sink.onHead(frame.index);
         return;
       case FRAME.BODY:
         if (!stream.headSeen) throw new FrameError('a body came before the head');
