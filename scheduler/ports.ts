@@ -175,8 +175,26 @@ export interface LaneHandle {
    * @throws CodedError stream_lost when the lane is closed, overloaded when too much waits on it; nothing was sent
    */
   submit(order: LaneOrder, sink: GenerationSink): LaneRequest;
+  /**
+   * Goes on with a request that ran on a lost lane of the same worker; its sink gets onHead() again, what it lacks, and
+   * the rest; or onError(). @throws CodedError as submit
+   */
+  attach?(order: AttachOrder, sink: GenerationSink): LaneRequest;
+  /** Nothing comes or goes any more. */
+  readonly closed?: boolean;
   /** Ends the lane; each of its requests gets onError(error) first. Idempotent. */
   close(error: CodedError): void;
+}
+
+export interface AttachOrder {
+  readonly id: RequestId;
+  readonly attempt: number;
+  readonly incarnation: number;
+  readonly creditBytes: number;
+  /** Tokens of the answer that are here. */
+  readonly index: number;
+  /** Bytes of this attempt's answer that are here. */
+  readonly hadBytes: number;
 }
 
 export interface LaneOrder {
@@ -190,6 +208,8 @@ export interface LaneOrder {
 }
 
 export interface LaneRequest {
+  /** The lane that it is on. */
+  readonly lane?: LaneHandle;
   grant(bytes: number): void;
   cancel(): void;
 }

@@ -13,6 +13,7 @@ import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
+import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
 import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
 import {
   type Dropped,
@@ -35,6 +36,7 @@ import type {
   Generation,
   GenerationSink,
   Generator,
+  LaneHandle,
 } from './ports.ts';
 
 export interface RunLoopOptions {
@@ -116,6 +118,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly log: RequestLog;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
+  readonly #abandoned = new AbandonedAttempts();
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
   #idleWaiters: (() => void)[] = [];
@@ -153,6 +156,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       figures: deps.figures,
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
+      onLaneOpened: (lane) => this.#laneOpened(lane),
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
     });
     this.fleetSink = watch;
@@ -328,6 +332,15 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   dropped(what: Dropped): void {
     this.#deps.figures.dropped(`relay_${what}`);
+  }
+
+  #laneOpened(lane: LaneHandle): void {
+    this.#abandoned.laneOpened(lane, this.clock.monotonicMs());
+    for (const request of this.#running.values()) request.laneOpened(lane);
+  }
+
+  abandoned(attempt: AbandonedAttempt): void {
+    this.#abandoned.add(attempt, this.clock.monotonicMs());
   }
 
   recovered(running: RunningRequest, how: Recovered, why: string): void {

@@ -36,6 +36,8 @@ export interface FleetWatchDeps {
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** A life of an engine is over; called once its last frames had time to arrive. */
   readonly onEngineEnded: (engine: EngineId, incarnation: number) => void;
+  /** A lane of the present agent of a node is ready for requests. */
+  readonly onLaneOpened?: (lane: LaneHandle) => void;
   /** How long the last frames of a dead engine may be on their way. */
   readonly deathGraceMs: number;
 }
@@ -126,8 +128,10 @@ export class FleetWatch implements FleetSink {
 
   /** @throws CodedError not_found when the session is not the present one of the node */
   onLaneOpen(sessionId: string, lane: LaneHandle): void {
-    if (this.#deps.directory.addLane(sessionId, lane)) return;
-    throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
+    if (!this.#deps.directory.addLane(sessionId, lane)) {
+      throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
+    }
+    this.#deps.onLaneOpened?.(lane);
   }
 
   /** The present session of a node, or undefined while there is none. */

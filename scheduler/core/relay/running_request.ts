@@ -9,9 +9,10 @@ import { CodedError, type ErrorCode } from '../../../lib/errors.ts';
 import type { EngineId, RequestId } from '../../../lib/ids.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { LaneUsage, ResumeMeta } from '../../../proto/codec.ts';
-import type { AdmittedRequest, Generation, GenerationSink, LaneRequest } from '../../ports.ts';
+import type { AdmittedRequest, Generation, GenerationSink, LaneHandle, LaneRequest } from '../../ports.ts';
 import type { Lease } from '../routing/reservations.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
+import type { AbandonedAttempt } from './abandoned.ts';
 import { AnswerSoFar } from './answer_so_far.ts';
 import { type FailoverOptions, lookAgainMs, type RetryBudget } from './failover.ts';
 import { FAULTS } from './recovery_rules.ts';
@@ -42,6 +43,15 @@ export interface RelayHost {
   ended(request: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void;
   dropped(what: Dropped): void;
   recovered(request: RunningRequest, how: Recovered, why: string): void;
+  /** The attempt runs on a lost lane, and nobody wants it any more. */
+  abandoned(attempt: AbandonedAttempt): void;
+}
+
+/** An attempt whose lane is lost: it may run on at its agent. */
+interface Detached {
+  readonly placement: Placement;
+  readonly lane: LaneHandle;
+  readonly error: CodedError;
 }
 
 export class RunningRequest implements Generation, GenerationSink {
@@ -70,6 +80,11 @@ export class RunningRequest implements Generation, GenerationSink {
   #debtBytes = 0;
   /** Bytes of an answer that is no stream, as given to the door. */
   #bodyBytes = 0;
+  /** Bytes of the stream that the present attempt gave. */
+  #attemptBytes = 0;
+  #detached: Detached | undefined;
+  /** The present attempt was come back for, and has not answered yet. */
+  #reattaching = false;
   /** Tokens whose ids the door has had. */
   #shownTokens = 0;
   #stopWaiting: (() => void) | undefined;
@@ -102,7 +117,7 @@ export class RunningRequest implements Generation, GenerationSink {
 
   /** Where the request runs now; undefined while it waits for a place and after it ended. */
   get lease(): Lease | undefined {
-    return this.#ended ? undefined : this.#placement?.lease;
+    return this.#ended ? undefined : (this.#placement ?? this.#detached?.placement)?.lease;
   }
 
   /** Tokens that have come, where the engine tells their ids. */
@@ -161,7 +176,12 @@ export class RunningRequest implements Generation, GenerationSink {
 
   onHead(resumedAt = 0): void {
     if (this.#ended) return this.#host.dropped('late_frame');
-    if (this.#headedAttempt === this.attempt) return this.#host.dropped('second_head');
+    if (this.#headedAttempt === this.attempt) {
+      if (!this.#reattaching) return this.#host.dropped('second_head');
+      this.#reattaching = false;
+      return;
+    }
+    this.#reattaching = false;
     this.#headedAttempt = this.attempt;
     this.#answer.journal.truncate(resumedAt);
     if (this.#begun) return;
@@ -183,6 +203,7 @@ export class RunningRequest implements Generation, GenerationSink {
     }
     answer.take(sse, idBytes, finished);
     this.#creditBytes -= sse.length;
+    this.#attemptBytes += sse.length;
     this.#door.onTokens(sse, shown, index);
   }
 
@@ -205,17 +226,60 @@ export class RunningRequest implements Generation, GenerationSink {
     if (this.#ended) return this.#host.dropped('late_frame');
     const placement = this.#placement;
     if (placement === undefined) return;
+    this.#placement = undefined;
+    // What an agent says of a request that it does not know any more is no word on the request.
+    const known = !this.#reattaching || FAULTS[error.code] !== undefined;
+    const fault = known ? error : new CodedError('stream_lost', 'The request was lost with its lane.');
+    this.#reattaching = false;
+    const { lane } = placement.lane;
+    if (lane?.closed === true && fault.code === 'stream_lost' && this.#detach({ placement, lane, error: fault }))
+      return;
+    placement.lease.release();
+    this.#recover(placement, fault);
+  }
+
+  /** Waits for the lane to come back, for a moment; false: it is not to be waited for. */
+  #detach(detached: Detached): boolean {
+    const { clock, failover } = this.#host;
+    if (failover.reattachWaitMs === 0) return false;
+    this.#detached = detached;
+    this.#stopWaiting = clock.after(failover.reattachWaitMs, () => {
+      const { placement, error } = detached;
+      placement.lease.release();
+      this.#recover(placement, error);
+    });
+    return true;
+  }
+
+  /** A lane was opened: when it leads to the worker that runs the request, the request goes on there. */
+  laneOpened(lane: LaneHandle): void {
+    const detached = this.#detached;
+    if (this.#ended || this.#placement !== undefined || detached === undefined) return;
+    if (detached.lane.nodeName !== lane.nodeName || detached.lane.worker !== lane.worker) return;
+    if (lane.attach === undefined || (this.#bodyBytes > 0 && this.#door.onRestart?.() !== true)) return;
+    const { lease } = detached.placement;
+    this.#stopWaiting?.();
+    this.#detached = undefined;
+    this.#bodyBytes = 0;
+    this.#debtBytes = Math.max(0, -this.#creditBytes);
+    this.#reattaching = true;
+    const { attempt, creditBytes, id } = this;
+    const place = { index: this.#answer.journal.length, hadBytes: this.#attemptBytes };
+    const order = { id, attempt, creditBytes, incarnation: lease.incarnation, ...place };
+    this.#placement = { lease, lane: lane.attach(order, this) };
+    this.#host.recovered(this, 'reattached', 'lane_back');
+  }
+
+  /** Sends the request elsewhere after an attempt failed, or ends it. */
+  #recover({ lease }: Placement, error: CodedError): void {
     const refusal = this.#whyNotAgain(error);
-    if (refusal !== undefined) {
-      if (FAULTS[error.code] !== undefined) this.#host.recovered(this, 'gave_up', refusal);
-      this.#fail(error);
+    if (refusal === undefined) {
+      this.tried.add(lease.engine);
+      this.#await(error);
       return;
     }
-    placement.lease.release();
-    this.tried.add(placement.lease.engine);
-    this.#placement = undefined;
-    this.attempt += 1;
-    this.#await(error);
+    if (FAULTS[error.code] !== undefined) this.#host.recovered(this, 'gave_up', refusal);
+    this.#fail(error);
   }
 
   /** Why a failed attempt is the end of the request, in a word of docs/FAILOVER.md; undefined: it is not. */
@@ -258,9 +322,13 @@ export class RunningRequest implements Generation, GenerationSink {
     // What the client still owes for bytes of earlier attempts is not lent to this one.
     this.#debtBytes = Math.max(0, -this.#creditBytes);
     try {
+      this.attempt += 1;
       this.#placement = this.#host.place(this);
+      this.#abandon(this.attempt - 1);
+      this.#attemptBytes = 0;
       this.#host.recovered(this, this.#answer.sent ? 'resumed' : 'restarted', error.code);
     } catch (thrown) {
+      this.attempt -= 1;
       if (!(thrown instanceof CodedError)) throw thrown;
       const waitedMs = clock.monotonicMs() - (this.#waitingSinceMs ?? 0);
       if (FAULTS[error.code]?.waits !== true || waitedMs >= failover.maxWaitMs) {
@@ -274,6 +342,18 @@ export class RunningRequest implements Generation, GenerationSink {
       this.#lookIn(lookAgainMs(this.#looks, random), error);
       this.#looks += 1;
     }
+  }
+
+  /** An attempt that may run on at the far end of a lost lane is to end. */
+  #abandon(attempt: number): void {
+    const detached = this.#detached;
+    this.#detached = undefined;
+    if (detached === undefined) return;
+    const { lane, placement } = detached;
+    const { incarnation } = placement.lease;
+    const place = { index: this.#answer.journal.length, hadBytes: this.#attemptBytes };
+    const { nodeName: node, worker } = lane;
+    this.#host.abandoned({ id: this.id, attempt, incarnation, ...place, node, worker });
   }
 
   /** What was sent twice is passed over; what is missing cannot be made up for, and a text with a hole is worse than none. */
@@ -293,6 +373,8 @@ export class RunningRequest implements Generation, GenerationSink {
     this.#stopTimer?.();
     this.#stopWaiting?.();
     this.#placement?.lease.release();
+    this.#detached?.placement.lease.release();
+    this.#abandon(this.attempt);
     this.#host.ended(this, outcome, usage);
   }
 }
