@@ -3,7 +3,7 @@
  * `npm run bench -- NAME`: the programs behind every performance figure in the docs. Each prints a table for a person
  * and, with --json, one JSON object as its last line.
  */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runChaos } from './chaos/chaos.ts';
 import { runDeath } from './death/death.ts';
@@ -12,6 +12,8 @@ import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
+import { runChaosStreams } from './streams/chaos.ts';
+import { FAULT_NAMES } from './streams/faults.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -31,6 +33,12 @@ function loadNames(text: string): string[] {
   if (unknown !== undefined)
     throw new InvalidArgumentError(`"${unknown}" is no load; there are ${LOADS.map((load) => load.name).join(', ')}.`);
   return names;
+}
+
+function seconds(text: string): number {
+  const value = Number(text.replace(/s$/, ''));
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('Give seconds, such as 3 or 3s.');
+  return value;
 }
 
 const program = new Command('bench').description(
@@ -73,6 +81,20 @@ program
   .option('--every <ms>', 'mean pause before a fault', count, 100)
   .option('--overlap <n>', 'engines that may be down at a time', wholeNumber, 5)
   .action(runChaos);
+
+program
+  .command('chaos')
+  .description('streams while engines, agents, threads or the scheduler die under them: lost and changed answers, gaps')
+  .option('--json', 'one JSON object as the last line')
+  .addOption(new Option('--fault <name>', 'what dies').choices([...FAULT_NAMES]).default('kill'))
+  .addOption(new Option('--engine <kind>', 'simulated, or the embedded model').choices(['sim', 'llama']).default('sim'))
+  .option('--agents <n>', 'agents', wholeNumber, 2)
+  .option('--engines <n>', 'engines in all', wholeNumber, 4)
+  .option('--streams <n>', 'streams at a time', wholeNumber, 64)
+  .option('--every <seconds>', 'between two faults; 3, and 10 for stop, agent, scheduler and drain', seconds)
+  .option('--seconds <n>', 'length of the run', wholeNumber, 120)
+  .option('--tokens <n>', 'tokens of each answer', wholeNumber, 200)
+  .action(runChaosStreams);
 
 program
   .command('death')

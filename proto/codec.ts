@@ -40,7 +40,10 @@ export const FRAME = {
   ATTACH: 4,
   /** Agent: first frame of a lane. Payload: JSON LaneHello. */
   HELLO: 16,
-  /** Agent: the engine accepted the request and has begun its answer. */
+  /**
+   * Agent: the engine accepted the request and has begun its answer. `index`: where a continuation begins; below that of
+   * its SUBMIT when the last tokens there were parts of a character, whose text was never sent.
+   */
   HEAD: 17,
   /** Agent: token ids, then whole SSE events as the client gets them. */
   TOKENS: 18,
@@ -57,6 +60,8 @@ export const FLAG = {
   LAST: 1,
   /** ATTACH: the ids of the tokens before `index` are wanted too; they come first, in a TOKENS frame at 0 without bytes. */
   WITH_IDS: 2,
+  /** TOKENS: the client has the finish reason with these bytes; what may follow is usage. */
+  FINISHED: 4,
 } as const;
 
 export interface LaneHello {
@@ -81,6 +86,21 @@ export interface SubmitMeta {
   /** Milliseconds left when the frame was made; absent: no deadline. */
   readonly deadlineMs?: number;
   readonly traceparent?: string;
+  /** With SUBMIT of a continuation: the ids of the frame are the answer so far, whose bytes the client has. */
+  readonly resume?: ResumeMeta;
+}
+
+/** What makes the chunks of a continuation look like those that the client has had. */
+export interface ResumeMeta {
+  readonly id: string;
+  readonly created: number;
+  readonly model: string;
+  /** Tokens whose ids the client has had: at least those of the frame. */
+  readonly shownIds: number;
+  /** The client has the finish reason: only usage and the end are missing. */
+  readonly finished?: true;
+  /** With stop strings, where an engine holds text back: UTF-16 units of text that the client has, and their last ones. */
+  readonly text?: { readonly units: number; readonly tail: string };
 }
 
 export interface LaneUsage {

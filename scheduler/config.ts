@@ -199,6 +199,41 @@ export const settings = defineSettings('scheduler', {
     default: 1000,
     doc: 'Most work that may wait for its prefill on an engine; while all engines of a model have more, its requests are held.',
   },
+  failoverMigrate: {
+    schema: flag(),
+    default: true,
+    doc: 'Lets an answer that was cut go on at another engine; docs/FAILOVER.md has all cases.',
+  },
+  failoverMaxAttempts: {
+    schema: integer({ min: 1, max: 1000 }),
+    default: 9,
+    doc: 'Attempts of one request, the first included.',
+  },
+  failoverWaitMs: {
+    schema: durationMs({ max: 3_600_000 }),
+    default: 30_000,
+    doc: 'Longest time for which a request whose engine died waits for another one.',
+  },
+  failoverJournalTokens: {
+    schema: integer({ max: 100_000_000 }),
+    default: 131_072,
+    doc: 'Most token ids kept of one answer; a longer one is not continued elsewhere.',
+  },
+  failoverBurst: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 64,
+    doc: 'Requests of dead engines that may start anew at once; more come one after another.',
+  },
+  failoverPerSecond: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 50,
+    doc: 'How many requests of dead engines start anew per second beyond the burst.',
+  },
+  failoverReattachMs: {
+    schema: durationMs({ max: 600_000 }),
+    default: 300,
+    doc: 'How long requests of a lost lane wait for it to come back before they go elsewhere.',
+  },
   metricsDetailNodes: {
     schema: integer({ max: 200 }),
     default: 32,

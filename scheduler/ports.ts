@@ -89,6 +89,8 @@ export interface AdmittedRequest {
   /** Monotonic milliseconds; absent: no deadline. */
   readonly deadlineAtMs?: number;
   readonly traceparent?: string;
+  /** The body has stop strings: the engine's text may lag behind its token ids. */
+  readonly hasStops?: true;
 }
 
 /**
@@ -97,15 +99,24 @@ export interface AdmittedRequest {
  * views that are valid only during the call.
  */
 export interface GenerationSink {
-  /** The engine accepted and has begun: an HTTP door may commit its 200. */
-  onHead(): void;
+  /**
+   * The engine accepted and has begun: an HTTP door may commit its 200.
+   * @param resumedAt for the relay: after how many tokens a continuation begins; a door has no use for it
+   */
+  onHead(resumedAt?: number): void;
   /**
    * @param sse whole SSE events as the client is to get them (`data: {...}\n\n`, one or more), without [DONE]
    * @param idBytes the token ids, 4 bytes each little endian; empty where the engine does not tell them
    * @param index index of the first of these tokens
+   * @param finished for the relay: the finish reason is among these events
    */
-  onTokens(sse: Buffer, idBytes: Buffer, index: number): void;
+  onTokens(sse: Buffer, idBytes: Buffer, index: number, finished?: boolean): void;
   onBody(bytes: Buffer, last: boolean): void;
+  /**
+   * The answer, no stream, begins anew on another engine: what came of its body is to be forgotten.
+   * @returns false when some of it has left already; absent: the same
+   */
+  onRestart?(): boolean;
   onDone(usage: LaneUsage | undefined): void;
   onError(error: CodedError): void;
   /**
@@ -170,8 +181,26 @@ export interface LaneHandle {
    * @throws CodedError stream_lost when the lane is closed, overloaded when too much waits on it; nothing was sent
    */
   submit(order: LaneOrder, sink: GenerationSink): LaneRequest;
+  /**
+   * Goes on with a request that ran on a lost lane of the same worker; its sink gets onHead() again, what it lacks, and
+   * the rest; or onError(). @throws CodedError as submit
+   */
+  attach?(order: AttachOrder, sink: GenerationSink): LaneRequest;
+  /** Nothing comes or goes any more. */
+  readonly closed?: boolean;
   /** Ends the lane; each of its requests gets onError(error) first. Idempotent. */
   close(error: CodedError): void;
+}
+
+export interface AttachOrder {
+  readonly id: RequestId;
+  readonly attempt: number;
+  readonly incarnation: number;
+  readonly creditBytes: number;
+  /** Tokens of the answer that are here. */
+  readonly index: number;
+  /** Bytes of this attempt's answer that are here. */
+  readonly hadBytes: number;
 }
 
 export interface LaneOrder {
@@ -185,6 +214,8 @@ export interface LaneOrder {
 }
 
 export interface LaneRequest {
+  /** The lane that it is on. */
+  readonly lane?: LaneHandle;
   grant(bytes: number): void;
   cancel(): void;
 }

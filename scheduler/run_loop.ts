@@ -13,10 +13,18 @@ import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
-import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
 import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
 import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
 import type { Residency } from './core/routing/contract.ts';
+import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
+import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
+import {
+  type Dropped,
+  type Placement,
+  type Recovered,
+  type RelayHost,
+  RunningRequest,
+} from './core/relay/running_request.ts';
 import type { PolicyName } from './core/routing/policies.ts';
 import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
 import { createPlacer, type Placer } from './core/routing/placer.ts';
@@ -31,6 +39,7 @@ import type {
   Generation,
   GenerationSink,
   Generator,
+  LaneHandle,
 } from './ports.ts';
 
 export interface RunLoopOptions {
@@ -48,6 +57,7 @@ export interface RunLoopOptions {
   readonly maxLoggedVerdicts: number;
   /** Bounds of what waits for engines; absent: nothing is held. */
   readonly queue?: QueueOptions;
+  readonly failover: FailoverOptions;
 }
 
 export interface RunLoopDeps {
@@ -104,6 +114,9 @@ export function createRunLoop(deps: RunLoopDeps): RunLoop {
 /** One per process; its parts are given out as ports. */
 class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly failover: FailoverOptions;
+  readonly retryBudget: RetryBudget;
   readonly generator: Generator;
   readonly fleetSink: FleetSink;
   readonly fleetView: FleetView;
@@ -115,6 +128,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
   readonly #held: HeldRequests;
+  readonly #abandoned = new AbandonedAttempts();
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
   #idleWaiters: (() => void)[] = [];
@@ -123,6 +137,9 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     const { options, clock } = deps;
     this.#deps = deps;
     this.clock = clock;
+    this.random = deps.random;
+    this.failover = options.failover;
+    this.retryBudget = createRetryBudget(options.failover);
     this.log = createRequestLog({ maxRequests: options.maxLoggedRequests, maxVerdicts: options.maxLoggedVerdicts });
     this.router = createRouter({
       options,
@@ -168,6 +185,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       figures: deps.figures,
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
+      onLaneOpened: (lane) => this.#laneOpened(lane),
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
       onChanged: () => this.#held.room.fleetChanged(),
     });
@@ -318,6 +336,20 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   dropped(what: Dropped): void {
     this.#deps.figures.dropped(`relay_${what}`);
+  }
+
+  #laneOpened(lane: LaneHandle): void {
+    this.#abandoned.laneOpened(lane, this.clock.monotonicMs());
+    for (const request of this.#running.values()) request.laneOpened(lane);
+  }
+
+  abandoned(attempt: AbandonedAttempt): void {
+    this.#abandoned.add(attempt, this.clock.monotonicMs());
+  }
+
+  recovered(running: RunningRequest, how: Recovered, why: string): void {
+    const { id, attempt, outputTokens } = running;
+    this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'an attempt failed');
   }
 
   #cancel(id: RequestId, tenant: TenantId): boolean {

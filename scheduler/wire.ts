@@ -31,6 +31,7 @@ import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
+import type { FailoverOptions } from './core/relay/failover.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { QueueOptions } from './core/queue/contract.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
@@ -133,6 +134,18 @@ function queueOptions(config: SchedulerConfig): QueueOptions {
   };
 }
 
+function failoverOptions(config: SchedulerConfig): FailoverOptions {
+  return {
+    migrate: config.failoverMigrate,
+    maxAttempts: config.failoverMaxAttempts,
+    maxWaitMs: config.failoverWaitMs,
+    maxJournalTokens: config.failoverJournalTokens,
+    burst: config.failoverBurst,
+    perSecond: config.failoverPerSecond,
+    reattachWaitMs: config.failoverReattachMs,
+  };
+}
+
 function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, generation: number): RunLoop {
   return createRunLoop({
     clock: systemClock,
@@ -152,6 +165,7 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
       maxLoggedRequests: 2048,
       maxLoggedVerdicts: 20_000,
       queue: queueOptions(config),
+      failover: failoverOptions(config),
     },
   });
 }

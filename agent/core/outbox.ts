@@ -65,7 +65,7 @@ export class Outbox {
   }
 
   /** Adds a frame. */
-  append(payload: Uint8Array, ids: readonly number[]): void {
+  append(payload: Uint8Array, ids: ArrayLike<number>): void {
     const size = payload.length;
     const first = this.#idCount;
     const idsEnd = first + ids.length;

@@ -17,6 +17,7 @@ import {
   readIdArray,
   trailingTokenIds,
 } from './chunk_scan.ts';
+import type { StreamScanner } from './continuation_scanner.ts';
 import { readUsage } from './engine_answers.ts';
 
 export interface ScannerOptions {
@@ -38,7 +39,7 @@ const DATA = Buffer.from('data:');
 const DONE = Buffer.from('[DONE]');
 
 /** The events of one stream. After `push` has thrown it is of no more use. */
-export class EventScanner {
+export class EventScanner implements StreamScanner {
   readonly #options: ScannerOptions;
   readonly #sink: TokensSink;
   readonly #ids: number[] = [];
@@ -50,6 +51,8 @@ export class EventScanner {
   #regionStart = 0;
   #regionEnd = 0;
 
+  /** An engine that is asked for what the client wants ends by itself. */
+  readonly stopped = false;
   sawDone = false;
   finishReason: string | undefined;
   usage: LaneUsage | undefined;

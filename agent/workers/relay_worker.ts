@@ -7,7 +7,7 @@ import { CodedError } from '../../lib/errors.ts';
 import { REQUEST_ID_PATTERN } from '../../lib/ids.ts';
 import { systemRandom } from '../../lib/io/system.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
-import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson } from '../../proto/codec.ts';
+import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson, readIds } from '../../proto/codec.ts';
 import { ProgressTracker, shiftTimes } from '../core/engine_progress.ts';
 import { OpenList } from '../core/open_requests.ts';
 import type { RelayTarget } from '../ports.ts';
@@ -198,7 +198,9 @@ class RelayWorker {
       this.#refuse(lane, frame, refusal as Refusal);
       return;
     }
-    const order: RequestOrder = { incarnation: owner.target.incarnation, meta, body };
+    const { incarnation } = owner.target;
+    const resume = meta.resume === undefined ? {} : { resumeIds: readIds(frame.idBytes) };
+    const order: RequestOrder = { incarnation, meta, body, ...resume };
     const outlet = new RequestOutlet(
       lane,
       { stream: frame.stream, attempt: frame.attempt, incarnation: order.incarnation },
@@ -238,8 +240,8 @@ class RelayWorker {
       return { code: 'engine_died', message: 'The engine was restarted since it was chosen.' };
     }
     if (target.draining === true) return { code: 'draining', message: 'The engine is draining.' };
-    if (frame.tokens > 0 || frame.index > 0) {
-      return { code: 'not_supported', message: 'This agent does not continue a request from token ids.' };
+    if (frame.tokens > this.#settings.maxJournalTokens || (frame.tokens > 0 && meta.resume === undefined)) {
+      return { code: 'not_supported', message: 'The request cannot be continued from so many token ids.' };
     }
     if (this.#book.open >= this.#settings.maxRequests)
       return { code: 'engine_overloaded', message: 'The relay of the agent is full.' };

@@ -7,6 +7,8 @@ import { CodedError, type ErrorCode } from '../../lib/errors.ts';
 import { encodeJson, FRAME, type LaneDone, type LaneFailure, type SubmitMeta } from '../../proto/codec.ts';
 import type { ProgressTracker, TrackedRequest } from '../core/engine_progress.ts';
 import { mapEngineError, mapStreamError, usageInTail } from './engine_answers.ts';
+import { Continuation, type ContinuationOrder, type ContinuationStart } from './continuation.ts';
+import { ContinuationScanner, type StreamScanner } from './continuation_scanner.ts';
 import type { EngineRequest, Exchange, ExchangeSink } from './engine_connection.ts';
 import { EventScanner } from './event_scanner.ts';
 import type { HttpHead } from './http_reader.ts';
@@ -16,6 +18,8 @@ export interface RequestOrder {
   readonly incarnation: number;
   readonly meta: SubmitMeta;
   readonly body: Uint8Array;
+  /** With `meta.resume`: the ids of the answer so far. */
+  readonly resumeIds?: Uint32Array;
 }
 
 export interface RequestHooks {
@@ -45,7 +49,8 @@ export class RelayedRequest implements ExchangeSink {
   readonly #hooks: RequestHooks;
   readonly #tracker: ProgressTracker;
   readonly #tracked: TrackedRequest;
-  readonly #scanner: EventScanner;
+  readonly #maxEventBytes: number;
+  #scanner: StreamScanner;
   #exchange: Exchange | undefined;
   #deadline: NodeJS.Timeout | undefined;
   #paused = false;
@@ -71,6 +76,7 @@ export class RelayedRequest implements ExchangeSink {
     this.#hooks = hooks;
     this.#tracker = tracker;
     this.#tracked = tracker.opened(order.body.length, order.meta.stream, performance.now());
+    this.#maxEventBytes = maxEventBytes;
     const { wantUsage, wantTokenIds } = order.meta;
     this.#scanner = new EventScanner({ wantUsage, wantTokenIds, maxEventBytes }, (buffer, start, end, ids) =>
       this.#sendTokens(buffer, start, end, ids),
@@ -89,8 +95,24 @@ export class RelayedRequest implements ExchangeSink {
     }
     const headers: [string, string][] = [['x-request-id', meta.requestId]];
     if (meta.traceparent !== undefined) headers.push(['traceparent', meta.traceparent]);
-    this.#exchange = send({ method: 'POST', path: meta.path, headers, body }, this);
+    this.#exchange = this.#begin(send, { method: 'POST', path: meta.path, headers, body });
     this.balance();
+  }
+
+  #begin(send: SendToEngine, request: EngineRequest): Exchange {
+    const { meta, body, resumeIds: ids } = this.order;
+    if (meta.resume === undefined || ids === undefined) return send(request, this);
+    const order = { meta, body, ids } as ContinuationOrder;
+    const continuation = new Continuation(send, order, request.headers, this, (start) => this.#continueAt(start));
+    continuation.start();
+    return continuation;
+  }
+
+  #continueAt({ kept, promptTokens, answer }: ContinuationStart): void {
+    this.outlet.resumeAt(kept);
+    this.#scanner = new ContinuationScanner(answer, promptTokens, this.#maxEventBytes, (buffer, start, end, ids) =>
+      this.#sendTokens(buffer, start, end, ids),
+    );
   }
 
   /** The client has taken bytes: as many may follow. */
@@ -209,6 +231,10 @@ export class RelayedRequest implements ExchangeSink {
       return;
     }
     this.#scanner.flush();
+    if (this.#scanner.stopped) {
+      this.#completeStream();
+      return;
+    }
     const { errorText } = this.#scanner;
     if (errorText === undefined) return;
     const { failure, status } = mapStreamError(errorText);
@@ -220,7 +246,7 @@ export class RelayedRequest implements ExchangeSink {
 
   #sendTokens(buffer: Buffer, start: number, end: number, ids: readonly number[]): void {
     if (this.#engineDone) return;
-    this.outlet.tokens(buffer.subarray(start, end), ids);
+    this.outlet.tokens(buffer.subarray(start, end), ids, this.#scanner.finishReason !== undefined);
     this.#tracker.tokens(this.#tracked, ids.length, nowMs);
     if (this.outlet.hold) this.balance();
   }

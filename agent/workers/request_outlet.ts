@@ -66,6 +66,10 @@ export class RequestOutlet {
   #cursor = 0;
   readonly #view: OutboxFrame = { index: 0, bytes: NO_BYTES, ids: new Uint32Array(0) };
   #index = 0;
+  /** Tokens of earlier attempts, which a continuation begins after. */
+  #resumedTokens = 0;
+  /** Number of the first frame with which the client has the finish reason. */
+  #finishFrame = Infinity;
   #headSeen = false;
   #sentTokens = false;
   #bodyComplete = false;
@@ -152,21 +156,39 @@ export class RequestOutlet {
   head(): void {
     this.#headSeen = true;
     this.#fields.aux = 200;
-    this.#fields.index = 0;
+    this.#fields.index = this.#resumedTokens;
     this.#send(FRAME.HEAD, NO_BYTES, NO_IDS, true);
     this.#fields.aux = 0;
   }
 
-  /** Whole events of a stream with the ids of their tokens. The bytes are copied or sent before this returns. */
-  tokens(payload: Uint8Array, ids: readonly number[]): void {
+  /** The answer continues one of which the scheduler has these tokens; to be called before head(). */
+  resumeAt(ids: Uint32Array): void {
+    this.#index = ids.length;
+    this.#resumedTokens = ids.length;
+    const outbox = this.#outbox;
+    if (outbox === undefined || ids.length === 0) return;
+    // They are a frame without bytes that was sent, so that all that comes later finds its place by the same numbers.
+    outbox.append(NO_BYTES, ids);
+    this.#cursor = outbox.end;
+    this.#count();
+  }
+
+  /**
+   * Whole events of a stream with the ids of their tokens. The bytes are copied or sent before this returns.
+   * @param finished whether the client has the finish reason with them
+   */
+  tokens(payload: Uint8Array, ids: readonly number[], finished = false): void {
     const outbox = this.#outbox;
     const live = this.#sink !== undefined && (outbox === undefined || this.#cursor === outbox.end);
+    if (finished && this.#finishFrame === Infinity) this.#finishFrame = outbox?.end ?? 0;
     if (outbox !== undefined) this.#keep(outbox, payload, ids, live);
     if (live) {
       // Nothing that holds the first token waits for company; the role chunk before it carries no id.
       const urgent = !this.#sentTokens;
       this.#fields.index = this.#index;
+      this.#fields.flags = finished ? FLAG.FINISHED : 0;
       this.#send(FRAME.TOKENS, payload, ids, urgent);
+      this.#fields.flags = 0;
     }
     if (ids.length > 0) this.#sentTokens = true;
     this.#index += ids.length;
@@ -245,7 +267,8 @@ export class RequestOutlet {
     this.#cursor += 1;
     this.#fields.index = view.index;
     const last = this.#bodyComplete && this.#cursor === outbox.end;
-    this.#fields.flags = last ? FLAG.LAST : 0;
+    const finished = this.#cursor > this.#finishFrame;
+    this.#fields.flags = (last ? FLAG.LAST : 0) | (finished ? FLAG.FINISHED : 0);
     this.#send(this.#stream ? FRAME.TOKENS : FRAME.BODY, view.bytes, view.ids, true);
     this.#fields.flags = 0;
     this.#credit -= view.bytes.length;

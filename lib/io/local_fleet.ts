@@ -16,6 +16,8 @@ export interface LocalFleetPlan {
   readonly nodeName: string;
   /** Engine specifications for the node, in the spelling of the scheduler's `nodes` setting. */
   readonly engines: readonly object[];
+  /** Further agents on this machine, each a node of its own. */
+  readonly otherNodes?: readonly { readonly nodeName: string; readonly engines: readonly object[] }[];
   /** Settings over the defaults; ports are 0 (any free one) unless given. */
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
@@ -28,13 +30,23 @@ export interface LocalFleetPlan {
 export interface LocalFleet {
   readonly scheduler: Child;
   readonly agent: Child;
-  /** Starts the agent anew after it has ended; a new agent takes over the engines that the old one left. */
-  restartAgent(): Promise<Child>;
+  /** The agents of `otherNodes`, in their order. */
+  readonly otherAgents: readonly Child[];
+  /** Starts an agent anew after it has ended; a new agent takes over the engines that the old one left. */
+  restartAgent(nodeName?: string): Promise<Child>;
+  /** Starts the scheduler anew after it has ended, on the same ports. */
+  restartScheduler(): Promise<Child>;
   readonly httpPort: number;
   readonly grpcPort: number;
   readonly fleetPort: number;
   /** Holds a key with every role, made by the scheduler at its first start. */
   readonly keyFile: string;
+}
+
+interface LocalPorts {
+  readonly httpPort: number;
+  readonly grpcPort: number;
+  readonly fleetPort: number;
 }
 
 /** The compiled main of a process of the fleet. */
@@ -49,62 +61,67 @@ async function writeConfig(root: string, name: string, config: object): Promise<
   return file;
 }
 
-async function certificates(root: string, nodeName: string, nowMs: number) {
+async function certificates(root: string, nodeNames: readonly string[], nowMs: number) {
   const tls = path.join(root, 'tls');
   await mkdir(tls, { recursive: true, mode: 0o700 });
   const ca = (await readPair(tls, 'ca')) ?? (await createCa('SOPHIA Fleet local authority', nowMs));
   // Fresh certificates with each start: nobody has to think of their expiry on a developer's machine.
   const scheduler = await issueCertificate(ca, { commonName: 'scheduler', hosts: ['localhost', LOOPBACK], nowMs });
-  const agent = await issueCertificate(ca, { commonName: nodeName, hosts: [], nowMs });
-  return {
-    ca: await writePair(tls, 'ca', ca),
-    scheduler: await writePair(tls, 'scheduler', scheduler),
-    agent: await writePair(tls, 'agent', agent),
-  };
+  const agents = new Map<string, { readonly certFile: string; readonly keyFile: string }>();
+  for (const [index, name] of nodeNames.entries()) {
+    const agent = await issueCertificate(ca, { commonName: name, hosts: [], nowMs });
+    agents.set(name, await writePair(tls, fileNameOf(index), agent));
+  }
+  return { ca: await writePair(tls, 'ca', ca), scheduler: await writePair(tls, 'scheduler', scheduler), agents };
 }
+
+/** The first agent of a fleet has the plain names, as if it were alone. */
+const fileNameOf = (index: number): string => (index === 0 ? 'agent' : `agent-${index}`);
 
 /**
  * Starts the scheduler, waits for its ports, then starts the agent that dials it. Engines come up afterwards.
  * @throws CodedError with the sentence of the process that did not come up
  */
 export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet> {
-  const { root, nodeName } = plan;
+  const { root } = plan;
+  const nodes = [{ nodeName: plan.nodeName, engines: plan.engines }, ...(plan.otherNodes ?? [])];
   await mkdir(path.join(root, 'logs'), { recursive: true, mode: 0o700 });
-  const tls = await certificates(root, nodeName, plan.nowMs);
+  const names = nodes.map((node) => node.nodeName);
+  const tls = await certificates(root, names, plan.nowMs);
   const keyFile = path.join(root, 'admin.key');
-  const start = async (name: 'scheduler' | 'agent', config: object): Promise<Child> => {
+  const start = async (main: 'scheduler' | 'agent', name: string, config: object): Promise<Child> => {
     const file = await writeConfig(root, name, config);
-    const child = startChild(name, mainOf(name), ['--config', file], path.join(root, 'logs', `${name}.log`), plan.env);
+    const child = startChild(name, mainOf(main), ['--config', file], path.join(root, 'logs', `${name}.log`), plan.env);
     plan.onChild?.(child);
     return child;
   };
-  const scheduler = await start('scheduler', {
-    httpPort: 0,
-    grpcPort: 0,
-    fleetPort: 0,
-    fleetCertFile: tls.scheduler.certFile,
-    fleetKeyFile: tls.scheduler.keyFile,
-    fleetCaFile: tls.ca.certFile,
-    dataDir: path.join(root, 'scheduler'),
-    bootstrapKeyFile: keyFile,
-    stopWithParent: true,
-    nodes: { [nodeName]: plan.engines },
-    ...plan.scheduler,
-  });
-  const { httpPort, grpcPort, fleetPort } = (await scheduler.ready) as unknown as Record<
-    'httpPort' | 'grpcPort' | 'fleetPort',
-    number
-  >;
+  const startScheduler = (given: Partial<LocalPorts>): Promise<Child> =>
+    start('scheduler', 'scheduler', {
+      httpPort: 0,
+      grpcPort: 0,
+      fleetPort: 0,
+      fleetCertFile: tls.scheduler.certFile,
+      fleetKeyFile: tls.scheduler.keyFile,
+      fleetCaFile: tls.ca.certFile,
+      dataDir: path.join(root, 'scheduler'),
+      bootstrapKeyFile: keyFile,
+      stopWithParent: true,
+      nodes: Object.fromEntries(nodes.map((node) => [node.nodeName, node.engines])),
+      ...plan.scheduler,
+      ...given,
+    });
+  const scheduler = await startScheduler({});
+  const { httpPort, grpcPort, fleetPort } = (await scheduler.ready) as unknown as LocalPorts;
   const ports = { httpPort, grpcPort, fleetPort };
-  const startAgent = async (): Promise<Child> => {
-    const agent = await start('agent', {
+  const startAgent = async (nodeName: string): Promise<Child> => {
+    const fileName = fileNameOf(names.indexOf(nodeName));
+    const agent = await start('agent', fileName, {
       nodeName,
       // A name, not an address: TLS has no server name for an address, and Node warns of it.
       schedulers: [`localhost:${ports.fleetPort}`],
-      certFile: tls.agent.certFile,
-      keyFile: tls.agent.keyFile,
+      ...tls.agents.get(nodeName),
       caFile: tls.ca.certFile,
-      dataDir: path.join(root, 'agent'),
+      dataDir: path.join(root, fileName),
       stopWithParent: true,
       // One Ctrl-C leaves no process behind.
       stopEnginesOnExit: true,
@@ -113,5 +130,18 @@ export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet>
     await agent.ready;
     return agent;
   };
-  return { scheduler, agent: await startAgent(), restartAgent: startAgent, keyFile, ...ports };
+  const [agent, ...otherAgents] = (await Promise.all(names.map(startAgent))) as [Child, ...Child[]];
+  return {
+    scheduler,
+    agent,
+    otherAgents,
+    restartAgent: (nodeName = plan.nodeName) => startAgent(nodeName),
+    async restartScheduler() {
+      const next = await startScheduler(ports);
+      await next.ready;
+      return next;
+    },
+    keyFile,
+    ...ports,
+  };
 }

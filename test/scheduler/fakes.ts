@@ -263,6 +263,15 @@ export const LOOP_OPTIONS: RunLoopOptions = {
   deathGraceMs: 500,
   maxLoggedRequests: 100,
   maxLoggedVerdicts: 1000,
+  failover: {
+    migrate: true,
+    maxAttempts: 9,
+    maxWaitMs: 10_000,
+    maxJournalTokens: 1000,
+    burst: 64,
+    perSecond: 50,
+    reattachWaitMs: 300,
+  },
 };
 
 /** A run loop with one connected node, its lane, and what the test wants otherwise. */

@@ -36,8 +36,12 @@ export interface TestFleet {
   readonly key: string;
   readonly scheduler: Child;
   readonly agent: Child;
-  /** Starts the agent anew after it has ended; `agent` stays the first one. */
-  restartAgent(): Promise<Child>;
+  /** The agents of `otherNodes`, in their order. */
+  readonly otherAgents: readonly Child[];
+  /** Starts an agent anew after it has ended; `agent` stays the first one. */
+  restartAgent(nodeName?: string): Promise<Child>;
+  /** Starts the scheduler anew after it has ended, on the same ports; `scheduler` stays the first one. */
+  restartScheduler(): Promise<Child>;
   /** The engines that were routable when the fleet was ready, by name. */
   readonly engines: readonly FleetEngine[];
   /** Calls a method of admin.v1.Admin as the holder of the key. */
@@ -49,6 +53,8 @@ export interface TestFleet {
 export interface TestFleetOptions {
   /** Engine specifications in the spelling of the scheduler's `nodes` setting. */
   readonly engines: readonly object[];
+  /** Engines of further nodes, each with an agent of its own, by the node's name. */
+  readonly otherNodes?: Readonly<Record<string, readonly object[]>>;
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
   readonly readyTimeoutMs?: number;
@@ -155,11 +161,14 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
   };
   const stop = (): Promise<void> => (stopping ??= stopAll());
   owner.teardown(stop);
+  const others = Object.entries(options.otherNodes ?? {});
+  const allEngines = options.engines.length + others.reduce((sum, [, engines]) => sum + engines.length, 0);
   try {
     const local = await startLocalFleet({
       root,
       nodeName: 'test-node',
       engines: options.engines,
+      otherNodes: others.map(([nodeName, engines]) => ({ nodeName, engines })),
       env: { ...childEnv(), ...options.env },
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
@@ -170,9 +179,9 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
     const grpcAddress = `${LOOPBACK}:${local.grpcPort}`;
     const { call: admin, close } = adminCaller(grpcAddress, key);
     closeAdmin = close;
-    const { awaitRoutable = options.engines.length, readyTimeoutMs = READY_TIMEOUT_MS } = options;
+    const { awaitRoutable = allEngines, readyTimeoutMs = READY_TIMEOUT_MS } = options;
     const engines = await routableEngines(admin, awaitRoutable, readyTimeoutMs);
-    const { scheduler, agent, httpPort, restartAgent } = local;
+    const { scheduler, agent, otherAgents, httpPort, restartAgent, restartScheduler } = local;
     return {
       root,
       url: `http://${LOOPBACK}:${httpPort}`,
@@ -181,7 +190,9 @@ export async function startFleet(owner: Owner, options: TestFleetOptions): Promi
       key,
       scheduler,
       agent,
+      otherAgents,
       restartAgent,
+      restartScheduler,
       engines,
       admin,
       stop,

@@ -17,7 +17,7 @@ import {
   type LaneFailure,
   visitFrames,
 } from '../../../proto/codec.ts';
-import type { GenerationSink, LaneHandle, LaneOrder, LaneRequest } from '../../ports.ts';
+import type { AttachOrder, GenerationSink, LaneHandle, LaneOrder, LaneRequest } from '../../ports.ts';
 
 /** What a lane needs of the stream that carries it. */
 export interface LaneWire {
@@ -47,7 +47,7 @@ class LaneStream implements LaneRequest {
   readonly sink: GenerationSink;
   headSeen = false;
 
-  constructor(lane: Lane, number: number, order: LaneOrder, sink: GenerationSink) {
+  constructor(lane: Lane, number: number, order: Pick<LaneOrder, 'attempt' | 'incarnation'>, sink: GenerationSink) {
     this.lane = lane;
     this.number = number;
     this.attempt = order.attempt;
@@ -87,15 +87,12 @@ export class Lane implements LaneHandle {
     return this.#streams.size;
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   submit(order: LaneOrder, sink: GenerationSink): LaneRequest {
-    if (this.#closed || this.#nextNumber >= MAX_UINT32)
-      throw new CodedError('stream_lost', 'The lane to the agent is closed.');
-    if (this.#pendingBytes > MAX_PENDING_BYTES) {
-      throw new CodedError('overloaded', 'The agent does not take requests fast enough.', { retryAfterMs: 1000 });
-    }
-    const stream = new LaneStream(this, this.#nextNumber, order, sink);
-    this.#nextNumber += 1;
-    this.#streams.set(stream.number, stream);
+    const stream = this.#open(order, sink);
     const { attempt, incarnation, resumeIds } = order;
     const header = {
       kind: FRAME.SUBMIT,
@@ -107,6 +104,28 @@ export class Lane implements LaneHandle {
     };
     this.#batch.append(header, encodeSubmit(order.meta, order.body), resumeIds);
     this.#askFlush();
+    return stream;
+  }
+
+  attach(order: AttachOrder, sink: GenerationSink): LaneRequest {
+    const stream = this.#open(order, sink);
+    const { id, attempt, incarnation, index, hadBytes: aux } = order;
+    const credit = Math.min(order.creditBytes, MAX_UINT32);
+    const header = { kind: FRAME.ATTACH, stream: stream.number, attempt, incarnation, index, credit, aux };
+    this.#batch.append(header, Buffer.from(id, 'latin1'));
+    this.#askFlush();
+    return stream;
+  }
+
+  #open(order: Pick<LaneOrder, 'attempt' | 'incarnation'>, sink: GenerationSink): LaneStream {
+    if (this.#closed || this.#nextNumber >= MAX_UINT32)
+      throw new CodedError('stream_lost', 'The lane to the agent is closed.');
+    if (this.#pendingBytes > MAX_PENDING_BYTES) {
+      throw new CodedError('overloaded', 'The agent does not take requests fast enough.', { retryAfterMs: 1000 });
+    }
+    const stream = new LaneStream(this, this.#nextNumber, order, sink);
+    this.#nextNumber += 1;
+    this.#streams.set(stream.number, stream);
     return stream;
   }
 
@@ -192,11 +211,11 @@ export class Lane implements LaneHandle {
     switch (frame.kind) {
       case FRAME.TOKENS:
         if (!stream.headSeen) throw new FrameError('tokens came before the head');
-        sink.onTokens(frame.payload, frame.idBytes, frame.index);
+        sink.onTokens(frame.payload, frame.idBytes, frame.index, (frame.flags & FLAG.FINISHED) !== 0);
         return;
       case FRAME.HEAD:
         stream.headSeen = true;
-        sink.onHead();
+        sink.onHead(frame.index);
         return;
       case FRAME.BODY:
         if (!stream.headSeen) throw new FrameError('a body came before the head');

@@ -77,6 +77,13 @@ export class PlainAnswer implements GenerationSink {
     this.#write(held, copy.length);
   }
 
+  onRestart(): boolean {
+    if (this.#begun) return false;
+    this.#parts = [];
+    this.#heldBytes = 0;
+    return true;
+  }
+
   onDone(usage: LaneUsage | undefined): void {
     if (this.#ended) return;
     if (this.#begun) {

@@ -38,6 +38,8 @@ export interface FleetWatchDeps {
   readonly onEngineEnded: (engine: EngineId, incarnation: number) => void;
   /** An engine, a node or a lane came, went or changed: what waits for one may go on. */
   readonly onChanged?: () => void;
+  /** A lane of the present agent of a node is ready for requests. */
+  readonly onLaneOpened?: (lane: LaneHandle) => void;
   /** How long the last frames of a dead engine may be on their way. */
   readonly deathGraceMs: number;
 }
@@ -128,8 +130,11 @@ export class FleetWatch implements FleetSink {
 
   /** @throws CodedError not_found when the session is not the present one of the node */
   onLaneOpen(sessionId: string, lane: LaneHandle): void {
-    if (this.#deps.directory.addLane(sessionId, lane)) return this.#deps.onChanged?.();
-    throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
+    if (!this.#deps.directory.addLane(sessionId, lane)) {
+      throw new CodedError('not_found', `The lane names a session that is not the present one of ${lane.nodeName}.`);
+    }
+    this.#deps.onLaneOpened?.(lane);
+    this.#deps.onChanged?.();
   }
 
   /** The present session of a node, or undefined while there is none. */

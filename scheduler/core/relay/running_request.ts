@@ -1,15 +1,21 @@
 /**
  * One request on its way: it stands between the lane that brings the answer and the door that takes it. Whatever the
- * lane does, the door gets its calls in the promised order and exactly one end; a failure before the answer began is
- * tried once more on another engine, and the reserved place is given back whatever happens.
+ * lane does, the door gets its calls in the promised order and exactly one end. When an attempt fails, the request goes to
+ * another engine: from its beginning while nothing was sent, else from the last token on; only what no engine can
+ * continue ends with an error. The reserved place is given back whatever happens.
  */
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError, type ErrorCode } from '../../../lib/errors.ts';
 import type { EngineId, RequestId } from '../../../lib/ids.ts';
-import type { LaneUsage } from '../../../proto/codec.ts';
-import type { AdmittedRequest, Generation, GenerationSink, LaneRequest } from '../../ports.ts';
+import type { RandomSource } from '../../../lib/rng.ts';
+import type { LaneUsage, ResumeMeta } from '../../../proto/codec.ts';
+import type { AdmittedRequest, Generation, GenerationSink, LaneHandle, LaneRequest } from '../../ports.ts';
 import type { Lease } from '../routing/reservations.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
+import type { AbandonedAttempt } from './abandoned.ts';
+import { AnswerSoFar } from './answer_so_far.ts';
+import { type FailoverOptions, lookAgainMs, type RetryBudget } from './failover.ts';
+import { FAULTS } from './recovery_rules.ts';
 
 /** A request's place on an engine: what submitting it gave. */
 export interface Placement {
@@ -20,8 +26,14 @@ export interface Placement {
 /** What went past the rules and was passed over; counted, never shown to a client. */
 export type Dropped = 'late_frame' | 'second_head' | 'duplicate_tokens';
 
+/** How a failed attempt was met; counted. */
+export type Recovered = 'restarted' | 'resumed' | 'reattached' | 'gave_up';
+
 export interface RelayHost {
   readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly failover: FailoverOptions;
+  readonly retryBudget: RetryBudget;
   /**
    * Picks an engine that is not among `request.tried` and submits the request to it.
    * @throws CodedError when there is none, or its lane takes no more
@@ -32,37 +44,58 @@ export interface RelayHost {
   dropped(what: Dropped): void;
   /** The first token came: the engine has room for another prefill. */
   prefilled?(request: RunningRequest): void;
+  recovered(request: RunningRequest, how: Recovered, why: string): void;
+  /** The attempt runs on a lost lane, and nobody wants it any more. */
+  abandoned(attempt: AbandonedAttempt): void;
 }
 
-/** Tries of one request, the first included. */
-export const MAX_TRIES = 2;
-
-/** Failures that say nothing about the request itself: another engine may do better, if nothing was said yet. */
-const RETRIED: ReadonlySet<ErrorCode> = new Set([
-  'engine_unreachable',
-  'engine_overloaded',
-  'engine_died',
-  'stream_lost',
-]);
+/** An attempt whose lane is lost: it may run on at its agent. */
+interface Detached {
+  readonly placement: Placement;
+  readonly lane: LaneHandle;
+  readonly error: CodedError;
+}
 
 export class RunningRequest implements Generation, GenerationSink {
   readonly request: AdmittedRequest;
   readonly record: RequestRecord;
-  readonly creditBytes: number;
   /** Monotonic milliseconds, as the other times here. */
   readonly startedAtMs: number;
   readonly deadlineAtMs: number;
+  /** Engines that failed this request; empty again once there is no other. */
   readonly tried = new Set<EngineId>();
   /** Which try is under way, from 0. */
   attempt = 0;
   firstTokenAtMs = 0;
   readonly #host: RelayHost;
   readonly #door: GenerationSink;
+  readonly #answer: AnswerSoFar;
   #placement: Placement | undefined;
   #stopTimer: (() => void) | undefined;
   #begun = false;
+  /** The newest attempt whose head has come. */
+  #headedAttempt = -1;
+  /** The newest attempt that has given a token. */
+  #prefilledAttempt = -1;
+  /** Tokens of the answer that earlier attempts gave. */
+  #earlierTokens = 0;
   #ended = false;
-  #nextIndex = 0;
+  /** Bytes that may be on their way to the client; below 0 a frame overdrew. */
+  #creditBytes: number;
+  /** Granted bytes that a new attempt must not be given, for the client owes them for an earlier one. */
+  #debtBytes = 0;
+  /** Bytes of an answer that is no stream, as given to the door. */
+  #bodyBytes = 0;
+  /** Bytes of the stream that the present attempt gave. */
+  #attemptBytes = 0;
+  #detached: Detached | undefined;
+  /** The present attempt was come back for, and has not answered yet. */
+  #reattaching = false;
+  /** Tokens whose ids the door has had. */
+  #shownTokens = 0;
+  #stopWaiting: (() => void) | undefined;
+  #waitingSinceMs: number | undefined;
+  #looks = 0;
 
   constructor(
     host: RelayHost,
@@ -78,23 +111,36 @@ export class RunningRequest implements Generation, GenerationSink {
     this.#door = order.door;
     this.request = order.request;
     this.record = order.record;
-    this.creditBytes = order.creditBytes;
+    this.#creditBytes = order.creditBytes;
     this.deadlineAtMs = order.deadlineAtMs;
     this.startedAtMs = host.clock.monotonicMs();
+    this.#answer = new AnswerSoFar(host.failover.maxJournalTokens, order.request.hasStops === true);
   }
 
   get id(): RequestId {
     return this.request.id;
   }
 
-  /** Where the request runs now; undefined before it was placed and after it ended. */
+  /** Where the request runs now; undefined while it waits for a place and after it ended. */
   get lease(): Lease | undefined {
-    return this.#ended ? undefined : this.#placement?.lease;
+    return this.#ended ? undefined : (this.#placement ?? this.#detached?.placement)?.lease;
   }
 
   /** Tokens that have come, where the engine tells their ids. */
   get outputTokens(): number {
-    return this.#nextIndex;
+    return this.#answer.journal.length;
+  }
+
+  /** Bytes that the next attempt may send before a grant. */
+  get creditBytes(): number {
+    return Math.max(0, this.#creditBytes);
+  }
+
+  /** What an attempt must know of the answer so far; undefined: nothing was sent, it starts from the beginning. */
+  get resume(): { readonly meta: ResumeMeta; readonly ids: Uint32Array } | undefined {
+    const answer = this.#answer;
+    if (!answer.sent) return undefined;
+    return { meta: { ...answer.resume, shownIds: this.#shownTokens }, ids: answer.journal.ids };
   }
 
   /** @throws CodedError when no engine takes it: nothing was started then. */
@@ -108,7 +154,11 @@ export class RunningRequest implements Generation, GenerationSink {
   }
 
   grant(bytes: number): void {
-    if (!this.#ended) this.#placement?.lane.grant(bytes);
+    if (this.#ended) return;
+    this.#creditBytes += bytes;
+    const paid = Math.min(this.#debtBytes, bytes);
+    this.#debtBytes -= paid;
+    if (bytes > paid) this.#placement?.lane.grant(bytes - paid);
   }
 
   cancel(_reason: string): void {
@@ -121,8 +171,7 @@ export class RunningRequest implements Generation, GenerationSink {
   abort(error: CodedError): void {
     if (this.#ended) return;
     this.#placement?.lane.cancel();
-    this.#finish(error.code, undefined);
-    this.#door.onError(error);
+    this.#fail(error);
   }
 
   /** As onError, for a failure that the lane does not know of; the lane is told to forget the request. */
@@ -132,28 +181,46 @@ export class RunningRequest implements Generation, GenerationSink {
     this.onError(error);
   }
 
-  onHead(): void {
+  onHead(resumedAt = 0): void {
     if (this.#ended) return this.#host.dropped('late_frame');
-    if (this.#begun) return this.#host.dropped('second_head');
+    if (this.#headedAttempt === this.attempt) {
+      if (!this.#reattaching) return this.#host.dropped('second_head');
+      this.#reattaching = false;
+      return;
+    }
+    this.#reattaching = false;
+    this.#headedAttempt = this.attempt;
+    this.#answer.journal.truncate(resumedAt);
+    this.#earlierTokens = resumedAt;
+    if (this.#begun) return;
     this.#begun = true;
     this.#door.onHead();
   }
 
-  onTokens(sse: Buffer, idBytes: Buffer, index: number): void {
+  onTokens(sse: Buffer, idBytes: Buffer, index: number, finished = false): void {
     if (this.#ended) return this.#host.dropped('late_frame');
     if (!this.#begun) this.onHead();
+    const answer = this.#answer;
+    let shown = idBytes;
     if (idBytes.length > 0) {
-      if (index !== this.#nextIndex) return this.#outOfOrder(index);
+      if (index !== answer.journal.length) return this.#outOfOrder(index);
       if (this.firstTokenAtMs === 0) this.firstTokenAtMs = this.#host.clock.monotonicMs();
-      if (this.#nextIndex === 0) this.#prefilled();
-      this.#nextIndex = index + (idBytes.length >>> 2);
+      this.#prefilled();
+      const had = this.#shownTokens - index;
+      if (had > 0) shown = idBytes.subarray(Math.min(had * 4, idBytes.length));
+      this.#shownTokens = Math.max(this.#shownTokens, index + (idBytes.length >>> 2));
     }
-    this.#door.onTokens(sse, idBytes, index);
+    answer.take(sse, idBytes, finished);
+    this.#creditBytes -= sse.length;
+    this.#attemptBytes += sse.length;
+    this.#door.onTokens(sse, shown, index);
   }
 
   onBody(bytes: Buffer, last: boolean): void {
     if (this.#ended) return this.#host.dropped('late_frame');
     if (!this.#begun) this.onHead();
+    this.#creditBytes -= bytes.length;
+    this.#bodyBytes += bytes.length;
     this.#door.onBody(bytes, last);
   }
 
@@ -166,44 +233,165 @@ export class RunningRequest implements Generation, GenerationSink {
 
   onError(error: CodedError): void {
     if (this.#ended) return this.#host.dropped('late_frame');
-    if (this.#tryAgain(error)) return;
-    this.#finish(error.code, undefined);
-    this.#door.onError(error);
+    const placement = this.#placement;
+    if (placement === undefined) return;
+    this.#placement = undefined;
+    // What an agent says of a request that it does not know any more is no word on the request.
+    const known = !this.#reattaching || FAULTS[error.code] !== undefined;
+    const fault = known ? error : new CodedError('stream_lost', 'The request was lost with its lane.');
+    this.#reattaching = false;
+    const { lane } = placement.lane;
+    if (lane?.closed === true && fault.code === 'stream_lost' && this.#detach({ placement, lane, error: fault }))
+      return;
+    this.#settle(placement.lease, fault.code, undefined);
+    this.#recover(placement, fault);
+  }
+
+  /** Waits for the lane to come back, for a moment; false: it is not to be waited for. */
+  #detach(detached: Detached): boolean {
+    const { clock, failover } = this.#host;
+    if (failover.reattachWaitMs === 0) return false;
+    this.#detached = detached;
+    this.#stopWaiting = clock.after(failover.reattachWaitMs, () => {
+      const { placement, error } = detached;
+      this.#settle(placement.lease, error.code, undefined);
+      this.#recover(placement, error);
+    });
+    return true;
+  }
+
+  /** A lane was opened: when it leads to the worker that runs the request, the request goes on there. */
+  laneOpened(lane: LaneHandle): void {
+    const detached = this.#detached;
+    if (this.#ended || this.#placement !== undefined || detached === undefined) return;
+    if (detached.lane.nodeName !== lane.nodeName || detached.lane.worker !== lane.worker) return;
+    if (lane.attach === undefined || (this.#bodyBytes > 0 && this.#door.onRestart?.() !== true)) return;
+    const { lease } = detached.placement;
+    this.#stopWaiting?.();
+    this.#detached = undefined;
+    this.#bodyBytes = 0;
+    this.#debtBytes = Math.max(0, -this.#creditBytes);
+    this.#reattaching = true;
+    const { attempt, creditBytes, id } = this;
+    const place = { index: this.#answer.journal.length, hadBytes: this.#attemptBytes };
+    const order = { id, attempt, creditBytes, incarnation: lease.incarnation, ...place };
+    this.#placement = { lease, lane: lane.attach(order, this) };
+    this.#host.recovered(this, 'reattached', 'lane_back');
+  }
+
+  /** Sends the request elsewhere after an attempt failed, or ends it. */
+  #recover({ lease }: Placement, error: CodedError): void {
+    const refusal = this.#whyNotAgain(error);
+    if (refusal === undefined) {
+      this.tried.add(lease.engine);
+      this.#await(error);
+      return;
+    }
+    if (FAULTS[error.code] !== undefined) this.#host.recovered(this, 'gave_up', refusal);
+    this.#fail(error);
+  }
+
+  /** Why a failed attempt is the end of the request, in a word of docs/FAILOVER.md; undefined: it is not. */
+  #whyNotAgain({ code }: CodedError): string | undefined {
+    const { failover, clock } = this.#host;
+    const rule = FAULTS[code];
+    if (rule === undefined) return 'no_fault_of_the_engine';
+    const tries = this.attempt + 1;
+    if (tries >= failover.maxAttempts) return 'attempts';
+    if (clock.monotonicMs() >= this.deadlineAtMs) return 'deadline';
+    if (this.#answer.sent) return failover.migrate ? this.#answer.whyNotResumable(this.request) : 'migration_off';
+    if (tries >= (rule.maxAttempts ?? Infinity)) return 'attempts';
+    if (this.#bodyBytes > 0 && this.#door.onRestart?.() !== true) return 'body_sent';
+    this.#bodyBytes = 0;
+    return undefined;
+  }
+
+  /** Takes a slot for the next attempt and looks for an engine when it has come. */
+  #await(error: CodedError): void {
+    const { clock, failover, retryBudget } = this.#host;
+    const nowMs = clock.monotonicMs();
+    this.#waitingSinceMs = nowMs;
+    this.#looks = 0;
+    const waitMs = retryBudget.take(nowMs, Math.min(failover.maxWaitMs, this.deadlineAtMs - nowMs));
+    if (waitMs === undefined) {
+      this.#host.recovered(this, 'gave_up', 'budget');
+      this.#fail(error);
+    } else if (waitMs === 0) this.#look(error);
+    else this.#lookIn(waitMs, error);
+  }
+
+  #lookIn(waitMs: number, error: CodedError): void {
+    this.#stopWaiting = this.#host.clock.after(waitMs, () => this.#look(error));
+  }
+
+  /** Looks for an engine; while there is none, again later, for as long as the request may wait. */
+  #look(error: CodedError): void {
+    const { clock, failover, random } = this.#host;
+    this.#stopWaiting = undefined;
+    // What the client still owes for bytes of earlier attempts is not lent to this one.
+    this.#debtBytes = Math.max(0, -this.#creditBytes);
+    try {
+      this.attempt += 1;
+      this.#placement = this.#host.place(this);
+      this.#abandon(this.attempt - 1);
+      this.#attemptBytes = 0;
+      this.#host.recovered(this, this.#answer.sent ? 'resumed' : 'restarted', error.code);
+    } catch (thrown) {
+      this.attempt -= 1;
+      if (!(thrown instanceof CodedError)) throw thrown;
+      const waitedMs = clock.monotonicMs() - (this.#waitingSinceMs ?? 0);
+      if (FAULTS[error.code]?.waits !== true || waitedMs >= failover.maxWaitMs) {
+        // The client is told of the failure itself, not that there was no other engine.
+        this.#host.recovered(this, 'gave_up', 'no_engine');
+        this.#fail(error);
+        return;
+      }
+      // An engine that has failed once is better than none, and it may be another life by now.
+      this.tried.clear();
+      this.#lookIn(lookAgainMs(this.#looks, random), error);
+      this.#looks += 1;
+    }
+  }
+
+  /** An attempt that may run on at the far end of a lost lane is to end. */
+  #abandon(attempt: number): void {
+    const detached = this.#detached;
+    this.#detached = undefined;
+    if (detached === undefined) return;
+    const { lane, placement } = detached;
+    const { incarnation } = placement.lease;
+    const place = { index: this.#answer.journal.length, hadBytes: this.#attemptBytes };
+    const { nodeName: node, worker } = lane;
+    this.#host.abandoned({ id: this.id, attempt, incarnation, ...place, node, worker });
   }
 
   /** What was sent twice is passed over; what is missing cannot be made up for, and a text with a hole is worse than none. */
   #outOfOrder(index: number): void {
-    if (index < this.#nextIndex) return this.#host.dropped('duplicate_tokens');
-    this.abort(new CodedError('stream_lost', `Tokens ${this.#nextIndex} to ${index - 1} of the answer were lost.`));
+    const { length } = this.#answer.journal;
+    if (index < length) return this.#host.dropped('duplicate_tokens');
+    this.fail(new CodedError('stream_lost', `Tokens ${length} to ${index - 1} of the answer were lost.`));
   }
 
-  #tryAgain(error: CodedError): boolean {
-    if (this.#begun || !RETRIED.has(error.code) || this.attempt + 1 >= MAX_TRIES) return false;
-    if (this.#host.clock.monotonicMs() >= this.deadlineAtMs) return false;
-    const failed = this.#placement;
-    if (failed === undefined) return false;
-    this.#settle(failed.lease, error.code, undefined);
-    this.tried.add(failed.lease.engine);
-    this.attempt += 1;
-    try {
-      this.#placement = this.#host.place(this);
-      return true;
-    } catch (thrown) {
-      // The client is told of the failure itself, not that there was no second engine.
-      if (!(thrown instanceof CodedError)) throw thrown;
-      return false;
-    }
+  #fail(error: CodedError): void {
+    this.#finish(error.code, undefined);
+    this.#door.onError(error);
   }
 
+  /** The first token of an attempt: its prompt was read. */
   #prefilled(): void {
-    this.#placement?.lease.firstToken(this.firstTokenAtMs);
+    if (this.#prefilledAttempt === this.attempt) return;
+    this.#prefilledAttempt = this.attempt;
+    this.#placement?.lease.firstToken(this.#host.clock.monotonicMs());
     this.#host.prefilled?.(this);
   }
 
   #finish(outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
     this.#ended = true;
     this.#stopTimer?.();
-    if (this.#placement !== undefined) this.#settle(this.#placement.lease, outcome, usage);
+    this.#stopWaiting?.();
+    const place = this.#placement ?? this.#detached?.placement;
+    if (place !== undefined) this.#settle(place.lease, outcome, usage);
+    this.#abandon(this.attempt);
     this.#host.ended(this, outcome, usage);
   }
 
@@ -212,7 +400,7 @@ export class RunningRequest implements Generation, GenerationSink {
     lease.end({
       nowMs: this.#host.clock.monotonicMs(),
       outcome,
-      outputTokens: usage?.completionTokens ?? this.#nextIndex,
+      outputTokens: Math.max(0, (usage?.completionTokens ?? this.outputTokens) - this.#earlierTokens),
       cachedTokens: usage?.cachedPromptTokens,
     });
   }

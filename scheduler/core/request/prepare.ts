@@ -34,6 +34,7 @@ export interface PreparedRequest {
   /** The client asked for the usage chunk; true for plain answers, which always carry usage. */
   readonly wantUsage: boolean;
   readonly wantTokenIds: boolean;
+  readonly hasStops?: true;
   /** What the engine gets. */
   readonly body: Uint8Array;
 }
@@ -180,6 +181,7 @@ export function prepareRequest(input: PrepareInput): PreparedRequest {
     stream,
     wantUsage: options.wantUsage,
     wantTokenIds,
+    ...(valueOf(body, 'stop') === undefined ? {} : { hasStops: true as const }),
     body: spliceMembers(body.bytes, members, { set }),
   };
 }

@@ -46,7 +46,7 @@ export function guessedShape(request: AdmittedRequest): RequestShape {
 
 /** The order for the lane: what the engine is to do, and on which life of it. */
 function orderOf(running: RunningRequest, slot: EngineSlot, nowMs: number): LaneOrder {
-  const { request, attempt, creditBytes } = running;
+  const { request, attempt, creditBytes, resume } = running;
   const meta = {
     requestId: request.id,
     engine: slot.name,
@@ -56,8 +56,10 @@ function orderOf(running: RunningRequest, slot: EngineSlot, nowMs: number): Lane
     wantTokenIds: request.wantTokenIds,
     deadlineMs: Math.ceil(Math.max(0, running.deadlineAtMs - nowMs)),
     ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
+    ...(resume === undefined ? {} : { resume: resume.meta }),
   };
-  return { meta, body: request.body, attempt, incarnation: slot.incarnation, creditBytes, resumeIds: NO_IDS };
+  const resumeIds = resume?.ids ?? NO_IDS;
+  return { meta, body: request.body, attempt, incarnation: slot.incarnation, creditBytes, resumeIds };
 }
 
 /** @returns a placer that throws CodedError when no engine takes the request: nothing was sent then */

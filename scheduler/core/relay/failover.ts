@@ -1,0 +1,50 @@
+/**
+ * The pace of recovery, one for the whole scheduler. Each attempt after a failure takes a slot; slots beyond a burst come
+ * one after another, so that the death of many engines at once sends their work to the others in order and not as a
+ * storm. While no engine is ready a request looks again after a jittered wait. Time and chance are arguments.
+ */
+import { type BackoffPolicy, backoffDelayMs } from '../../../lib/backoff.ts';
+import type { RandomSource } from '../../../lib/rng.ts';
+
+export interface FailoverOptions {
+  /** Whether an answer that has begun goes on at another engine. */
+  readonly migrate: boolean;
+  /** Attempts of one request, the first included. */
+  readonly maxAttempts: number;
+  /** Longest time without an engine before a request fails, in milliseconds. */
+  readonly maxWaitMs: number;
+  /** Token ids kept of one answer. */
+  readonly maxJournalTokens: number;
+  /** Recoveries that may start at once, and then per second. */
+  readonly burst: number;
+  readonly perSecond: number;
+  /** How long a request of a lost lane waits for the lane to come back before it goes elsewhere, in milliseconds. */
+  readonly reattachWaitMs: number;
+}
+
+/** Gives slots to recoveries; a generic cell rate algorithm, so a wait is exact and needs no polling. */
+export interface RetryBudget {
+  /** Milliseconds until the slot that was taken; undefined: none within `withinMs`, and none was taken. */
+  take(nowMs: number, withinMs: number): number | undefined;
+}
+
+export function createRetryBudget({ burst, perSecond }: Pick<FailoverOptions, 'burst' | 'perSecond'>): RetryBudget {
+  const stepMs = 1000 / perSecond;
+  let emptyAtMs = -Infinity;
+  return {
+    take(nowMs, withinMs) {
+      const nextMs = Math.max(emptyAtMs, nowMs) + stepMs;
+      const waitMs = Math.max(0, nextMs - nowMs - burst * stepMs);
+      if (waitMs > withinMs) return undefined;
+      emptyAtMs = nextMs;
+      return waitMs;
+    },
+  };
+}
+
+const LOOK_AGAIN: BackoffPolicy = { baseMs: 50, capMs: 1000, minMs: 10 };
+
+/** Milliseconds until a request looks for an engine again, after `looks` looks without one. */
+export function lookAgainMs(looks: number, random: RandomSource): number {
+  return backoffDelayMs(looks, LOOK_AGAIN, random);
+}
