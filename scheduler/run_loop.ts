@@ -296,7 +296,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       outcome: 'running',
       errorCode: '',
       policy: this.#deps.options.policy,
-      verdicts: [],
+      decisions: [],
       outputTokens: undefined,
     };
   }
