@@ -70,7 +70,10 @@ await t.test('a full fleet holds what comes, tells streams their place, and refu
     requestId: 'gone-1',
   });
   t.equal(explained.outcome, 'cancelled');
-  t.notOk(explained.candidates.some((candidate) => candidate.picked), 'no engine ever had it');
+  t.notOk(
+    explained.candidates.some((candidate) => candidate.picked),
+    'no engine ever had it',
+  );
 });
 
 await t.test('a model whose engine is still starting is waited for', async (t) => {

@@ -4,7 +4,16 @@
 import t from 'tap';
 import { CodedError } from '../../../lib/errors.ts';
 import { chunkEvent, finishEvent } from '../../support/fake_generator.ts';
-import { beginCall, call, eventsOf, PLAIN_BODY, pumpUntilBlocked, startDoor, STREAM_BODY, until } from '../../support/http_door.ts';
+import {
+  beginCall,
+  call,
+  eventsOf,
+  PLAIN_BODY,
+  pumpUntilBlocked,
+  startDoor,
+  STREAM_BODY,
+  until,
+} from '../../support/http_door.ts';
 
 const CHAT = '/v1/chat/completions';
 
