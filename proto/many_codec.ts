@@ -4,7 +4,7 @@
  * inference.proto, and any protobuf library reads it.
  */
 
-export const ENTRY = { CHUNK: 1, TOKEN_IDS: 2, USAGE: 3, END: 4, ERROR: 5, REQUEST_ID: 6 } as const;
+export const ENTRY = { CHUNK: 1, TOKEN_IDS: 2, USAGE: 3, END: 4, ERROR: 5, REQUEST_ID: 6, QUEUED: 7 } as const;
 
 const MAX_VARINT_BYTES = 5;
 

@@ -2,11 +2,21 @@
  * `sophia explain`: why a request went where it went, and why a model's engines are or are not serving.
  */
 import type { Command } from 'commander';
+import type { QueueWait__Output } from '../../proto/gen/admin/v1/QueueWait.ts';
 import { details, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
 
 const sinceStart = (from: number | undefined, to: number | undefined): string | undefined =>
   from === undefined || to === undefined ? undefined : `${to - from} ms`;
+
+/** Undefined for a request that never waited: the line is left out then. */
+function queueText(queue: QueueWait__Output | null | undefined): string | undefined {
+  if (queue === null || queue === undefined) return undefined;
+  const { position, etaMs, waitedMs } = queue;
+  if (position === undefined) return `waited ${waitedMs} ms`;
+  const eta = etaMs === undefined ? 'its turn cannot be foretold' : `its turn is in about ${Math.ceil(etaMs / 1000)} s`;
+  return `place ${position}, waits since ${waitedMs} ms, ${eta}`;
+}
 
 export function addExplainCommands(program: Command): void {
   const explain = program.command('explain').description('why a decision was taken');
@@ -24,6 +34,7 @@ export function addExplainCommands(program: Command): void {
               ['tenant', answer?.tenant],
               ['outcome', [answer?.outcome, answer?.errorCode].filter(Boolean).join(': ')],
               ['policy', answer?.policy],
+              ['queue', queueText(answer?.queue)],
               ['to first token', sinceStart(answer?.receivedAtMs, answer?.firstTokenAtMs)],
               ['to the end', sinceStart(answer?.receivedAtMs, answer?.endedAtMs)],
               ['output tokens', answer?.outputTokens],

@@ -135,12 +135,13 @@ function addModelCommands(program: Command): void {
         const models = (await admin.call('ListModels', {}))?.models ?? [];
         print.result({ models }, () =>
           table(
-            ['model', 'ready', 'engines', 'running', 'context', 'simulated'],
+            ['model', 'ready', 'engines', 'running', 'queued', 'context', 'simulated'],
             models.map((entry) => [
               entry.id,
               entry.readyEngines,
               entry.engines,
               entry.runningRequests,
+              entry.queuedRequests,
               entry.contextTokens,
               entry.simulated,
             ]),
@@ -168,6 +169,7 @@ function addModelCommands(program: Command): void {
               ['simulated', found.simulated],
               ['engines', `${found.readyEngines} ready of ${found.engines}`],
               ['running requests', found.runningRequests],
+              ['queued requests', found.queuedRequests],
             ]),
             '',
             engineTable(engines, Date.now()),

@@ -54,6 +54,10 @@ await t.test('a full fleet holds what comes, tells streams their place, and refu
   t.match(refused.headers.get('retry-after'), /^\d+$/);
   t.equal(refused.headers.get('x-should-retry'), 'true');
   t.match(await metric(fleet, 'sophia_queue_shed_total'), /reason="tenant_share"} 1/);
+  const seen = await fleet.admin<{ queue: unknown }>('ExplainRequest', { requestId: 'gone-1' });
+  t.match(seen.queue, { position: 3, waitedMs: Number });
+  const { models } = await fleet.admin<{ models: unknown[] }>('ListModels');
+  t.match(models, [{ id: MODEL, queuedRequests: 3 }]);
   const streamed = await waits;
   t.equal(streamed.status, 200, 'the head is there before an engine');
   gone.abort();

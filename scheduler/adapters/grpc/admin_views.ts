@@ -10,6 +10,7 @@ import type { Node } from '../../../proto/gen/admin/v1/Node.ts';
 import type { FleetDirectory } from '../../core/fleet/directory.ts';
 import { modelsOf as modelsOfEngine } from '../../core/fleet/models.ts';
 import { type EngineRecord, type NodeState, stateWord } from '../../core/fleet/state.ts';
+import type { QueueView } from '../../core/queue/contract.ts';
 import type { RequestLog } from '../../core/routing/request_log.ts';
 import type { Reservations } from '../../core/routing/reservations.ts';
 import type { Verdict } from '../../core/routing/decision.ts';
@@ -21,6 +22,8 @@ export interface Inspector {
   readonly reservations: Reservations;
   readonly draining: boolean;
   readonly runningRequests: number;
+  /** Requests that wait for an engine, by model. */
+  queues(): readonly QueueView[];
   /** Monotonic milliseconds. */
   nowMs(): number;
 }
@@ -85,12 +88,14 @@ export function engineOf(fleet: AdminFleet, node: NodeState, engine: EngineRecor
 }
 
 export function modelsOf(fleet: AdminFleet): Model[] {
+  const queued = new Map(fleet.inspector.queues().map(({ model, requests }) => [model, requests]));
   return fleet.inspector.directory.models(fleet.inspector.nowMs()).map((model) => ({
     id: model.id,
     readyEngines: model.readyEngines,
     engines: model.engines,
     runningRequests: model.runningRequests,
     simulated: model.simulated,
+    queuedRequests: queued.get(model.id) ?? 0,
     ...(model.contextTokens === undefined ? {} : { contextTokens: model.contextTokens }),
   }));
 }
@@ -106,7 +111,7 @@ export function requestOf(fleet: AdminFleet, id: string): ExplainRequestResponse
   const record = fleet.inspector.log.find(id);
   if (record === undefined)
     throw new CodedError('not_found', 'This request is not among the newest ones.', { param: 'request_id' });
-  const { firstTokenAtMs, endedAtMs, outputTokens } = record;
+  const { firstTokenAtMs, endedAtMs, outputTokens, queue } = record;
   return {
     requestId: record.id,
     model: record.model,
@@ -119,6 +124,7 @@ export function requestOf(fleet: AdminFleet, id: string): ExplainRequestResponse
     ...(firstTokenAtMs === undefined ? {} : { firstTokenAtMs }),
     ...(endedAtMs === undefined ? {} : { endedAtMs }),
     ...(outputTokens === undefined ? {} : { outputTokens }),
+    ...(queue === undefined ? {} : { queue: { ...queue.place, waitedMs: Math.round(queue.waitedMs) } }),
   };
 }
 

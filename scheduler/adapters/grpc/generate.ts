@@ -8,6 +8,7 @@ import type { RequestId } from '../../../lib/ids.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
 import type { GenerateRequest__Output } from '../../../proto/gen/inference/v1/GenerateRequest.ts';
 import type { GenerateResponse } from '../../../proto/gen/inference/v1/GenerateResponse.ts';
+import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { Generation, GenerationSink, Identity } from '../../ports.ts';
 import { callDeadlineAtMs, failStream } from './grpc_errors.ts';
 import { admit, requestIdOf } from './inference_admission.ts';
@@ -77,6 +78,12 @@ class GenerateStream implements GenerationSink {
 
   onHead(): void {
     // The initial metadata has been sent: gRPC has no status line that must wait for the engine.
+  }
+
+  /** A message commits nothing: the status comes at the end in any case. */
+  onQueued(place: QueuePlace): boolean {
+    if (!this.#ended && this.#call.request.envelope?.tellQueue === true) this.#write({ queued: place });
+    return false;
   }
 
   onTokens(sse: Buffer, idBytes: Buffer): void {

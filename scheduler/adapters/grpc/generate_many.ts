@@ -143,6 +143,7 @@ export class ManyStream implements ManyOutlet {
       windowBytes: options.clientWindowBytes,
       maxAnswerBytes: options.maxMessageBytes,
       wantTokenIds: admitted.wantTokenIds,
+      tellQueue: start.envelope?.tellQueue === true,
     });
     if (start.envelope === null || start.envelope.id === '') {
       this.append(start.stream, ENTRY.REQUEST_ID, Buffer.from(id));

@@ -9,6 +9,7 @@ import type { LaneUsage } from '../../../proto/codec.ts';
 import { inferenceMessages } from '../../../proto/load.ts';
 import { ENTRY } from '../../../proto/many_codec.ts';
 import { encodeStatus } from '../../../proto/status.ts';
+import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { Generation, GenerationSink } from '../../ports.ts';
 import { AnswerBuffer } from './inference_answer.ts';
 import { lineEnd, payloadStart } from './inference_chunks.ts';
@@ -38,6 +39,7 @@ export interface ManyRequestOptions {
   readonly windowBytes: number;
   readonly maxAnswerBytes: number;
   readonly wantTokenIds: boolean;
+  readonly tellQueue: boolean;
 }
 
 /** Bytes that came while the client had no credit; `at` is how far they have been sent. */
@@ -54,6 +56,7 @@ export class ManyRequest implements GenerationSink {
   readonly windowBytes: number;
   readonly #outlet: ManyOutlet;
   readonly #wantTokenIds: boolean;
+  readonly #tellQueue: boolean;
   readonly #hasCredit: boolean;
   readonly #answer: AnswerBuffer;
   #creditBytes: number;
@@ -70,6 +73,7 @@ export class ManyRequest implements GenerationSink {
     this.stream = options.stream;
     this.id = options.id;
     this.#wantTokenIds = options.wantTokenIds;
+    this.#tellQueue = options.tellQueue;
     this.#hasCredit = options.creditBytes !== undefined;
     this.#creditBytes = options.creditBytes ?? Infinity;
     this.windowBytes = Math.min(options.windowBytes, Math.max(MIN_WINDOW_BYTES, this.#creditBytes));
@@ -93,6 +97,13 @@ export class ManyRequest implements GenerationSink {
 
   onHead(): void {
     // Nothing to commit: entries of many requests share one stream that is already open.
+  }
+
+  onQueued(place: QueuePlace): boolean {
+    if (this.#tellQueue && !this.#ended && !this.#outlet.blocked) {
+      this.#outlet.append(this.stream, ENTRY.QUEUED, inferenceMessages.Queued.serialize(place));
+    }
+    return false;
   }
 
   onTokens(sse: Buffer, idBytes: Buffer): void {

@@ -56,6 +56,25 @@ t.test('token ids come with the first chunk of their frame, when asked for', asy
   t.match(messages[0]?.requestId, /^req_[a-z2-7]{24}$/, 'an id was chosen');
 });
 
+t.test('a request that waits for an engine is told its place, when it asked for that', async (t) => {
+  const { generator, inference } = await openDoor(t);
+  for (const [n, tellQueue] of [true, false].entries()) {
+    const reading = readAll(
+      inference.generate({ envelope: { id: `q${n}`, tellQueue }, body: body() }, bearer(CANARY_KEY)),
+    );
+    const run = await generator.run(n);
+    t.notOk(run.sink.onQueued?.({ position: 2, etaMs: 1500 }), 'the status still tells an error');
+    run.sink.onQueued?.({ position: 1 });
+    run.tokens(['a']);
+    run.done();
+    run.sink.onQueued?.({ position: 1 });
+    const { messages } = await reading;
+    const places = messages.map((message) => message.queued).filter((queued) => queued !== null);
+    t.match(places, tellQueue ? [{ position: 2, etaMs: 1500 }, { position: 1 }] : []);
+    t.equal(messages[0]?.requestId, `q${n}`);
+  }
+});
+
 t.test('a plain answer is one message', async (t) => {
   const { generator, inference } = await openDoor(t);
   const reading = readAll(inference.generate({ body: body({ stream: false }) }, bearer(CANARY_KEY)));

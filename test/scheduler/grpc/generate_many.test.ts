@@ -58,6 +58,25 @@ t.test('a frame of several chunks gives several entries, after one entry with al
   call.end();
 });
 
+t.test('a request that waits for an engine is told its place, when it asked for that', async (t) => {
+  const fixture = await openDoor(t);
+  const { call, reader, write } = openStream(fixture);
+  write(start(1, {}, { id: 'r1', tellQueue: true }));
+  write(start(2));
+  for (const run of [await fixture.generator.run(0), await fixture.generator.run(1)]) {
+    t.notOk(run.sink.onQueued?.({ position: 7, etaMs: 900 }));
+    run.tokens(['a']);
+    run.done();
+    run.sink.onQueued?.({ position: 1 });
+  }
+  await reader.until(() => reader.kinds(2).includes('END'));
+  t.same(reader.kinds(1), ['QUEUED', 'CHUNK', 'END']);
+  t.same(reader.kinds(2), ['CHUNK', 'END']);
+  const told = inferenceMessages.Queued.deserialize(reader.of(1)[0]?.bytes as Buffer);
+  t.match(told, { position: 7, etaMs: 900 });
+  call.end();
+});
+
 t.test('a plain answer is one entry', async (t) => {
   const fixture = await openDoor(t);
   const { call, reader, write } = openStream(fixture);

@@ -8,6 +8,7 @@ export interface Model {
   'runningRequests'?: (number);
   'simulated'?: (boolean);
   'contextTokens'?: (number);
+  'queuedRequests'?: (number);
   '_contextTokens'?: "contextTokens";
 }
 
@@ -18,5 +19,6 @@ export interface Model__Output {
   'runningRequests': (number);
   'simulated': (boolean);
   'contextTokens'?: (number);
+  'queuedRequests': (number);
   '_contextTokens'?: "contextTokens";
 }

@@ -8,6 +8,7 @@ export const EntryKind = {
   ENTRY_KIND_END: 'ENTRY_KIND_END',
   ENTRY_KIND_ERROR: 'ENTRY_KIND_ERROR',
   ENTRY_KIND_REQUEST_ID: 'ENTRY_KIND_REQUEST_ID',
+  ENTRY_KIND_QUEUED: 'ENTRY_KIND_QUEUED',
 } as const;
 
 export type EntryKind =
@@ -25,5 +26,7 @@ export type EntryKind =
   | 5
   | 'ENTRY_KIND_REQUEST_ID'
   | 6
+  | 'ENTRY_KIND_QUEUED'
+  | 7
 
 export type EntryKind__Output = typeof EntryKind[keyof typeof EntryKind]

@@ -11,6 +11,7 @@ export interface Envelope {
   'traceparent'?: (string);
   'returnTokenIds'?: (boolean);
   'endpoint'?: (_inference_v1_Endpoint);
+  'tellQueue'?: (boolean);
   '_priority'?: "priority";
   '_deadlineMs'?: "deadlineMs";
   '_tenant'?: "tenant";
@@ -26,6 +27,7 @@ export interface Envelope__Output {
   'traceparent'?: (string);
   'returnTokenIds': (boolean);
   'endpoint': (_inference_v1_Endpoint__Output);
+  'tellQueue': (boolean);
   '_priority'?: "priority";
   '_deadlineMs'?: "deadlineMs";
   '_tenant'?: "tenant";
