@@ -152,6 +152,14 @@ async function strikeUntil(stage: Stage, options: ChaosStreamsOptions, endMs: nu
   return faults;
 }
 
+/** Where two texts part, with what stands there. */
+function differenceOf(got: string, wanted: string): string {
+  let at = 0;
+  while (at < got.length && got[at] === wanted[at]) at++;
+  const around = (text: string): string => JSON.stringify(text.slice(Math.max(0, at - 20), at + 40));
+  return `at ${at} of ${wanted.length}, got ${around(got)}, not ${around(wanted)}`;
+}
+
 async function measure(stage: Stage, options: ChaosStreamsOptions): Promise<ChaosStreamsReport> {
   const asks = asksOf(MODEL, options.tokens);
   const keyed = KEYED.has(options.fault);
@@ -171,7 +179,7 @@ async function measure(stage: Stage, options: ChaosStreamsOptions): Promise<Chao
   for (const { ask, result } of failed.slice(0, SHOWN_FAILURES))
     console.error(`failed, ${asks[ask]?.name}: ${result.why}`);
   for (const { ask, result } of different.slice(0, SHOWN_FAILURES))
-    console.error(`different, ${asks[ask]?.name}, ${result.id}`);
+    console.error(`different, ${asks[ask]?.name}, ${result.id}: ${differenceOf(result.text, uncut[ask]?.text ?? '')}`);
   const { cut, gaps } = gapsOf(finished, struckIn(await stage.schedulerLines()), keyed);
   return {
     fault: options.fault,

@@ -59,9 +59,13 @@ export interface TextDecoderOfTokens {
   push(ids: readonly number[]): string;
 }
 
-/** One decoder per sequence. */
+/**
+ * One decoder per sequence. As vLLM's, it sends nothing of a token until the character that it begins is whole, so that
+ * every id has been sent with all of its text or with none.
+ */
 export function tokenDecoder(texts: TokenTexts): TextDecoderOfTokens {
   let decoder: StringDecoder | undefined;
+  let held = '';
   const push = (ids: readonly number[]): string => {
     if (decoder === undefined && ids.length === 1) {
       const known = texts.lookup(ids[0] as number);
@@ -75,17 +79,18 @@ export function tokenDecoder(texts: TokenTexts): TextDecoderOfTokens {
     for (const id of ids) {
       const known = texts.lookup(id);
       if (known.bytes === undefined) {
-        if (decoder !== undefined) {
-          out += decoder.end();
-          decoder = undefined;
-        }
-        out += known.text;
+        if (decoder !== undefined) held += decoder.end();
+        decoder = undefined;
+        held += known.text;
       } else if (known.bytes.length > 0) {
         decoder ??= new StringDecoder('utf8');
-        out += decoder.write(Buffer.from(known.bytes));
-        // lastTotal bytes seen minus needed: when nothing is pending, the cheap path may be taken again.
+        held += decoder.write(Buffer.from(known.bytes));
+        // When nothing is pending, the cheap path may be taken again.
         if (pendingBytes(decoder) === 0) decoder = undefined;
       }
+      if (decoder !== undefined) continue;
+      out += held;
+      held = '';
     }
     return out;
   };
