@@ -4,7 +4,6 @@
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
 import type { QueueRecord } from '../queue/contract.ts';
-import type { Decision, DecisionMode, Verdict } from './decision.ts';
 import type { DecisionTrace } from './decision.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
