@@ -4,6 +4,7 @@
  */
 import type { CodedError, ErrorCode } from '../lib/errors.ts';
 import type { EngineId, KeyId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
+import type { Endpoint } from '../lib/openai.ts';
 import type { LaneUsage, SubmitMeta } from '../proto/codec.ts';
 import type { Command, Command__Output } from '../proto/gen/fleet/v1/Command.ts';
 import type { CommandOutput__Output } from '../proto/gen/fleet/v1/CommandOutput.ts';
@@ -66,8 +67,9 @@ export interface KeyStore {
 
 // ---- The way of a request --------------------------------------------------------------------------------------
 
-export type Endpoint = 'chat' | 'completions' | 'embeddings';
-export type Door = 'http' | 'ws' | 'grpc' | 'grpc_many';
+export type { Endpoint };
+/** `direct`: a client that calls an agent itself, with a ticket of Route. */
+export type Door = 'http' | 'ws' | 'grpc' | 'grpc_many' | 'direct';
 
 /** A request after the gate and after its body was read once; `body` is what the engine gets. */
 export interface AdmittedRequest {

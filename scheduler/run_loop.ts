@@ -7,6 +7,7 @@ import type { Clock } from '../lib/clock.ts';
 import { CodedError, type ErrorCode } from '../lib/errors.ts';
 import type { EngineId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
 import type { Logger } from '../lib/io/logger.ts';
+import { ENDPOINT_PATHS } from '../lib/openai.ts';
 import type { RandomSource } from '../lib/rng.ts';
 import type { LaneUsage } from '../proto/codec.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
@@ -21,7 +22,6 @@ import { refusalOf, route } from './core/routing/route.ts';
 import type {
   AdmittedRequest,
   Commander,
-  Endpoint,
   Figures,
   FleetSink,
   FleetView,
@@ -79,11 +79,6 @@ export interface RunLoop {
   abortAll(error: CodedError): void;
 }
 
-const PATHS: Readonly<Record<Endpoint, string>> = {
-  chat: '/v1/chat/completions',
-  completions: '/v1/completions',
-  embeddings: '/v1/embeddings',
-};
 const RETRY_WHEN_FULL_MS = 1000;
 /** Orders of operators under way; an agent has a bound of its own as well. */
 const MAX_COMMANDS = 256;
@@ -267,7 +262,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       const meta = {
         requestId: request.id,
         engine: candidate.name,
-        path: PATHS[request.endpoint],
+        path: ENDPOINT_PATHS[request.endpoint],
         stream: request.stream,
         wantUsage: request.wantUsage,
         wantTokenIds: request.wantTokenIds,

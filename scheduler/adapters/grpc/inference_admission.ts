@@ -6,7 +6,7 @@ import { CodedError } from '../../../lib/errors.ts';
 import { newRequestId, REQUEST_ID_PATTERN, type RequestId, type TenantId } from '../../../lib/ids.ts';
 import type { Envelope__Output } from '../../../proto/gen/inference/v1/Envelope.ts';
 import { TENANT_PATTERN } from '../../core/access/claims.ts';
-import { prepareRequest } from '../../core/request/prepare.ts';
+import { prepareRequest } from '../../../lib/request/prepare.ts';
 import type { AdmittedRequest, Door, Endpoint, Identity } from '../../ports.ts';
 import type { InferenceDeps } from './inference_deps.ts';
 

@@ -3,7 +3,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { Metrics } from '../../../lib/io/metrics.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
-import type { RequestLimits } from '../../core/request/prepare.ts';
+import type { RequestLimits } from '../../../lib/request/prepare.ts';
 import type { FleetView, Generator } from '../../ports.ts';
 
 export interface InferenceOptions {

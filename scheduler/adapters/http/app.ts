@@ -14,7 +14,7 @@ import { newRequestId, REQUEST_ID_PATTERN } from '../../../lib/ids.ts';
 import { packageVersion } from '../../../lib/io/package_root.ts';
 import { methodsOf } from '../../core/access/doors.ts';
 import type { ActiveAnswers } from './active.ts';
-import { errorHeaders, errorJson } from './answers.ts';
+import { errorHeaders, errorJson } from '../../../lib/http_errors.ts';
 import { answerClientError } from './client_error.ts';
 import { checkForm, takeUnusual } from './framing.ts';
 import { createGate, installGate, WS_PROTOCOL } from './gate.ts';

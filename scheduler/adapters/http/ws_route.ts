@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import { newRequestId } from '../../../lib/ids.ts';
-import { prepareRequest } from '../../core/request/prepare.ts';
+import { prepareRequest } from '../../../lib/request/prepare.ts';
 import type { Identity } from '../../ports.ts';
 import { recordEnd } from './active.ts';
 import { rawErrorResponse } from './answers.ts';
