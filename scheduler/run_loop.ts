@@ -11,7 +11,10 @@ import { ENDPOINT_PATHS } from '../lib/openai.ts';
 import type { RandomSource } from '../lib/rng.ts';
 import type { LaneUsage } from '../proto/codec.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
+import type { TicketIssuer } from '../proto/gen/fleet/v1/TicketIssuer.ts';
 import { PendingCommands } from './core/command/pending.ts';
+import type { DirectLeases, DirectOptions } from './core/direct/leases.ts';
+import { createDirectLeases } from './core/direct/place.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
@@ -52,6 +55,8 @@ export interface RunLoopDeps {
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** Models of the configuration: known before any agent has come. */
   readonly configuredModels: readonly string[];
+  /** How tickets for direct calls are made; absent: none are. */
+  readonly direct?: { readonly options: DirectOptions; readonly issuer: () => TicketIssuer };
   readonly options: RunLoopOptions;
 }
 
@@ -71,6 +76,7 @@ export interface RunLoop {
   readonly fleetView: FleetView;
   readonly commander: Commander;
   readonly inspector: FleetInspector;
+  readonly direct: DirectLeases | undefined;
   /** From now on new requests are refused; running ones go on. */
   drain(): void;
   /** Resolves when nothing runs any more. */
@@ -98,6 +104,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly directory: FleetDirectory;
   readonly reservations = createReservations();
   readonly log: RequestLog;
+  readonly direct: DirectLeases | undefined;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
   readonly #running = new Map<string, RunningRequest>();
@@ -126,6 +133,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       maxCommands: MAX_COMMANDS,
       maxCommandsPerNode: MAX_COMMANDS_PER_NODE,
     });
+    this.direct = deps.direct && this.#createDirect(deps.direct);
     const watch = new FleetWatch({
       directory: this.directory,
       commands: this.#commands,
@@ -134,6 +142,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       figures: deps.figures,
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
+      direct: this.direct,
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
     });
     this.fleetSink = watch;
@@ -175,6 +184,19 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   abortAll(error: CodedError): void {
     for (const request of [...this.#running.values()]) request.abort(error);
+  }
+
+  #createDirect(direct: NonNullable<RunLoopDeps['direct']>): DirectLeases {
+    const { clock, directory, reservations, log } = this;
+    const { random, figures, options } = this.#deps;
+    return createDirectLeases({
+      ...{ clock, random, directory, reservations, log, figures, policy: options.policy },
+      ...direct,
+      admit: (request) => {
+        this.#refuseEarly(request, keyOf(request.tenant, request.id));
+        return this.#recordOf(request);
+      },
+    });
   }
 
   #start(request: AdmittedRequest, door: GenerationSink, creditBytes: number): Generation {

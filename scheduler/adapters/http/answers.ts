@@ -1,5 +1,5 @@
-/** Sends errors in the form of lib/http_errors.ts, on a response or on a bare socket. */
-import { STATUS_CODES, type ServerResponse } from 'node:http';
+/** Sends errors in the form of lib/http_errors.ts. */
+import type { ServerResponse } from 'node:http';
 import type { CodedError } from '../../../lib/errors.ts';
 import { errorHeaders, errorJson } from '../../../lib/http_errors.ts';
 
@@ -12,16 +12,4 @@ export function sendError(response: ServerResponse, headers: Record<string, unkn
     'content-length': body.length,
   });
   response.end(body);
-}
-
-/** A whole HTTP response as text, for a socket whose request could not be parsed. */
-export function rawErrorResponse(error: CodedError, requestId: string): string {
-  const body = errorJson(error);
-  const headers = {
-    ...errorHeaders(error),
-    'x-request-id': requestId,
-    'content-length': String(Buffer.byteLength(body)),
-  };
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  return `HTTP/1.1 ${error.spec.http} ${STATUS_CODES[error.spec.http] ?? ''}\r\n${lines.join('')}connection: close\r\n\r\n${body}`;
 }

@@ -15,7 +15,7 @@ import { packageVersion } from '../../../lib/io/package_root.ts';
 import { methodsOf } from '../../core/access/doors.ts';
 import type { ActiveAnswers } from './active.ts';
 import { errorHeaders, errorJson } from '../../../lib/http_errors.ts';
-import { answerClientError } from './client_error.ts';
+import { answerClientError } from '../../../lib/io/http_client_error.ts';
 import { checkForm, takeUnusual } from './framing.ts';
 import { createGate, installGate, WS_PROTOCOL } from './gate.ts';
 import { generateHandler, type GenerateContext } from './generate_route.ts';

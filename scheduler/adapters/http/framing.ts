@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { CodedError } from '../../../lib/errors.ts';
 import { formFault } from '../../../lib/http_form.ts';
-import { rawErrorResponse } from './answers.ts';
+import { rawErrorResponse } from '../../../lib/io/http_client_error.ts';
 
 /** @throws CodedError malformed_request; where this request ends is not certain, so the connection should be closed */
 export function checkForm(request: IncomingMessage): void {

@@ -9,7 +9,7 @@ import { newRequestId } from '../../../lib/ids.ts';
 import { prepareRequest } from '../../../lib/request/prepare.ts';
 import type { Identity } from '../../ports.ts';
 import { recordEnd } from './active.ts';
-import { rawErrorResponse } from './answers.ts';
+import { rawErrorResponse } from '../../../lib/io/http_client_error.ts';
 import type { Gate } from './gate.ts';
 import { admit, soundTraceparent, type GenerateContext } from './generate_route.ts';
 import type { HttpDoorDeps, HttpDoorOptions } from './options.ts';
