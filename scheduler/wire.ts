@@ -329,14 +329,12 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       () => http.close(),
     )
     .add(
-      'certificates',
-      () => certificates.start(metrics, { fleet, grpc }),
-      () => certificates.stop(),
-    )
-    .add(
-      'ticket keys',
-      () => tickets.start(() => loop.direct?.keysChanged()),
-      () => tickets.stop(),
+      'certificates and keys',
+      () => {
+        certificates.start(metrics, { fleet, grpc });
+        tickets.start(() => loop.direct?.keysChanged());
+      },
+      async () => void (await Promise.all([certificates.stop(), tickets.stop()])),
     )
     .add(
       'requests',

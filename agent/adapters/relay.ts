@@ -284,25 +284,35 @@ export interface ThreadedRelay extends Relay {
   setDirectTls(tls: TlsMaterial): void;
 }
 
+/** The thread that takes direct calls, if there is to be one; it opens no lanes. */
+function createDirectSlot(options: RelayOptions, targets: () => readonly RelayTarget[]) {
+  let issuers: readonly KnownIssuer[] = [];
+  let tls = options.direct?.settings.tls;
+  const greet = (): readonly ToRelay[] => [
+    { kind: 'targets', targets: targets() },
+    { kind: 'issuers', issuers },
+    ...(tls === undefined ? [] : [{ kind: 'direct_tls', tls } as const]),
+  ];
+  const slot = options.direct && new ThreadSlot(options.workers, options, greet, options.direct);
+  return {
+    slot,
+    setIssuers(next: readonly KnownIssuer[]): void {
+      issuers = next;
+      slot?.tell({ kind: 'issuers', issuers });
+    },
+    setTls(next: TlsMaterial): void {
+      tls = next;
+      slot?.tell({ kind: 'direct_tls', tls });
+    },
+  };
+}
+
 export function createRelay(options: RelayOptions): ThreadedRelay {
   let { tls } = options.settings;
   let targets: readonly RelayTarget[] = [];
   let schedulers: readonly string[] = [];
-  let issuers: readonly KnownIssuer[] = [];
-  let directTls = options.direct?.settings.tls;
   const slots: ThreadSlot[] = [];
-  const directSlot =
-    options.direct &&
-    new ThreadSlot(
-      options.workers,
-      options,
-      () => [
-        { kind: 'targets', targets },
-        { kind: 'issuers', issuers },
-        ...(directTls === undefined ? [] : [{ kind: 'direct_tls', tls: directTls } as const]),
-      ],
-      options.direct,
-    );
+  const direct = createDirectSlot(options, () => targets);
   // The clock of process.hrtime is the same on all threads; performance.now() counts from an origin of each thread's own.
   const fromSharedMs = performance.now() - Number(process.hrtime.bigint()) / 1e6;
 
@@ -318,9 +328,9 @@ export function createRelay(options: RelayOptions): ThreadedRelay {
         slots.push(slot);
         slot.start();
       }
-      if (directSlot === undefined) return;
-      slots.push(directSlot);
-      directSlot.start();
+      if (direct.slot === undefined) return;
+      slots.push(direct.slot);
+      direct.slot.start();
     },
     setTargets(next) {
       targets = next;
@@ -328,20 +338,14 @@ export function createRelay(options: RelayOptions): ThreadedRelay {
     },
     setSchedulers(next) {
       schedulers = next;
-      for (const slot of slots) if (slot !== directSlot) slot.tell({ kind: 'schedulers', addresses: schedulers });
+      for (const slot of slots) if (slot !== direct.slot) slot.tell({ kind: 'schedulers', addresses: schedulers });
     },
     setTls(next) {
       tls = next;
       for (const slot of slots) slot.tell({ kind: 'tls', tls });
     },
-    setIssuers(next) {
-      issuers = next;
-      directSlot?.tell({ kind: 'issuers', issuers });
-    },
-    setDirectTls(next) {
-      directTls = next;
-      directSlot?.tell({ kind: 'direct_tls', tls: next });
-    },
+    setIssuers: direct.setIssuers,
+    setDirectTls: direct.setTls,
     stats: () =>
       sumReports(
         slots.map((slot) => slot.report),

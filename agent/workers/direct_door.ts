@@ -52,7 +52,8 @@ export interface DirectHost {
 const HEADERS_TIMEOUT_MS = 10_000;
 const BODY_TIMEOUT_MS = 60_000;
 const MAX_HEADER_BYTES = 16 * 1024;
-const MAX_DISCARDED_BYTES = 1024 * 1024;
+/** Rest of a refused body that is read and thrown away, because closing at once would reset what the client is to read. */
+const MAX_DISCARDED_BYTES = 16 * 1024 * 1024;
 const LISTEN_RETRY_MS = 2000;
 const LIFE_CHARACTERS = 24;
 /** How often leases are looked through. */
