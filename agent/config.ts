@@ -3,7 +3,18 @@ import { availableParallelism, hostname } from 'node:os';
 import { defineSettings } from '../lib/io/settings.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
-import { byteSize, durationMs, flag, hostPort, integer, list, oneOf, text } from '../lib/io/setting_types.ts';
+import {
+  byteSize,
+  durationMs,
+  flag,
+  hostPort,
+  integer,
+  list,
+  oneOf,
+  port,
+  text,
+  url,
+} from '../lib/io/setting_types.ts';
 
 const NODE_NAME = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/;
 
@@ -277,6 +288,41 @@ export const settings = defineSettings('agent', {
     schema: integer({ max: 65_535 }),
     default: 0,
     doc: 'Loopback port of /metrics and /health/live; 0 opens none.',
+  },
+  directPort: {
+    schema: port(),
+    default: undefined,
+    doc: 'Port for clients that a scheduler sends here with a ticket; 0 takes a free one; unset: there is no such listener.',
+  },
+  directHost: {
+    schema: text({ maxLength: 253 }),
+    default: '127.0.0.1',
+    doc: 'Address of that listener; without directCertFile only a loopback one.',
+  },
+  directUrl: {
+    schema: url(),
+    default: undefined,
+    doc: 'How clients reach it, without a path, such as https://gpu-7.example:8444; unset: made of directHost and directPort.',
+  },
+  directCertFile: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'Certificate of that listener (PEM); unset: plain text, for loopback or behind something that ends TLS on this host.',
+  },
+  directKeyFile: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'Private key of that listener (PEM).',
+  },
+  directClockSkewMs: {
+    schema: durationMs({ max: 60_000 }),
+    default: 5000,
+    doc: 'Difference of clocks to schedulers that is borne when a ticket is judged.',
+  },
+  directMaxConnections: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 4096,
+    doc: 'Most connections of that listener at a time.',
   },
   stopGraceMs: {
     schema: durationMs({ min: 1000 }),

@@ -10,6 +10,8 @@ import type { Command__Output } from '../proto/gen/fleet/v1/Command.ts';
 import type { CommandOutput } from '../proto/gen/fleet/v1/CommandOutput.ts';
 import type { CommandResult } from '../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState__Output } from '../proto/gen/fleet/v1/DesiredState.ts';
+import type { DirectListener } from '../proto/gen/fleet/v1/DirectListener.ts';
+import type { DirectUse } from '../proto/gen/fleet/v1/DirectUse.ts';
 import type { EngineEvent } from '../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../proto/gen/fleet/v1/EngineSpec.ts';
 import type { GpuEvent } from '../proto/gen/fleet/v1/GpuEvent.ts';
@@ -17,6 +19,7 @@ import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import type { NodeEvent } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry } from '../proto/gen/fleet/v1/Telemetry.ts';
+import type { TicketIssuer__Output } from '../proto/gen/fleet/v1/TicketIssuer.ts';
 
 /** Where an engine listens. */
 export type EngineAddress =
@@ -329,6 +332,8 @@ export interface SessionEvents {
   onDisconnected(scheduler: string, reason: string): void;
   onDesiredState(scheduler: string, term: number, state: DesiredState__Output): void;
   onCommand(scheduler: string, term: number, command: Command__Output): void;
+  /** By what tickets of this scheduler are known. */
+  onTicketIssuer?(scheduler: string, issuer: TicketIssuer__Output): void;
 }
 
 /** Control sessions to all schedulers of the list, each reconnecting by itself with backoff. */
@@ -343,6 +348,9 @@ export interface SchedulerLinks {
   /** To the scheduler that gave the command; nothing when its session is gone. */
   sendCommandOutput(scheduler: string, output: CommandOutput): void;
   sendCommandResult(scheduler: string, result: CommandResult): void;
+  /** To one scheduler; nothing when its session is gone. */
+  sendDirectListener?(scheduler: string, listener: DirectListener): void;
+  sendDirectUse?(scheduler: string, use: DirectUse): void;
   stop(reason: string): Promise<void>;
 }
 

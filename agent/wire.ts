@@ -11,6 +11,7 @@ import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import type { AdminSocket } from './adapters/admin_socket/admin_socket.ts';
 import { type AgentMetrics, createAgentMetrics } from './adapters/agent_metrics.ts';
 import { createHostFacts } from './adapters/host_facts.ts';
+import { createDirectDesk } from './adapters/direct_desk.ts';
 import { createJournal } from './adapters/journal_file.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createSessionCommands } from './adapters/session_commands.ts';
@@ -21,6 +22,7 @@ import type { RunLoop } from './run_loop/run_loop.ts';
 import { noteLostThread } from './run_loop/told.ts';
 import { createAdminSocketOf, createCommandsOf, sessionEventsOf } from './wire/commands.ts';
 import { createLoop } from './wire/control.ts';
+import { createDirectOf, type DirectParts } from './wire/direct.ts';
 import { createGpusOf, type Gpus } from './wire/gpus.ts';
 import { createLinksOf, createRelayOf, makeDataFolder, type Parts } from './wire/parts.ts';
 import type { AgentConfig } from './wire/settings.ts';
@@ -65,6 +67,7 @@ interface Members {
   readonly gpus: Gpus;
   readonly metrics: AgentMetrics;
   readonly relay: ThreadedRelay;
+  readonly direct: DirectParts | undefined;
   readonly links: SchedulerLinks;
   readonly loop: RunLoop;
   readonly telemetry: { start(): Promise<void>; stop(): void };
@@ -74,7 +77,7 @@ interface Members {
 }
 
 function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycle {
-  const { socket, gpus, metrics, relay, links, loop, telemetry, watch, readFacts, connect } = members;
+  const { socket, gpus, metrics, relay, direct, links, loop, telemetry, watch, readFacts, connect } = members;
   // Whoever asks a second time wants an end at once; engines that are to outlive the agent do so also then.
   const onForced = (): void => {
     if (config.stopEnginesOnExit) loop.killAll();
@@ -104,6 +107,11 @@ function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycl
       'certificates',
       () => tls.start({ onChange: (set) => relay.setTls(set), ...metrics.certificate('agent') }),
       () => tls.stop(),
+    )
+    .add(
+      'direct certificates',
+      () => direct?.tls?.start({ onChange: (set) => relay.setDirectTls(set), ...metrics.certificate('direct') }),
+      () => direct?.tls?.stop(),
     )
     // Engines that still run are taken over before any scheduler is dialled: the hello tells of them.
     .add('engines', () => loop.restore(), nothing)
@@ -173,11 +181,19 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const dataFolder = makeDataFolder(config.dataDir);
   const parts: Parts = { config, logger, tls, dataFolder, sessionId: randomToken(systemRandom, 24) };
   const metrics = createAgentMetrics(config.metricsPort, logger);
-  const relay = createRelayOf(parts, (worker, lost) => noteLostThread(loop, worker, lost));
+  const direct = createDirectOf(config, logger);
+  const relay = createRelayOf(
+    parts,
+    (worker, lost) => noteLostThread(loop, worker, lost),
+    direct && { settings: direct.settings, onReport: (report) => desk?.onReport(report) },
+  );
   const links = pushingLinks(
     createLinksOf(parts, (count, what) => metrics.dropped(what, count)),
     () => telemetry.loop.pushNow(),
   );
+  const desk =
+    direct &&
+    createDirectDesk({ links, setIssuers: relay.setIssuers, urlOf: direct.urlOf, figures: metrics, log: logger });
   const { loop, gpus, journal } = createSupervision(parts, relay, links, metrics);
   const watch = createAgentWatch({
     logger,
@@ -209,12 +225,15 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     maxCommands: MAX_COMMANDS_PER_SCHEDULER,
     log: logger,
   });
-  const events = watch.noted(sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands }));
+  const events = watch.noted(
+    sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands, direct: desk }),
+  );
   return lifecycleOf(parts, {
     socket: createAdminSocketOf(parts, runner, hello),
     gpus,
     metrics,
     relay,
+    direct,
     links,
     loop,
     telemetry,

@@ -57,6 +57,11 @@ export const settings = defineSettings('up', {
     doc: 'Port of the gRPC door for gateways and operators; 0 takes a free one.',
   },
   fleetPort: { schema: port(), default: 8443, doc: 'Port of the door for agents; 0 takes a free one.' },
+  directPort: {
+    schema: port(),
+    default: undefined,
+    doc: 'Port of the agent for `sophia chat --direct` and others that Route sends there; 0 takes a free one; unset: none.',
+  },
   readyTimeoutMs: {
     schema: durationMs({ min: 1000 }),
     default: 900_000,

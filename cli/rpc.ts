@@ -9,7 +9,9 @@ import type { MethodDefinition } from '@grpc/proto-loader';
 import type { AdminDefinition } from '../proto/gen/admin/v1/Admin.ts';
 import type { RunCommandRequest } from '../proto/gen/admin/v1/RunCommandRequest.ts';
 import type { RunCommandResponse__Output } from '../proto/gen/admin/v1/RunCommandResponse.ts';
-import { adminService } from '../proto/load.ts';
+import type { RouteRequest } from '../proto/gen/inference/v1/RouteRequest.ts';
+import type { RouteResponse__Output } from '../proto/gen/inference/v1/RouteResponse.ts';
+import { adminService, inferenceService } from '../proto/load.ts';
 import { fromServiceError } from '../proto/status.ts';
 import type { Target } from './contexts.ts';
 
@@ -40,13 +42,49 @@ export interface AdminConnection {
   close(): void;
 }
 
-export function connectAdmin(target: Pick<Target, 'grpc' | 'caFile' | 'key'>): AdminConnection {
-  const Client = grpc.makeClientConstructor(adminService, 'admin.v1.Admin');
+type Scheduler = Pick<Target, 'grpc' | 'caFile' | 'key'>;
+
+function connect(target: Scheduler, service: grpc.ServiceDefinition, name: string) {
   const credentials =
     target.caFile === undefined
       ? grpc.credentials.createInsecure()
       : grpc.credentials.createSsl(readFileSync(target.caFile));
-  const client = new Client(target.grpc, credentials);
+  return new (grpc.makeClientConstructor(service, name))(target.grpc, credentials);
+}
+
+export interface RouteConnection {
+  /** @throws CodedError of the scheduler, or `unreachable` */
+  route(request: RouteRequest): Promise<RouteResponse__Output>;
+  close(): void;
+}
+
+/** Asks a scheduler for engines and tickets. */
+export function connectRoute(target: Scheduler): RouteConnection {
+  const client = connect(target, inferenceService, 'inference.v1.Inference');
+  const unary = client['Route'] as unknown as (
+    request: RouteRequest,
+    metadata: grpc.Metadata,
+    options: grpc.CallOptions,
+    callback: (error: grpc.ServiceError | null, value?: RouteResponse__Output) => void,
+  ) => grpc.ClientUnaryCall;
+  return {
+    route: (request) =>
+      new Promise((resolve, reject) => {
+        const options = { deadline: Date.now() + CALL_DEADLINE_MS };
+        unary.call(client, request, metadataOf(target.key), options, (error, value) => {
+          if (error === null && value !== undefined) resolve(value);
+          else
+            reject(
+              error === null ? new CodedError('internal', 'Route gave no answer.') : toCallError(error, target.grpc),
+            );
+        });
+      }),
+    close: () => client.close(),
+  };
+}
+
+export function connectAdmin(target: Scheduler): AdminConnection {
+  const client = connect(target, adminService, 'admin.v1.Admin');
   return {
     call(method, request, deadlineMs = CALL_DEADLINE_MS) {
       const metadata = metadataOf(target.key);

@@ -3,6 +3,8 @@
  * OpenAI's `type` words come from its API reference; gRPC names are those of google.rpc.Code.
  */
 
+import { TICKET_ERRORS } from './ticket_errors.ts';
+
 /** Name of a google.rpc.Code, as @grpc/grpc-js spells it in `status`. */
 export type GrpcCodeName =
   | 'CANCELLED'
@@ -166,6 +168,7 @@ export const ERRORS = {
     when: 'Too many failed authentications from one address.',
     next: 'Wait for the time in Retry-After.',
   },
+  ...TICKET_ERRORS,
   // Load and life.
   overloaded: {
     http: 429,

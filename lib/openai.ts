@@ -6,6 +6,16 @@
 import { type CodedError, toOpenAiBody } from './errors.ts';
 import { formatSseEvent } from './sse.ts';
 
+/** What a body is for: OpenAI's three ways of using a model that the fleet serves. */
+export type Endpoint = 'chat' | 'completions' | 'embeddings';
+
+/** Where each is asked for, at the fleet's doors and at an engine alike. */
+export const ENDPOINT_PATHS: Readonly<Record<Endpoint, string>> = {
+  chat: '/v1/chat/completions',
+  completions: '/v1/completions',
+  embeddings: '/v1/embeddings',
+};
+
 export interface Usage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;

@@ -234,6 +234,26 @@ export const settings = defineSettings('scheduler', {
     default: 300,
     doc: 'How long requests of a lost lane wait for it to come back before they go elsewhere.',
   },
+  ticketKeyFile: {
+    schema: file().optional(),
+    default: undefined,
+    doc: 'Ed25519 key (PKCS #8 PEM, mode 0600) that signs tickets for direct calls; another file in its place changes the key; absent: a key that ends with the process.',
+  },
+  ticketTtlMs: {
+    schema: durationMs({ min: 1000, max: 300_000 }),
+    default: 30_000,
+    doc: 'Time for which a ticket of Route opens the door of an agent.',
+  },
+  ticketSkewMs: {
+    schema: durationMs({ max: 60_000 }),
+    default: 5000,
+    doc: 'Difference of clocks to agents that is borne before the place of an unused ticket is given to others.',
+  },
+  directLeaseMs: {
+    schema: durationMs({ min: 500, max: 600_000 }),
+    default: 15_000,
+    doc: 'A direct request of which its agent says nothing for this long no longer counts as load.',
+  },
   metricsDetailNodes: {
     schema: integer({ max: 200 }),
     default: 32,

@@ -4,18 +4,23 @@
  */
 import type { CodedError, ErrorCode } from '../lib/errors.ts';
 import type { EngineId, KeyId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
+import type { Endpoint } from '../lib/openai.ts';
+import type { TicketClaims } from '../lib/ticket.ts';
 import type { LaneUsage, SubmitMeta } from '../proto/codec.ts';
 import type { Command, Command__Output } from '../proto/gen/fleet/v1/Command.ts';
 import type { CommandOutput__Output } from '../proto/gen/fleet/v1/CommandOutput.ts';
 import type { CommandResult__Output } from '../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../proto/gen/fleet/v1/EngineEvent.ts';
+import type { DirectLease__Output } from '../proto/gen/fleet/v1/DirectLease.ts';
+import type { DirectListener__Output } from '../proto/gen/fleet/v1/DirectListener.ts';
 import type { GpuEvent__Output } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../proto/gen/fleet/v1/Hello.ts';
 import type { NodeEvent__Output } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
 import type { QueuePlace } from './core/queue/contract.ts';
+import type { TicketIssuer } from '../proto/gen/fleet/v1/TicketIssuer.ts';
 
 // ---- Who comes in ----------------------------------------------------------------------------------------------
 
@@ -67,8 +72,9 @@ export interface KeyStore {
 
 // ---- The way of a request --------------------------------------------------------------------------------------
 
-export type Endpoint = 'chat' | 'completions' | 'embeddings';
-export type Door = 'http' | 'ws' | 'grpc' | 'grpc_many';
+export type { Endpoint };
+/** `direct`: a client that calls an agent itself, with a ticket of Route. */
+export type Door = 'http' | 'ws' | 'grpc' | 'grpc_many' | 'direct';
 
 /** A request after the gate and after its body was read once; `body` is what the engine gets. */
 export interface AdmittedRequest {
@@ -145,6 +151,39 @@ export interface Generator {
   /** Cancels by id what runs for this tenant; false when nothing does. */
   cancel(id: RequestId, tenant: TenantId): boolean;
 }
+
+// ---- Stepping aside ----------------------------------------------------------------------------------------------
+
+/** A place on an engine for a request whose client calls the agent itself. */
+export interface DirectPlacement {
+  /** Where the client sends its body. */
+  readonly url: string;
+  readonly engine: EngineId;
+  /** The key that the agent knows to be ours, and what is to be signed by it. */
+  readonly keyId: string;
+  readonly claims: TicketClaims;
+  /** Gives the place back because no ticket was given out. Idempotent. */
+  release(): void;
+}
+
+/** Picks an engine for a request that does not come through this scheduler. */
+export interface DirectRouter {
+  /**
+   * The place is held by a lease: for as long as the ticket is good, then for as long as the agent says that it is used.
+   * @param bodySha256 of the only body that the ticket is to be for, base64url; absent: any body for the model
+   * @throws CodedError direct_unavailable, and as Generator.start
+   */
+  open(request: AdmittedRequest, bodySha256?: string): DirectPlacement;
+}
+
+/** Signs tickets. */
+export interface TicketSigner {
+  /** @throws Error when the key has been retired meanwhile */
+  sign(keyId: string, claims: TicketClaims): Promise<string>;
+}
+
+/** What became of a ticket; `unknown`: an agent spoke of one that is not held (any more). */
+export type TicketEvent = 'issued' | 'begun' | 'ended' | 'unused' | 'lost' | 'unknown';
 
 // ---- What is known of the fleet --------------------------------------------------------------------------------
 
@@ -231,6 +270,9 @@ export interface FleetSink {
   onNodeEvent(session: SessionHandle, event: NodeEvent__Output): void;
   onCommandOutput(session: SessionHandle, output: CommandOutput__Output): void;
   onCommandResult(session: SessionHandle, result: CommandResult__Output): void;
+  /** Where clients may call the node themselves, and what became of their tickets. */
+  onDirectListener?(session: SessionHandle, listener: DirectListener__Output): void;
+  onDirectUse?(session: SessionHandle, leases: readonly DirectLease__Output[]): void;
   onGoodbye(session: SessionHandle, reason: string): void;
   /** The stream ended, cleanly or not; called once, after onHello. */
   onSessionLost(session: SessionHandle): void;
@@ -244,6 +286,7 @@ export interface SessionHandle {
   readonly sessionId: string;
   sendDesiredState(state: DesiredState): void;
   sendCommand(command: Command): void;
+  sendTicketIssuer?(issuer: TicketIssuer): void;
   /** Ends the stream with a coded reason. */
   close(error: CodedError): void;
 }
@@ -303,6 +346,8 @@ export interface Figures {
   /** Something went past the rules and was passed over; `where` is one of a few words of the program. */
   dropped(where: string, count?: number): void;
   nodes(connected: number, lost: number): void;
+  /** @param held tickets whose places are held now */
+  ticket?(event: TicketEvent, held: number): void;
 }
 
 /** Name of an engine in the whole fleet. */

@@ -7,10 +7,14 @@ import type { Clock } from '../lib/clock.ts';
 import { CodedError, type ErrorCode } from '../lib/errors.ts';
 import type { EngineId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
 import type { Logger } from '../lib/io/logger.ts';
+import { ENDPOINT_PATHS } from '../lib/openai.ts';
 import type { RandomSource } from '../lib/rng.ts';
 import type { LaneUsage } from '../proto/codec.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
+import type { TicketIssuer } from '../proto/gen/fleet/v1/TicketIssuer.ts';
 import { PendingCommands } from './core/command/pending.ts';
+import type { DirectLeases, DirectOptions } from './core/direct/leases.ts';
+import { createDirectLeases } from './core/direct/place.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
@@ -72,6 +76,8 @@ export interface RunLoopDeps {
   readonly configuredModels: readonly string[];
   /** What engines hold of prompts; absent: nothing is known of it. */
   readonly residency?: Residency;
+  /** How tickets for direct calls are made; absent: none are. */
+  readonly direct?: { readonly options: DirectOptions; readonly issuer: () => TicketIssuer };
   readonly options: RunLoopOptions;
 }
 
@@ -94,6 +100,7 @@ export interface RunLoop {
   readonly fleetView: FleetView;
   readonly commander: Commander;
   readonly inspector: FleetInspector;
+  readonly direct: DirectLeases | undefined;
   /** From now on new requests are refused; running ones go on. */
   drain(): void;
   /** Resolves when nothing runs any more. */
@@ -125,6 +132,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly router: Router;
   readonly log: RequestLog;
   readonly #place: Placer;
+  readonly direct: DirectLeases | undefined;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
   readonly #held: HeldRequests;
@@ -177,6 +185,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       maxCommands: MAX_COMMANDS,
       maxCommandsPerNode: MAX_COMMANDS_PER_NODE,
     });
+    this.direct = deps.direct && this.#createDirect(deps.direct);
     const watch = new FleetWatch({
       directory: this.directory,
       commands: this.#commands,
@@ -186,6 +195,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
       onLaneOpened: (lane) => this.#laneOpened(lane),
+      direct: this.direct,
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
       onChanged: () => this.#held.room.fleetChanged(),
     });
@@ -237,6 +247,19 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   abortAll(error: CodedError): void {
     for (const request of [...this.#running.values()]) request.abort(error);
+  }
+
+  #createDirect(direct: NonNullable<RunLoopDeps['direct']>): DirectLeases {
+    const { clock, router, log } = this;
+    const { random, figures } = this.#deps;
+    return createDirectLeases({
+      ...{ clock, random, router, log, figures },
+      ...direct,
+      admit: (request) => {
+        this.#refuseEarly(request, keyOf(request.tenant, request.id));
+        return this.#recordOf(request);
+      },
+    });
   }
 
   #start(request: AdmittedRequest, door: GenerationSink, creditBytes: number): Generation {

@@ -23,6 +23,7 @@ import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { openCertificates } from './adapters/certificates.ts';
 import { createFigures } from './adapters/figures/figures.ts';
 import { createQueueFigures, showQueues } from './adapters/figures/queue_figures.ts';
+import type { TicketKeys } from './adapters/ticket_keys.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
@@ -36,6 +37,7 @@ import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { QueueOptions } from './core/queue/contract.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
 export interface ReadyMessage {
@@ -68,6 +70,7 @@ interface Parts {
   readonly loop: RunLoop;
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
+  readonly tickets: TicketKeys;
   readonly startedAtMs: number;
 }
 
@@ -146,8 +149,11 @@ function failoverOptions(config: SchedulerConfig): FailoverOptions {
   };
 }
 
-function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, generation: number): RunLoop {
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs'>;
+
+function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }: LoopParts): RunLoop {
   return createRunLoop({
+    direct: directOf(config, tickets),
     clock: systemClock,
     random: seededRandom(systemRandom.next() * 2 ** 32),
     logger,
@@ -199,7 +205,7 @@ function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): 
 }
 
 function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
-  const { config, logger, metrics, loop, authenticator, keys, startedAtMs } = parts;
+  const { config, logger, metrics, loop, authenticator, keys, tickets, startedAtMs } = parts;
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
@@ -209,6 +215,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   };
   return createGrpcDoor({
     generator: loop.generator,
+    ...(loop.direct === undefined ? {} : { direct: { router: loop.direct, signer: tickets } }),
     fleet: loop.fleetView,
     authenticator,
     admin: (identityOf) =>
@@ -318,11 +325,12 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   if (config.bootstrapKeyFile !== undefined) await bootstrapKey(config.bootstrapKeyFile, keys, logger);
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
-  const loop = makeLoop(config, logger, metrics, startedAtMs);
+  const tickets = await openTickets(config, logger);
+  const loop = makeLoop({ config, logger, metrics, tickets, startedAtMs });
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
+  const parts: Parts = { config, logger, metrics, loop, keys, authenticator, tickets, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -354,9 +362,12 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       () => http.close(),
     )
     .add(
-      'certificates',
-      () => certificates.start(metrics, { fleet, grpc }),
-      () => certificates.stop(),
+      'certificates and keys',
+      () => {
+        certificates.start(metrics, { fleet, grpc });
+        tickets.start(() => loop.direct?.keysChanged());
+      },
+      async () => void (await Promise.all([certificates.stop(), tickets.stop()])),
     )
     .add(
       'requests',

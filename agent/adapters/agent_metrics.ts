@@ -26,6 +26,8 @@ export interface AgentMetrics {
   restarted(engine: string, reason: string): void;
   gpuReaderFailed(reason: string): void;
   telemetrySent(kind: 'snapshot' | 'delta' | 'empty'): void;
+  directEnded(code: string): void;
+  directRefused(code: string, count: number): void;
   certificate(name: string): CertificateFigures;
   render(): Promise<string>;
   start(): Promise<void>;
@@ -121,6 +123,8 @@ export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
     restarted: (engine, reason) => metrics.counter('sophia_engine_restarts_total').inc({ engine, reason }),
     gpuReaderFailed: (reason) => metrics.counter('sophia_gpu_reader_failures_total').inc({ reason }),
     telemetrySent: (kind) => metrics.counter('sophia_agent_telemetry_messages_total').inc({ kind }),
+    directEnded: (code) => metrics.counter('sophia_direct_requests_total').inc({ code }),
+    directRefused: (code, count) => metrics.counter('sophia_direct_refusals_total').inc({ code }, count),
     certificate: (name) => certificateFigures(metrics, name),
     render,
     async start() {

@@ -12,7 +12,16 @@ import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { addFigures, type ProgressFigures, shiftTimes, toEngineProgress } from '../core/engine_progress.ts';
 import { openListBytes, type OpenRequests, readOpenList } from '../core/open_requests.ts';
 import type { Relay, RelayCounters, RelayStats, RelayTarget } from '../ports.ts';
-import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerStats } from '../workers/relay_messages.ts';
+import type {
+  DirectReport,
+  DirectSettings,
+  FromRelay,
+  KnownIssuer,
+  RelaySettings,
+  RelayTask,
+  ToRelay,
+  WorkerStats,
+} from '../workers/relay_messages.ts';
 
 export interface RelayOptions {
   readonly workers: number;
@@ -24,6 +33,8 @@ export interface RelayOptions {
   readonly heapMb?: number;
   /** A thread has crashed with these requests open. */
   readonly onThreadLost?: (worker: number, lost: OpenRequests) => void;
+  /** Direct calls come in on one more thread, so that they and the lanes share nothing but the engines. */
+  readonly direct?: { readonly settings: DirectSettings; readonly onReport: (report: DirectReport) => void };
 }
 
 const MAX_RESTART_DELAY_MS = 10_000;
@@ -157,6 +168,7 @@ class ThreadSlot {
   readonly #worker: number;
   readonly #options: RelayOptions;
   readonly #greet: () => readonly ToRelay[];
+  readonly #direct: RelayOptions['direct'];
   #pool: Piscina | undefined;
   #port: MessagePort | undefined;
   #restart: NodeJS.Timeout | undefined;
@@ -170,8 +182,9 @@ class ThreadSlot {
   lostTotal = 0;
 
   /** @param greet what each new life is told first */
-  constructor(worker: number, options: RelayOptions, greet: () => readonly ToRelay[]) {
+  constructor(worker: number, options: RelayOptions, greet: () => readonly ToRelay[], direct?: RelayOptions['direct']) {
     this.#worker = worker;
+    this.#direct = direct;
     this.#options = options;
     this.#greet = greet;
   }
@@ -186,7 +199,8 @@ class ThreadSlot {
     this.#port = port1;
     port1.on('message', (message: FromRelay) => this.#onMessage(message));
     for (const message of this.#greet()) port1.postMessage(message);
-    const task: RelayTask = { worker: this.#worker, port: port2, settings, openList };
+    const direct = this.#direct === undefined ? {} : { direct: this.#direct.settings };
+    const task: RelayTask = { worker: this.#worker, port: port2, settings, openList, ...direct };
     // A thread that fails before it has taken its task fails no task.
     const broken = new Promise<never>((_, reject) => {
       pool.on('error', reject);
@@ -212,6 +226,7 @@ class ThreadSlot {
 
   #onMessage(message: FromRelay): void {
     if (message.kind === 'stats') this.report = { stats: message.stats, atMs: performance.now() };
+    else if (message.kind === 'direct') this.#direct?.onReport(message.report);
     else {
       const { scheduler, reason, state } = message;
       this.#options.logger.info({ worker: this.#worker, scheduler, reason }, `lane ${state}`);
@@ -242,6 +257,7 @@ class ThreadSlot {
     this.gone = { ...totals, counters };
     this.report = { stats: IDLE, atMs: performance.now() };
     onThreadLost?.(this.#worker, lost);
+    this.#direct?.onReport({ what: 'closed', code: 'internal', reason: 'its thread crashed' });
     this.#crashes = livedMs > STABLE_MS ? 1 : this.#crashes + 1;
     const delayMs = backoffCeilingMs(this.#crashes - 1, { baseMs: restartDelayMs, capMs: MAX_RESTART_DELAY_MS });
     this.#restart = setTimeout(() => this.start(), delayMs);
@@ -263,6 +279,32 @@ class ThreadSlot {
 export interface ThreadedRelay extends Relay {
   /** Certificates for lanes that are opened from now on; those that are open stay. */
   setTls(tls: TlsMaterial): void;
+  /** Whose tickets open the direct listener, and its own certificate. */
+  setIssuers(issuers: readonly KnownIssuer[]): void;
+  setDirectTls(tls: TlsMaterial): void;
+}
+
+/** The thread that takes direct calls, if there is to be one; it opens no lanes. */
+function createDirectSlot(options: RelayOptions, targets: () => readonly RelayTarget[]) {
+  let issuers: readonly KnownIssuer[] = [];
+  let tls = options.direct?.settings.tls;
+  const greet = (): readonly ToRelay[] => [
+    { kind: 'targets', targets: targets() },
+    { kind: 'issuers', issuers },
+    ...(tls === undefined ? [] : [{ kind: 'direct_tls', tls } as const]),
+  ];
+  const slot = options.direct && new ThreadSlot(options.workers, options, greet, options.direct);
+  return {
+    slot,
+    setIssuers(next: readonly KnownIssuer[]): void {
+      issuers = next;
+      slot?.tell({ kind: 'issuers', issuers });
+    },
+    setTls(next: TlsMaterial): void {
+      tls = next;
+      slot?.tell({ kind: 'direct_tls', tls });
+    },
+  };
 }
 
 export function createRelay(options: RelayOptions): ThreadedRelay {
@@ -270,6 +312,7 @@ export function createRelay(options: RelayOptions): ThreadedRelay {
   let targets: readonly RelayTarget[] = [];
   let schedulers: readonly string[] = [];
   const slots: ThreadSlot[] = [];
+  const direct = createDirectSlot(options, () => targets);
   // The clock of process.hrtime is the same on all threads; performance.now() counts from an origin of each thread's own.
   const fromSharedMs = performance.now() - Number(process.hrtime.bigint()) / 1e6;
 
@@ -285,6 +328,9 @@ export function createRelay(options: RelayOptions): ThreadedRelay {
         slots.push(slot);
         slot.start();
       }
+      if (direct.slot === undefined) return;
+      slots.push(direct.slot);
+      direct.slot.start();
     },
     setTargets(next) {
       targets = next;
@@ -292,12 +338,14 @@ export function createRelay(options: RelayOptions): ThreadedRelay {
     },
     setSchedulers(next) {
       schedulers = next;
-      for (const slot of slots) slot.tell({ kind: 'schedulers', addresses: schedulers });
+      for (const slot of slots) if (slot !== direct.slot) slot.tell({ kind: 'schedulers', addresses: schedulers });
     },
     setTls(next) {
       tls = next;
       for (const slot of slots) slot.tell({ kind: 'tls', tls });
     },
+    setIssuers: direct.setIssuers,
+    setDirectTls: direct.setTls,
     stats: () =>
       sumReports(
         slots.map((slot) => slot.report),

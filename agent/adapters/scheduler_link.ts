@@ -145,6 +145,7 @@ class SchedulerLink {
     }
     if (message.desiredState != null) this.#events.onDesiredState(this.address, message.term, message.desiredState);
     else if (message.command != null) this.#events.onCommand(this.address, message.term, message.command);
+    else if (message.ticketIssuer != null) this.#events.onTicketIssuer?.(this.address, message.ticketIssuer);
     else if (message.eventAck != null) this.#onAck(message.eventAck.seq);
   }
 
@@ -297,6 +298,8 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
     },
     // A result weighs nothing, so that it is never the one that does not fit.
     sendCommandResult: (scheduler, commandResult) => linkOf(scheduler)?.sendAnswer({ commandResult }, 0),
+    sendDirectListener: (scheduler, directListener) => linkOf(scheduler)?.send({ directListener }),
+    sendDirectUse: (scheduler, directUse) => linkOf(scheduler)?.send({ directUse }),
     sendTelemetry: (scheduler, telemetry) => linkOf(scheduler)?.sendTelemetry(telemetry) ?? false,
     sendDesiredStateAck: (generation, rejections) =>
       toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),

@@ -5,6 +5,7 @@ import type { Hello } from '../../proto/gen/fleet/v1/Hello.ts';
 import { type AdminSocket, createAdminSocket, MAX_PATH_BYTES } from '../adapters/admin_socket/admin_socket.ts';
 import { createLogCommands } from '../adapters/command_logs/command_logs.ts';
 import { routeCommands } from '../adapters/command_router.ts';
+import type { DirectDesk } from '../adapters/direct_desk.ts';
 import type { SessionCommands } from '../adapters/session_commands.ts';
 import type { TelemetryLoop } from '../adapters/telemetry.ts';
 import type { CommandRunner, Relay, SessionEvents } from '../ports.ts';
@@ -54,17 +55,19 @@ export interface SessionListeners {
   readonly telemetry: TelemetryLoop;
   readonly relay: Relay;
   readonly commands: SessionCommands;
+  readonly direct?: DirectDesk | undefined;
 }
 
 /** What sessions bring to the loop, the telemetry, the relay and the commands. */
 export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners): SessionEvents {
-  const { loop, telemetry, relay, commands } = listeners;
+  const { loop, telemetry, relay, commands, direct } = listeners;
   const seen = new Set<string>();
   return {
     onConnected: (scheduler, term, periodMs) => {
       logger.info({ scheduler, term }, 'session open');
       loop.observeTerm(term);
       telemetry.connected(scheduler, periodMs);
+      direct?.connected(scheduler);
       // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
       seen.add(scheduler);
       relay.setSchedulers([...seen]);
@@ -75,6 +78,7 @@ export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners):
       commands.onDisconnected(scheduler);
     },
     onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
+    onTicketIssuer: (scheduler, issuer) => direct?.onTicketIssuer(scheduler, issuer),
     onCommand: (scheduler, term, command) => commands.onCommand(scheduler, term, command),
   };
 }

@@ -36,7 +36,11 @@ export function makeDataFolder(dataDir: string): string {
 }
 
 /** @param onThreadLost a relay thread has crashed with these requests open */
-export function createRelayOf(parts: Parts, onThreadLost: NonNullable<RelayOptions['onThreadLost']>): ThreadedRelay {
+export function createRelayOf(
+  parts: Parts,
+  onThreadLost: NonNullable<RelayOptions['onThreadLost']>,
+  direct: RelayOptions['direct'],
+): ThreadedRelay {
   const { config, logger, tls, sessionId } = parts;
   return createRelay({
     workers: config.relayWorkers,
@@ -62,6 +66,7 @@ export function createRelayOf(parts: Parts, onThreadLost: NonNullable<RelayOptio
     restartDelayMs: RELAY_RESTART_DELAY_MS,
     heapMb: config.relayHeapMb,
     onThreadLost,
+    ...(direct === undefined ? {} : { direct }),
   });
 }
 

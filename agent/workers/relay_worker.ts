@@ -11,13 +11,15 @@ import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson, readIds } from
 import { ProgressTracker, shiftTimes } from '../core/engine_progress.ts';
 import { OpenList } from '../core/open_requests.ts';
 import type { RelayTarget } from '../ports.ts';
+import { DirectDoor, type DirectOrder } from './direct_door.ts';
+import type { DirectAnswer } from './direct_answer.ts';
 import { EmbeddingBatcher } from './embedding_batcher.ts';
 import { EnginePool } from './engine_connection.ts';
 import { Lane, type LaneHooks } from './lane.ts';
 import { RelayedRequest, type RequestOrder, type SendToEngine } from './relayed_request.ts';
 import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerProgress, WorkerStats } from './relay_messages.ts';
 import { RequestBook, type Refusal } from './request_book.ts';
-import { RequestOutlet, type RetainBudget } from './request_outlet.ts';
+import { type FrameSink, RequestOutlet, type RetainBudget } from './request_outlet.ts';
 import { type PulseFigures, ThreadPulse } from './thread_pulse.ts';
 
 const MAX_IDLE_CONNECTIONS = 256;
@@ -49,6 +51,7 @@ class RelayWorker {
   readonly #targets = new Map<string, Target>();
   readonly #lanes = new Map<string, Lane>();
   readonly #book: RequestBook;
+  readonly #direct: DirectDoor | undefined;
   readonly #owners = new Map<RelayedRequest, Target>();
   readonly #budget: RetainBudget;
   readonly #pulse = new ThreadPulse();
@@ -75,11 +78,20 @@ class RelayWorker {
     const { maxRetainedBytes, maxJournalTokens, laneGraceMs } = task.settings;
     this.#budget = { usedBytes: 0, maxBytes: maxRetainedBytes, maxIds: maxJournalTokens };
     this.#book = new RequestBook(laneGraceMs, new OpenList(new Uint8Array(task.openList)));
+    this.#direct =
+      task.direct &&
+      new DirectDoor(task.direct, {
+        nodeName: task.settings.nodeName,
+        post: (report) => this.#say({ kind: 'direct', report }),
+        begin: (order, answer) => this.#beginDirect(order, answer),
+        left: (answer) => this.#book.removeLane(answer, performance.now()),
+      });
   }
 
   /** Resolves when the thread has been told to stop and has stopped. */
   run(): Promise<void> {
     this.#pulse.start();
+    this.#direct?.start();
     const timer = setInterval(() => this.#tick(), STATS_PERIOD_MS);
     return new Promise((resolve) => {
       const finish = (): void => {
@@ -93,6 +105,8 @@ class RelayWorker {
         if (message.kind === 'targets') this.#setTargets(message.targets);
         else if (message.kind === 'schedulers') this.#setSchedulers(message.addresses);
         else if (message.kind === 'tls') this.#tls = message.tls;
+        else if (message.kind === 'issuers') this.#direct?.setIssuers(message.issuers);
+        else if (message.kind === 'direct_tls') this.#direct?.setTls(message.tls);
         else this.#stop(message.graceMs, finish);
       });
     });
@@ -201,12 +215,41 @@ class RelayWorker {
     const { incarnation } = owner.target;
     const resume = meta.resume === undefined ? {} : { resumeIds: readIds(frame.idBytes) };
     const order: RequestOrder = { incarnation, meta, body, ...resume };
+    this.#begin(lane, { order, owner, stream: frame.stream, attempt: frame.attempt, credit: frame.credit });
+  }
+
+  /** A client that calls this agent itself: its answer is a way out of its own. @throws CodedError */
+  #beginDirect({ incarnation, meta, body, creditBytes: credit }: DirectOrder, answer: DirectAnswer): RelayedRequest {
+    const owner = this.#targets.get(meta.engine);
+    const refusal = this.#whyNot({ incarnation, tokens: 0, index: 0 }, meta, owner);
+    if (refusal !== undefined || owner === undefined) {
+      const { code, message } = refusal as Refusal;
+      throw new CodedError(code === 'engine_died' ? 'ticket_stale' : code, message);
+    }
+    this.#book.addLane(answer);
+    return this.#begin(answer, { order: { incarnation, meta, body }, owner, stream: 1, attempt: 0, credit }, false);
+  }
+
+  /** @param mayReturn whether a scheduler may come back for it when its lane is lost */
+  #begin(
+    sink: FrameSink,
+    at: {
+      readonly order: RequestOrder;
+      readonly owner: Target;
+      readonly stream: number;
+      readonly attempt: number;
+      readonly credit: number;
+    },
+    mayReturn = this.#settings.laneGraceMs > 0,
+  ): RelayedRequest {
+    const { order, owner, stream, attempt, credit } = at;
+    const { incarnation, meta } = order;
     const outlet = new RequestOutlet(
-      lane,
-      { stream: frame.stream, attempt: frame.attempt, incarnation: order.incarnation },
-      { credit: frame.credit, stream: meta.stream },
+      sink,
+      { stream, attempt, incarnation },
+      { credit, stream: meta.stream },
       this.#budget,
-      this.#settings.laneGraceMs > 0,
+      mayReturn,
       () => {
         this.#unattachableTotal += 1;
       },
@@ -220,7 +263,7 @@ class RelayWorker {
         this.#stallsTotal += 1;
       },
     });
-    this.#book.add(lane, request);
+    this.#book.add(sink, request);
     this.#owners.set(request, owner);
     owner.open += 1;
     try {
@@ -230,9 +273,14 @@ class RelayWorker {
         error instanceof CodedError ? error : new CodedError('internal', 'The relay could not start the request.');
       request.fail({ code: coded.code, message: coded.message });
     }
+    return request;
   }
 
-  #whyNot(frame: Frame, meta: RequestOrder['meta'], owner: Target | undefined): Refusal | undefined {
+  #whyNot(
+    frame: Pick<Frame, 'incarnation' | 'tokens' | 'index'>,
+    meta: RequestOrder['meta'],
+    owner: Target | undefined,
+  ): Refusal | undefined {
     if (this.#stopping) return { code: 'draining', message: 'The agent is stopping.' };
     if (owner === undefined) return { code: 'engine_unreachable', message: 'The engine does not run on this agent.' };
     const { target } = owner;
@@ -323,6 +371,7 @@ class RelayWorker {
 
   #stop(graceMs: number, finish: () => void): void {
     this.#stopping = true;
+    this.#direct?.close();
     // Nobody can come back to a thread that goes.
     this.#book.dropDetached();
     const endsAt = performance.now() + graceMs;
@@ -334,6 +383,7 @@ class RelayWorker {
       for (const request of this.#book.all()) request.fail({ code: 'engine_died', message: 'The agent is stopping.' });
       this.#book.dropDetached();
       for (const lane of this.#lanes.values()) lane.stop();
+      this.#direct?.destroy();
       for (const { pool } of this.#targets.values()) pool.destroy();
       // The frames of the last turn are on their way before the thread goes.
       setTimeout(finish, 50);

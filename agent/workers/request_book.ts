@@ -7,8 +7,9 @@ import type { ErrorCode } from '../../lib/errors.ts';
 import { REQUEST_ID_PATTERN } from '../../lib/ids.ts';
 import { encodeJson, FLAG, type Frame, FrameError } from '../../proto/codec.ts';
 import type { OpenList } from '../core/open_requests.ts';
-import type { Lane } from './lane.ts';
 import type { RelayedRequest } from './relayed_request.ts';
+// A lane, or the answer to a direct call: whatever takes the frames of a request.
+import type { FrameSink as Lane } from './request_outlet.ts';
 
 /** Most ended requests that are kept for a lane whose loss is not known yet. */
 const MAX_KEPT_ENDED = 1024;

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { CodedError } from '../../lib/errors.ts';
 import { type ChatClient, type ChatMessage, openChat } from '../chat/chat_client.ts';
+import { openDirectChat } from '../chat/direct_client.ts';
 import { type Printer, printable } from '../output.ts';
 import { printerOf, targetOf, withAdmin } from '../session.ts';
 
@@ -59,12 +60,13 @@ export function addChatCommand(program: Command): void {
     .command('chat [words...]')
     .description('talk to a model; without words a conversation (Ctrl-C stops an answer, /exit ends)')
     .option('--model <id>', 'the model; default: the first that is ready')
+    .option('--direct', 'ask the scheduler only where to go, and then the agent of the engine itself')
     .option('--system <text>', 'instructions before the conversation')
-    .action(async (words: string[], flags: { model?: string; system?: string }, command: Command) => {
+    .action(async (words: string[], flags: { model?: string; direct?: boolean; system?: string }, command: Command) => {
       const target = await targetOf(command);
       const print = printerOf(command);
       const model = flags.model ?? (await firstModel(command));
-      const chat = await openChat(target.http, target.key);
+      const chat = flags.direct === true ? openDirectChat(target) : await openChat(target.http, target.key);
       const history: ChatMessage[] = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }];
       try {
         if (words.length > 0)

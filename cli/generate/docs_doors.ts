@@ -13,8 +13,12 @@ const CREDENTIALS: Readonly<Record<Credential, string>> = {
   bearer: '`Authorization: Bearer` (API key or JWT)',
   bearer_or_socket: 'as `bearer`, or subprotocol `sophia.key.<key>`, or first message',
   client_certificate: 'client certificate of the fleet CA',
+  ticket: '`Authorization: Bearer` (ticket of Route)',
   file_permissions: 'file permissions',
 };
+
+/** Who may come in where it is the credential alone that says so. */
+const HOLDERS: Partial<Record<Credential, string>> = { client_certificate: 'agents', ticket: 'holders of a ticket' };
 
 const INTRODUCTION = `# Doors
 
@@ -28,6 +32,7 @@ const HEADINGS: Readonly<Record<DoorSpec['listener'], string>> = {
   http: 'HTTP and WebSocket',
   grpc: 'gRPC for the gateway and the command line',
   fleet: 'gRPC for agents',
+  direct: 'HTTP of an agent, past the scheduler',
 };
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -36,8 +41,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 }
 
 function doorRow(door: DoorSpec): readonly string[] {
-  const who =
-    door.credential === 'client_certificate' ? 'agents' : door.roles.length === 0 ? 'anybody' : door.roles.join(', ');
+  const who = HOLDERS[door.credential] ?? (door.roles.length === 0 ? 'anybody' : door.roles.join(', '));
   const name = door.method === 'RPC' ? door.path : `${door.method} ${door.path}`;
   return [`\`${name}\``, who, CREDENTIALS[door.credential], door.why];
 }

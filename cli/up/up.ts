@@ -43,7 +43,7 @@ export async function runUp(config: UpConfig, print: Printer): Promise<never> {
       nodeName: nodeName(),
       engines: specs,
       scheduler: pick(config, ['httpHost', 'httpPort', 'grpcPort', 'fleetPort', 'logLevel']),
-      agent: pick(config, ['logLevel']),
+      agent: pick(config, config.directPort === undefined ? ['logLevel'] : ['logLevel', 'directPort']),
       env: processEnvironment(),
       nowMs: Date.now(),
       onChild: (child) => children.push(child),

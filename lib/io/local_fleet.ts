@@ -2,6 +2,7 @@
  * A fleet on this machine: one scheduler and one agent as processes of their own, with certificates of a local
  * authority in one folder. `sophia up`, the benchmarks and the end-to-end tests start it, so what they run is the same.
  */
+import { generateKeyPairSync } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -78,6 +79,17 @@ async function certificates(root: string, nodeNames: readonly string[], nowMs: n
 /** The first agent of a fleet has the plain names, as if it were alone. */
 const fileNameOf = (index: number): string => (index === 0 ? 'agent' : `agent-${index}`);
 
+/** The key that signs tickets, made at the first start and kept: a ticket outlives a restart of the scheduler. */
+async function ticketKey(file: string): Promise<string> {
+  const key = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' });
+  try {
+    await writeFile(file, key, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  return file;
+}
+
 /**
  * Starts the scheduler, waits for its ports, then starts the agent that dials it. Engines come up afterwards.
  * @throws CodedError with the sentence of the process that did not come up
@@ -95,6 +107,7 @@ export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet>
     plan.onChild?.(child);
     return child;
   };
+  const ticketKeyFile = await ticketKey(path.join(root, 'tls', 'ticket.key'));
   const startScheduler = (given: Partial<LocalPorts>): Promise<Child> =>
     start('scheduler', 'scheduler', {
       httpPort: 0,
@@ -105,6 +118,7 @@ export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet>
       fleetCaFile: tls.ca.certFile,
       dataDir: path.join(root, 'scheduler'),
       bootstrapKeyFile: keyFile,
+      ticketKeyFile,
       stopWithParent: true,
       nodes: Object.fromEntries(nodes.map((node) => [node.nodeName, node.engines])),
       ...plan.scheduler,

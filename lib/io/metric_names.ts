@@ -148,6 +148,31 @@ export const METRICS = {
     help: 'Changed certificate files by outcome: loaded, or refused (those in use stay).',
     labels: ['certificate', 'outcome'],
   },
+  sophia_direct_tickets_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Tickets for direct calls by event: issued, begun, ended, unused (never taken), lost (nothing more was heard), unknown (an agent spoke of one that is not held).',
+    labels: ['event'],
+  },
+  sophia_direct_leases: {
+    on: 'scheduler',
+    type: 'gauge',
+    unit: 'requests',
+    help: 'Places that are held for tickets and direct requests.',
+    labels: [],
+  },
+  sophia_direct_requests_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'Direct requests that were let in and have ended, by code: ok or an error code.',
+    labels: ['code'],
+  },
+  sophia_direct_refusals_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'Calls that the direct listener did not let in, by error code.',
+    labels: ['code'],
+  },
   dropped_total: {
     on: 'both',
     type: 'counter',

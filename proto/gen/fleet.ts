@@ -8,6 +8,9 @@ import type { CommandOutput as _fleet_v1_CommandOutput, CommandOutput__Output as
 import type { CommandResult as _fleet_v1_CommandResult, CommandResult__Output as _fleet_v1_CommandResult__Output } from './fleet/v1/CommandResult.ts';
 import type { DesiredState as _fleet_v1_DesiredState, DesiredState__Output as _fleet_v1_DesiredState__Output } from './fleet/v1/DesiredState.ts';
 import type { DesiredStateAck as _fleet_v1_DesiredStateAck, DesiredStateAck__Output as _fleet_v1_DesiredStateAck__Output } from './fleet/v1/DesiredStateAck.ts';
+import type { DirectLease as _fleet_v1_DirectLease, DirectLease__Output as _fleet_v1_DirectLease__Output } from './fleet/v1/DirectLease.ts';
+import type { DirectListener as _fleet_v1_DirectListener, DirectListener__Output as _fleet_v1_DirectListener__Output } from './fleet/v1/DirectListener.ts';
+import type { DirectUse as _fleet_v1_DirectUse, DirectUse__Output as _fleet_v1_DirectUse__Output } from './fleet/v1/DirectUse.ts';
 import type { DrainProgress as _fleet_v1_DrainProgress, DrainProgress__Output as _fleet_v1_DrainProgress__Output } from './fleet/v1/DrainProgress.ts';
 import type { EngineEvent as _fleet_v1_EngineEvent, EngineEvent__Output as _fleet_v1_EngineEvent__Output } from './fleet/v1/EngineEvent.ts';
 import type { EngineLimits as _fleet_v1_EngineLimits, EngineLimits__Output as _fleet_v1_EngineLimits__Output } from './fleet/v1/EngineLimits.ts';
@@ -29,6 +32,8 @@ import type { SchedulerMessage as _fleet_v1_SchedulerMessage, SchedulerMessage__
 import type { ServedModel as _fleet_v1_ServedModel, ServedModel__Output as _fleet_v1_ServedModel__Output } from './fleet/v1/ServedModel.ts';
 import type { SpecRejection as _fleet_v1_SpecRejection, SpecRejection__Output as _fleet_v1_SpecRejection__Output } from './fleet/v1/SpecRejection.ts';
 import type { Telemetry as _fleet_v1_Telemetry, Telemetry__Output as _fleet_v1_Telemetry__Output } from './fleet/v1/Telemetry.ts';
+import type { TicketIssuer as _fleet_v1_TicketIssuer, TicketIssuer__Output as _fleet_v1_TicketIssuer__Output } from './fleet/v1/TicketIssuer.ts';
+import type { TicketKey as _fleet_v1_TicketKey, TicketKey__Output as _fleet_v1_TicketKey__Output } from './fleet/v1/TicketKey.ts';
 import type { Welcome as _fleet_v1_Welcome, Welcome__Output as _fleet_v1_Welcome__Output } from './fleet/v1/Welcome.ts';
 
 type SubtypeConstructor<Constructor extends new (...args: any) => any, Subtype> = {
@@ -47,6 +52,10 @@ export interface ProtoGrpcType {
       CommandVerb: EnumTypeDefinition
       DesiredState: MessageTypeDefinition<_fleet_v1_DesiredState, _fleet_v1_DesiredState__Output>
       DesiredStateAck: MessageTypeDefinition<_fleet_v1_DesiredStateAck, _fleet_v1_DesiredStateAck__Output>
+      DirectLease: MessageTypeDefinition<_fleet_v1_DirectLease, _fleet_v1_DirectLease__Output>
+      DirectListener: MessageTypeDefinition<_fleet_v1_DirectListener, _fleet_v1_DirectListener__Output>
+      DirectPhase: EnumTypeDefinition
+      DirectUse: MessageTypeDefinition<_fleet_v1_DirectUse, _fleet_v1_DirectUse__Output>
       DrainProgress: MessageTypeDefinition<_fleet_v1_DrainProgress, _fleet_v1_DrainProgress__Output>
       EngineEvent: MessageTypeDefinition<_fleet_v1_EngineEvent, _fleet_v1_EngineEvent__Output>
       EngineKind: EnumTypeDefinition
@@ -71,6 +80,8 @@ export interface ProtoGrpcType {
       ServedModel: MessageTypeDefinition<_fleet_v1_ServedModel, _fleet_v1_ServedModel__Output>
       SpecRejection: MessageTypeDefinition<_fleet_v1_SpecRejection, _fleet_v1_SpecRejection__Output>
       Telemetry: MessageTypeDefinition<_fleet_v1_Telemetry, _fleet_v1_Telemetry__Output>
+      TicketIssuer: MessageTypeDefinition<_fleet_v1_TicketIssuer, _fleet_v1_TicketIssuer__Output>
+      TicketKey: MessageTypeDefinition<_fleet_v1_TicketKey, _fleet_v1_TicketKey__Output>
       Welcome: MessageTypeDefinition<_fleet_v1_Welcome, _fleet_v1_Welcome__Output>
     }
   }

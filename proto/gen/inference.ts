@@ -14,6 +14,8 @@ import type { ListModelsRequest as _inference_v1_ListModelsRequest, ListModelsRe
 import type { ListModelsResponse as _inference_v1_ListModelsResponse, ListModelsResponse__Output as _inference_v1_ListModelsResponse__Output } from './inference/v1/ListModelsResponse.ts';
 import type { Model as _inference_v1_Model, Model__Output as _inference_v1_Model__Output } from './inference/v1/Model.ts';
 import type { Queued as _inference_v1_Queued, Queued__Output as _inference_v1_Queued__Output } from './inference/v1/Queued.ts';
+import type { RouteRequest as _inference_v1_RouteRequest, RouteRequest__Output as _inference_v1_RouteRequest__Output } from './inference/v1/RouteRequest.ts';
+import type { RouteResponse as _inference_v1_RouteResponse, RouteResponse__Output as _inference_v1_RouteResponse__Output } from './inference/v1/RouteResponse.ts';
 import type { Start as _inference_v1_Start, Start__Output as _inference_v1_Start__Output } from './inference/v1/Start.ts';
 import type { Usage as _inference_v1_Usage, Usage__Output as _inference_v1_Usage__Output } from './inference/v1/Usage.ts';
 
@@ -39,6 +41,8 @@ export interface ProtoGrpcType {
       ListModelsResponse: MessageTypeDefinition<_inference_v1_ListModelsResponse, _inference_v1_ListModelsResponse__Output>
       Model: MessageTypeDefinition<_inference_v1_Model, _inference_v1_Model__Output>
       Queued: MessageTypeDefinition<_inference_v1_Queued, _inference_v1_Queued__Output>
+      RouteRequest: MessageTypeDefinition<_inference_v1_RouteRequest, _inference_v1_RouteRequest__Output>
+      RouteResponse: MessageTypeDefinition<_inference_v1_RouteResponse, _inference_v1_RouteResponse__Output>
       Start: MessageTypeDefinition<_inference_v1_Start, _inference_v1_Start__Output>
       Usage: MessageTypeDefinition<_inference_v1_Usage, _inference_v1_Usage__Output>
     }

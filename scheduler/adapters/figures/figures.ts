@@ -16,6 +16,8 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
   const tokens = metrics.counter('chat_tokens_total');
   const active = metrics.gauge('chat_requests_active');
   const droppedTotal = metrics.counter('dropped_total');
+  const tickets = metrics.counter('sophia_direct_tickets_total');
+  const leases = metrics.gauge('sophia_direct_leases');
   const nodes = metrics.gauge('sophia_fleet_nodes');
 
   return {
@@ -35,6 +37,10 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
       recordChatEnd(metrics, { ...end, code: end.outcome });
     },
     dropped: (where, count = 1) => droppedTotal.inc({ where }, count),
+    ticket(event, held) {
+      tickets.inc({ event });
+      leases.set({}, held);
+    },
     nodes(connected, lost) {
       nodes.set({ state: 'connected' }, connected);
       nodes.set({ state: 'lost' }, lost);

@@ -10,6 +10,7 @@ import { ManyStream } from './generate_many.ts';
 import { statusFor } from './grpc_errors.ts';
 import { tenantOf } from './inference_admission.ts';
 import type { InferenceDeps } from './inference_deps.ts';
+import { serveRoute } from './route.ts';
 
 export interface InferenceService {
   readonly handlers: InferenceHandlers;
@@ -55,6 +56,12 @@ export function createInference(
     },
     ListModels(call, callback) {
       answer(deps, callback, () => ({ models: deps.fleet.models(identityOf(call).tenant).map(toModel) }));
+    },
+    Route(call, callback) {
+      serveRoute(deps, call, identityOf(call)).then(
+        (response) => callback(null, response),
+        (error: unknown) => callback(statusFor(deps.logger, toCodedError(error))),
+      );
     },
     Cancel(call, callback) {
       answer(deps, callback, () => {

@@ -6,7 +6,7 @@ import { CodedError } from '../../../lib/errors.ts';
 import { newRequestId, REQUEST_ID_PATTERN, type RequestId, type TenantId } from '../../../lib/ids.ts';
 import type { Envelope__Output } from '../../../proto/gen/inference/v1/Envelope.ts';
 import { TENANT_PATTERN } from '../../core/access/claims.ts';
-import { prepareRequest } from '../../core/request/prepare.ts';
+import { prepareRequest } from '../../../lib/request/prepare.ts';
 import type { AdmittedRequest, Door, Endpoint, Identity } from '../../ports.ts';
 import type { InferenceDeps } from './inference_deps.ts';
 
@@ -60,6 +60,25 @@ function endpointOf(envelope: Envelope__Output | null): Endpoint {
   throw new CodedError('invalid_value', 'The endpoint is unknown to this scheduler.', { param: 'envelope.endpoint' });
 }
 
+/** Who asks, for what and until when; what a body adds is not in it. */
+function standing(deps: InferenceDeps, facts: CallFacts, id: RequestId, envelope: Envelope__Output | null) {
+  const { identity } = facts;
+  const nowMs = deps.clock.monotonicMs();
+  const deadlineAtMs = Math.min(facts.deadlineAtMs, nowMs + (envelope?.deadlineMs ?? Infinity));
+  if (deadlineAtMs <= nowMs) throw new CodedError('deadline_exceeded', 'The deadline passed before the request began.');
+  const traceparent = envelope?.traceparent;
+  return {
+    id,
+    identity,
+    tenant: tenantOf(identity, envelope?.tenant, 'envelope.tenant'),
+    door: facts.door,
+    endpoint: endpointOf(envelope),
+    priority: identity.roles.has('gateway') ? (envelope?.priority ?? 0) : 0,
+    ...(deadlineAtMs === Infinity ? {} : { deadlineAtMs }),
+    ...(traceparent !== undefined && TRACEPARENT.test(traceparent) ? { traceparent } : {}),
+  };
+}
+
 /**
  * Turns what came over the wire into a request that a Generator takes.
  * @throws CodedError what prepareRequest throws, and permission_denied, invalid_value, deadline_exceeded
@@ -71,29 +90,30 @@ export function admit(
   message: { readonly envelope: Envelope__Output | null; readonly body: Uint8Array },
 ): AdmittedRequest {
   const { envelope, body } = message;
-  const { identity } = facts;
-  const nowMs = deps.clock.monotonicMs();
-  const deadlineAtMs = Math.min(facts.deadlineAtMs, nowMs + (envelope?.deadlineMs ?? Infinity));
-  if (deadlineAtMs <= nowMs) throw new CodedError('deadline_exceeded', 'The deadline passed before the request began.');
-  const tenant = tenantOf(identity, envelope?.tenant, 'envelope.tenant');
-  const endpoint = endpointOf(envelope);
+  const who = standing(deps, facts, id, envelope);
   const model = envelope?.model ?? '';
   const prepared = prepareRequest({
     bytes: body,
-    endpoint,
+    endpoint: who.endpoint,
     limits: deps.options.limits,
     envelope: { ...(model === '' ? {} : { model }), wantTokenIds: envelope?.returnTokenIds ?? false },
   });
-  const traceparent = envelope?.traceparent;
-  return {
-    ...prepared,
-    id,
-    identity,
-    tenant,
-    door: facts.door,
-    endpoint,
-    priority: identity.roles.has('gateway') ? (envelope?.priority ?? 0) : 0,
-    ...(deadlineAtMs === Infinity ? {} : { deadlineAtMs }),
-    ...(traceparent !== undefined && TRACEPARENT.test(traceparent) ? { traceparent } : {}),
-  };
+  return { ...prepared, ...who };
+}
+
+/**
+ * As admit(), for a request whose body is not shown here: what it holds is for whoever gets it to judge.
+ * @throws CodedError missing_field, permission_denied, invalid_value, deadline_exceeded
+ */
+export function admitUnseen(
+  deps: InferenceDeps,
+  facts: CallFacts,
+  id: RequestId,
+  envelope: Envelope__Output | null,
+): AdmittedRequest {
+  const who = standing(deps, facts, id, envelope);
+  const model = envelope?.model ?? '';
+  if (model === '')
+    throw new CodedError('missing_field', 'model is required without a body.', { param: 'envelope.model' });
+  return { model, stream: true, wantUsage: false, wantTokenIds: false, body: new Uint8Array(0), ...who };
 }

@@ -3,8 +3,8 @@ import type { Clock } from '../../../lib/clock.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { Metrics } from '../../../lib/io/metrics.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
-import type { RequestLimits } from '../../core/request/prepare.ts';
-import type { FleetView, Generator } from '../../ports.ts';
+import type { RequestLimits } from '../../../lib/request/prepare.ts';
+import type { DirectRouter, FleetView, Generator, TicketSigner } from '../../ports.ts';
 
 export interface InferenceOptions {
   /** Bounds on a body, as on every door. */
@@ -21,6 +21,8 @@ export interface InferenceOptions {
 
 export interface InferenceDeps {
   readonly generator: Generator;
+  /** Absent: this scheduler gives out no tickets. */
+  readonly direct?: { readonly router: DirectRouter; readonly signer: TicketSigner };
   readonly fleet: FleetView;
   readonly clock: Clock;
   readonly random: RandomSource;

@@ -14,6 +14,7 @@ import type { Command } from '../../../proto/gen/fleet/v1/Command.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
 import type { SchedulerMessage } from '../../../proto/gen/fleet/v1/SchedulerMessage.ts';
+import type { TicketIssuer } from '../../../proto/gen/fleet/v1/TicketIssuer.ts';
 import { MAX_ENGINES_PER_NODE, MAX_GPUS_PER_NODE } from '../../core/fleet/state.ts';
 import type { FleetSink, SessionHandle } from '../../ports.ts';
 import { failStream } from './grpc_errors.ts';
@@ -111,6 +112,10 @@ class Session implements SessionHandle {
     this.#send({ command });
   }
 
+  sendTicketIssuer(ticketIssuer: TicketIssuer): void {
+    this.#send({ ticketIssuer });
+  }
+
   close(error: CodedError): void {
     if (this.#ended) return;
     this.#end();
@@ -198,6 +203,12 @@ class Session implements SessionHandle {
         return;
       case 'commandResult':
         if (message.commandResult) sink.onCommandResult(this, message.commandResult);
+        return;
+      case 'directListener':
+        if (message.directListener) sink.onDirectListener?.(this, message.directListener);
+        return;
+      case 'directUse':
+        if (message.directUse) sink.onDirectUse?.(this, message.directUse.leases);
         return;
       case undefined:
         // A newer agent may say what this release does not know.

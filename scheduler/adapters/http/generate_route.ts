@@ -6,7 +6,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
 import { standingOf } from '../../core/access/claims.ts';
-import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../core/request/prepare.ts';
+import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../../lib/request/prepare.ts';
 import type { AdmittedRequest, Door, Endpoint, Generator, Identity } from '../../ports.ts';
 import type { ActiveAnswers } from './active.ts';
 import { EventStream } from './event_stream.ts';

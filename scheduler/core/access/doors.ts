@@ -6,7 +6,7 @@
 import { CodedError } from '../../../lib/errors.ts';
 import type { Identity, Role } from '../../ports.ts';
 
-export type Credential = 'none' | 'bearer' | 'bearer_or_socket' | 'client_certificate' | 'file_permissions';
+export type Credential = 'none' | 'bearer' | 'bearer_or_socket' | 'client_certificate' | 'ticket' | 'file_permissions';
 
 /** Something that accepts connections. */
 export interface ListenerSpec {
@@ -22,7 +22,7 @@ export interface ListenerSpec {
 /** One route or method of a listener. */
 export interface DoorSpec {
   readonly id: string;
-  readonly listener: 'http' | 'grpc' | 'fleet';
+  readonly listener: 'http' | 'grpc' | 'fleet' | 'direct';
   /** HTTP method, or the kind of a gRPC call. */
   readonly method: 'GET' | 'POST' | 'RPC';
   /** HTTP path, where a last `*` stands for the rest; or the full name of a gRPC method or service. */
@@ -67,7 +67,14 @@ export const LISTENERS: readonly ListenerSpec[] = [
     process: 'agent',
     protocol: 'HTTP/1.1',
     address: '127.0.0.1:`metricsPort`; off unless the port is set',
-    why: 'For a collector on the same host: `/metrics` and `/health/live`, without a credential, figures only. It is the only port that an agent may open; otherwise it dials out.',
+    why: 'For a collector on the same host: `/metrics` and `/health/live`, without a credential, figures only. Beside it an agent opens the port for direct calls, if that is set; otherwise it dials out.',
+  },
+  {
+    id: 'direct',
+    process: 'agent',
+    protocol: 'HTTP/1.1, with TLS unless it is on loopback',
+    address: '`directHost`:`directPort`; off unless the port is set',
+    why: 'Clients to which a scheduler gave a ticket: their tokens do not pass through it. Who has no ticket gets nothing.',
   },
   {
     id: 'agent-admin',
@@ -101,6 +108,12 @@ function rpc(path: string, roles: readonly Role[], why: string): DoorSpec {
 
 function fleet(path: string, why: string): DoorSpec {
   return { id: path, listener: 'fleet', method: 'RPC', path, roles: [], credential: 'client_certificate', why };
+}
+
+function direct(id: string, path: string): DoorSpec {
+  const why =
+    'The scheduler has let the caller in and chosen the engine; the agent checks the signature, the time, the node, the lives of engine and listener, the model and, if the ticket names one, the body. It opens once.';
+  return { id, listener: 'direct', method: 'POST', path, roles: [], credential: 'ticket', why };
 }
 
 const GENERATES = 'Spends GPU time on behalf of a tenant. Operators look after the fleet and need no text of it.';
@@ -154,6 +167,11 @@ export const DOORS: readonly DoorSpec[] = [
   rpc('inference.v1.Inference/Generate', CALLERS, GENERATES),
   rpc('inference.v1.Inference/GenerateMany', CALLERS, GENERATES),
   rpc('inference.v1.Inference/ListModels', EVERYONE, READS_MODELS),
+  rpc(
+    'inference.v1.Inference/Route',
+    CALLERS,
+    'As Generate: whoever gets a ticket spends GPU time with it. It opens one call, on one node, for one model.',
+  ),
   rpc('inference.v1.Inference/Cancel', CALLERS, 'Ends only requests of the caller’s own tenant.'),
   rpc('admin.v1.Admin/GetStatus', STAFF, READS_FLEET),
   rpc('admin.v1.Admin/ListNodes', STAFF, READS_FLEET),
@@ -173,6 +191,9 @@ export const DOORS: readonly DoorSpec[] = [
 
   fleet('fleet.v1.Fleet/Session', 'The certificate names the node; an agent can speak only for its own.'),
   fleet('fleet.v1.Fleet/Lane', 'As Session; a lane must belong to a session of the same certificate.'),
+
+  direct('direct_chat', '/v1/chat/completions'),
+  direct('direct_completions', '/v1/completions'),
 ];
 
 const BY_ID: ReadonlyMap<string, DoorSpec> = new Map(DOORS.map((door) => [door.id, door]));

@@ -8,6 +8,8 @@ import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { CommandOutput__Output } from '../../../proto/gen/fleet/v1/CommandOutput.ts';
 import type { CommandResult__Output } from '../../../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
+import type { DirectLease__Output } from '../../../proto/gen/fleet/v1/DirectLease.ts';
+import type { DirectListener__Output } from '../../../proto/gen/fleet/v1/DirectListener.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
@@ -16,6 +18,7 @@ import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecReje
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import type { Figures, FleetSink, LaneHandle, SessionHandle } from '../../ports.ts';
 import type { PendingCommands } from '../command/pending.ts';
+import type { DirectLeases } from '../direct/leases.ts';
 import type { FleetDirectory } from './directory.ts';
 import type { FleetEffect, FleetEvent } from './step.ts';
 
@@ -42,6 +45,8 @@ export interface FleetWatchDeps {
   readonly onLaneOpened?: (lane: LaneHandle) => void;
   /** How long the last frames of a dead engine may be on their way. */
   readonly deathGraceMs: number;
+  /** The tickets that are out; absent: none are given out. */
+  readonly direct?: DirectLeases | undefined;
 }
 
 export class FleetWatch implements FleetSink {
@@ -115,6 +120,18 @@ export class FleetWatch implements FleetSink {
     this.#deps.commands.result(session, result);
   }
 
+  onDirectListener(session: SessionHandle, listener: DirectListener__Output): void {
+    const { direct, log } = this.#deps;
+    // An older session must not speak for the listener of a newer one.
+    if (this.sessionOf(session.nodeName) !== session) return;
+    log.info({ node: session.nodeName, url: listener.url, keys: listener.keyIds.length }, 'direct listener');
+    direct?.onListener(session, listener);
+  }
+
+  onDirectUse(session: SessionHandle, leases: readonly DirectLease__Output[]): void {
+    this.#deps.direct?.onUse(session.nodeName, leases);
+  }
+
   onGoodbye(session: SessionHandle, reason: string): void {
     this.#take({ kind: 'goodbye', ...this.#named(session), reason });
   }
@@ -161,13 +178,16 @@ export class FleetWatch implements FleetSink {
   }
 
   #carryOut(effect: FleetEffect): void {
-    const { clock, figures, deathGraceMs, onEngineEnded } = this.#deps;
+    const { clock, figures, deathGraceMs, onEngineEnded, direct } = this.#deps;
     switch (effect.kind) {
       case 'session_replaced':
         this.#replace(effect.node, effect.connection, effect.restarted);
         return;
       case 'engine_ended':
-        clock.after(deathGraceMs, () => onEngineEnded(effect.engine, effect.incarnation));
+        clock.after(deathGraceMs, () => {
+          onEngineEnded(effect.engine, effect.incarnation);
+          direct?.engineEnded(effect.engine, effect.incarnation);
+        });
         return;
       case 'passed_over':
         figures.dropped(`fleet_${effect.what}`, effect.count);
@@ -180,6 +200,7 @@ export class FleetWatch implements FleetSink {
     if (session !== undefined) this.#deps.commands.sessionLost(session);
     session?.close(new CodedError('already_exists', `A newer session of ${node} has taken over.`));
     if (!restarted) return;
+    this.#deps.direct?.nodeRestarted(node);
     const error = new CodedError('engine_died', 'The agent of the engine was started anew.');
     for (const lane of this.#deps.directory.takeOldLanes(node)) lane.close(error);
   }

@@ -3,7 +3,7 @@
  * (the engines by model, what is on them, how fast they are, their breakers) and is fed with facts, requests and their
  * ends; time is an argument and chance a seeded source, so the scheduler and the fleet simulator run this very code.
  */
-import type { EngineId } from '../../../lib/ids.ts';
+import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { Endpoint } from '../../ports.ts';
 import { admit, createOpenSet, NOBODY } from './admission.ts';
@@ -42,6 +42,8 @@ export interface RouteAsk {
   readonly endpoint: Endpoint;
   /** Engines that have failed this request already. */
   readonly tried: ReadonlySet<EngineId>;
+  /** Whether the agent of a node takes direct calls; absent: the request is relayed. */
+  readonly callable?: ((node: NodeId) => boolean) | undefined;
   /** Monotonic milliseconds. */
   readonly nowMs: number;
   /** The answer comes whole: its first token is not seen. */

@@ -9,6 +9,8 @@ import type { CommandOutput as _fleet_v1_CommandOutput, CommandOutput__Output as
 import type { CommandResult as _fleet_v1_CommandResult, CommandResult__Output as _fleet_v1_CommandResult__Output } from '../../fleet/v1/CommandResult.ts';
 import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuEvent__Output } from '../../fleet/v1/GpuEvent.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
+import type { DirectListener as _fleet_v1_DirectListener, DirectListener__Output as _fleet_v1_DirectListener__Output } from '../../fleet/v1/DirectListener.ts';
+import type { DirectUse as _fleet_v1_DirectUse, DirectUse__Output as _fleet_v1_DirectUse__Output } from '../../fleet/v1/DirectUse.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface AgentMessage {
@@ -22,7 +24,9 @@ export interface AgentMessage {
   'commandResult'?: (_fleet_v1_CommandResult | null);
   'gpuEvent'?: (_fleet_v1_GpuEvent | null);
   'nodeEvent'?: (_fleet_v1_NodeEvent | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent";
+  'directListener'?: (_fleet_v1_DirectListener | null);
+  'directUse'?: (_fleet_v1_DirectUse | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse";
 }
 
 export interface AgentMessage__Output {
@@ -36,5 +40,7 @@ export interface AgentMessage__Output {
   'commandResult'?: (_fleet_v1_CommandResult__Output | null);
   'gpuEvent'?: (_fleet_v1_GpuEvent__Output | null);
   'nodeEvent'?: (_fleet_v1_NodeEvent__Output | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent";
+  'directListener'?: (_fleet_v1_DirectListener__Output | null);
+  'directUse'?: (_fleet_v1_DirectUse__Output | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse";
 }

@@ -4,6 +4,7 @@ import type { Welcome as _fleet_v1_Welcome, Welcome__Output as _fleet_v1_Welcome
 import type { DesiredState as _fleet_v1_DesiredState, DesiredState__Output as _fleet_v1_DesiredState__Output } from '../../fleet/v1/DesiredState.ts';
 import type { EventAck as _fleet_v1_EventAck, EventAck__Output as _fleet_v1_EventAck__Output } from '../../fleet/v1/EventAck.ts';
 import type { Command as _fleet_v1_Command, Command__Output as _fleet_v1_Command__Output } from '../../fleet/v1/Command.ts';
+import type { TicketIssuer as _fleet_v1_TicketIssuer, TicketIssuer__Output as _fleet_v1_TicketIssuer__Output } from '../../fleet/v1/TicketIssuer.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface SchedulerMessage {
@@ -12,7 +13,8 @@ export interface SchedulerMessage {
   'desiredState'?: (_fleet_v1_DesiredState | null);
   'eventAck'?: (_fleet_v1_EventAck | null);
   'command'?: (_fleet_v1_Command | null);
-  'body'?: "welcome"|"desiredState"|"eventAck"|"command";
+  'ticketIssuer'?: (_fleet_v1_TicketIssuer | null);
+  'body'?: "welcome"|"desiredState"|"eventAck"|"command"|"ticketIssuer";
 }
 
 export interface SchedulerMessage__Output {
@@ -21,5 +23,6 @@ export interface SchedulerMessage__Output {
   'desiredState'?: (_fleet_v1_DesiredState__Output | null);
   'eventAck'?: (_fleet_v1_EventAck__Output | null);
   'command'?: (_fleet_v1_Command__Output | null);
-  'body'?: "welcome"|"desiredState"|"eventAck"|"command";
+  'ticketIssuer'?: (_fleet_v1_TicketIssuer__Output | null);
+  'body'?: "welcome"|"desiredState"|"eventAck"|"command"|"ticketIssuer";
 }

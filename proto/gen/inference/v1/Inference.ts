@@ -10,6 +10,8 @@ import type { GenerateRequest as _inference_v1_GenerateRequest, GenerateRequest_
 import type { GenerateResponse as _inference_v1_GenerateResponse, GenerateResponse__Output as _inference_v1_GenerateResponse__Output } from '../../inference/v1/GenerateResponse.ts';
 import type { ListModelsRequest as _inference_v1_ListModelsRequest, ListModelsRequest__Output as _inference_v1_ListModelsRequest__Output } from '../../inference/v1/ListModelsRequest.ts';
 import type { ListModelsResponse as _inference_v1_ListModelsResponse, ListModelsResponse__Output as _inference_v1_ListModelsResponse__Output } from '../../inference/v1/ListModelsResponse.ts';
+import type { RouteRequest as _inference_v1_RouteRequest, RouteRequest__Output as _inference_v1_RouteRequest__Output } from '../../inference/v1/RouteRequest.ts';
+import type { RouteResponse as _inference_v1_RouteResponse, RouteResponse__Output as _inference_v1_RouteResponse__Output } from '../../inference/v1/RouteResponse.ts';
 
 export interface InferenceClient extends grpc.Client {
   Cancel(argument: _inference_v1_CancelRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_inference_v1_CancelResponse__Output>): grpc.ClientUnaryCall;
@@ -40,6 +42,15 @@ export interface InferenceClient extends grpc.Client {
   listModels(argument: _inference_v1_ListModelsRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_inference_v1_ListModelsResponse__Output>): grpc.ClientUnaryCall;
   listModels(argument: _inference_v1_ListModelsRequest, callback: grpc.requestCallback<_inference_v1_ListModelsResponse__Output>): grpc.ClientUnaryCall;
   
+  Route(argument: _inference_v1_RouteRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  Route(argument: _inference_v1_RouteRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  Route(argument: _inference_v1_RouteRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  Route(argument: _inference_v1_RouteRequest, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  route(argument: _inference_v1_RouteRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  route(argument: _inference_v1_RouteRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  route(argument: _inference_v1_RouteRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  route(argument: _inference_v1_RouteRequest, callback: grpc.requestCallback<_inference_v1_RouteResponse__Output>): grpc.ClientUnaryCall;
+  
 }
 
 export interface InferenceHandlers extends grpc.UntypedServiceImplementation {
@@ -51,6 +62,8 @@ export interface InferenceHandlers extends grpc.UntypedServiceImplementation {
   
   ListModels: grpc.handleUnaryCall<_inference_v1_ListModelsRequest__Output, _inference_v1_ListModelsResponse>;
   
+  Route: grpc.handleUnaryCall<_inference_v1_RouteRequest__Output, _inference_v1_RouteResponse>;
+  
 }
 
 export interface InferenceDefinition extends grpc.ServiceDefinition {
@@ -58,4 +71,5 @@ export interface InferenceDefinition extends grpc.ServiceDefinition {
   Generate: MethodDefinition<_inference_v1_GenerateRequest, _inference_v1_GenerateResponse, _inference_v1_GenerateRequest__Output, _inference_v1_GenerateResponse__Output>
   GenerateMany: MethodDefinition<_inference_v1_GenerateManyRequest, _inference_v1_GenerateManyResponse, _inference_v1_GenerateManyRequest__Output, _inference_v1_GenerateManyResponse__Output>
   ListModels: MethodDefinition<_inference_v1_ListModelsRequest, _inference_v1_ListModelsResponse, _inference_v1_ListModelsRequest__Output, _inference_v1_ListModelsResponse__Output>
+  Route: MethodDefinition<_inference_v1_RouteRequest, _inference_v1_RouteResponse, _inference_v1_RouteRequest__Output, _inference_v1_RouteResponse__Output>
 }

@@ -1,5 +1,5 @@
 /** What a filter is: a reason for which an engine may not be picked for one request. Types only. */
-import type { EngineId } from '../../../../lib/ids.ts';
+import type { EngineId, NodeId } from '../../../../lib/ids.ts';
 import type { Endpoint } from '../../../ports.ts';
 import type { EngineSlot } from '../engine_slot.ts';
 
@@ -9,6 +9,8 @@ export interface FilterAsk {
   readonly answers: number;
   /** Engines that have failed this request already. */
   readonly tried: ReadonlySet<EngineId>;
+  /** Whether the agent of a node takes direct calls; absent: the request is relayed. */
+  readonly callable?: ((node: NodeId) => boolean) | undefined;
   readonly nowMs: number;
   /** An agent that said nothing for this long may hang. */
   readonly staleAfterMs: number;

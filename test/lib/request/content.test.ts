@@ -2,13 +2,9 @@
  * What a request may give a model to read: messages, parts, prompts, and no address that an engine would fetch.
  */
 import t from 'tap';
-import { CodedError } from '../../../../lib/errors.ts';
-import {
-  prepareRequest,
-  type PreparedRequest,
-  type RequestLimits,
-} from '../../../../scheduler/core/request/prepare.ts';
-import type { Endpoint } from '../../../../scheduler/ports.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../../lib/request/prepare.ts';
+import type { Endpoint } from '../../../scheduler/ports.ts';
 
 const LIMITS: RequestLimits = { maxBodyBytes: 100_000, maxDepth: 16, allowedEngineFields: new Set() };
 

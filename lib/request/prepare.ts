@@ -3,10 +3,10 @@
  * members that the fleet itself needs: usage is always asked for (accounting), token ids are asked for in streams (so
  * that a cut stream can go on elsewhere). What must not reach an engine is refused here, for every door alike.
  */
-import { CodedError } from '../../../lib/errors.ts';
-import { scanJson, type TopLevelMember } from '../../../lib/json_scan.ts';
-import { spliceMembers } from '../../../lib/json_splice.ts';
-import type { Endpoint } from '../../ports.ts';
+import { CodedError } from '../errors.ts';
+import { scanJson, type TopLevelMember } from '../json_scan.ts';
+import { spliceMembers } from '../json_splice.ts';
+import type { Endpoint } from '../openai.ts';
 import { checkMessages, checkPrompt } from './content.ts';
 import { FIELDS, jsonTypeOf, kindAccepts, wordsFor, type FieldRule } from './fields.ts';
 

@@ -3,10 +3,22 @@
  * broken chunks, clients that are too slow. The connection is always closed: where one request ended and the next began
  * is not known any more.
  */
-import type { ServerResponse } from 'node:http';
+import { STATUS_CODES, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { CodedError } from '../../../lib/errors.ts';
-import { rawErrorResponse } from './answers.ts';
+import { CodedError } from '../errors.ts';
+import { errorHeaders, errorJson } from '../http_errors.ts';
+
+/** A whole HTTP response as text, for a socket whose request could not be parsed. */
+export function rawErrorResponse(error: CodedError, requestId: string): string {
+  const body = errorJson(error);
+  const headers = {
+    ...errorHeaders(error),
+    'x-request-id': requestId,
+    'content-length': String(Buffer.byteLength(body)),
+  };
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `HTTP/1.1 ${error.spec.http} ${STATUS_CODES[error.spec.http] ?? ''}\r\n${lines.join('')}connection: close\r\n\r\n${body}`;
+}
 
 function toCoded(code: string | undefined): CodedError {
   if (code === 'HPE_HEADER_OVERFLOW') return new CodedError('header_too_large', 'The request headers are too large.');

@@ -3,7 +3,7 @@
  * the fleet is judged (there is something, its shape is sound, no part makes an engine fetch an address); the meaning
  * is the engine's.
  */
-import { CodedError } from '../../../lib/errors.ts';
+import { CodedError } from '../errors.ts';
 
 const ROLES: ReadonlySet<string> = new Set(['system', 'developer', 'user', 'assistant', 'tool', 'function']);
 

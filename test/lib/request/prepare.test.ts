@@ -3,14 +3,10 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { CodedError } from '../../../../lib/errors.ts';
-import { FIELDS, jsonTypeOf, kindAccepts, wordsFor } from '../../../../scheduler/core/request/fields.ts';
-import {
-  prepareRequest,
-  type PreparedRequest,
-  type RequestLimits,
-} from '../../../../scheduler/core/request/prepare.ts';
-import type { Endpoint } from '../../../../scheduler/ports.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import { FIELDS, jsonTypeOf, kindAccepts, wordsFor } from '../../../lib/request/fields.ts';
+import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../../lib/request/prepare.ts';
+import type { Endpoint } from '../../../scheduler/ports.ts';
 
 const LIMITS: RequestLimits = { maxBodyBytes: 100_000, maxDepth: 16, allowedEngineFields: new Set() };
 

@@ -4,7 +4,7 @@
  * queue), and a list of what is allowed stays right when the next release of the engine adds one more.
  * Sources: OpenAI API reference (chat, completions, embeddings); vLLM's entrypoints/openai protocol.
  */
-import type { Endpoint } from '../../ports.ts';
+import type { Endpoint } from '../openai.ts';
 
 export type FieldKind =
   | 'string'
