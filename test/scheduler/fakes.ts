@@ -259,6 +259,7 @@ export const LOOP_OPTIONS: RunLoopOptions = {
   maxRunningRequests: 1000,
   requestTimeoutMs: 60_000,
   staleAfterMs: 10_000,
+  maxPendingPrefillMs: 1000,
   deathGraceMs: 500,
   maxLoggedRequests: 100,
   maxLoggedVerdicts: 1000,

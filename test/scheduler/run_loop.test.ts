@@ -318,7 +318,7 @@ t.test('readings, acknowledgements and goodbyes are taken in', async (t) => {
     goodbye: 'bye',
     rejections: [{ engine: 'e0' }],
   });
-  t.equal(loop.inspector.directory.candidates('m', 'chat', 1000)[0]?.otherRequests, 4);
+  t.equal(loop.inspector.router.engines.find(engineIdOf('e0'))?.otherRequests, 4);
   loop.fleetSink.onTelemetry(fakeSession('never-said-hello'), telemetry([]));
   t.same(figures.drops, ['fleet_old_stream']);
 });

@@ -12,7 +12,7 @@ import { modelsOf as modelsOfEngine } from '../../core/fleet/models.ts';
 import { type EngineRecord, type NodeState, stateWord } from '../../core/fleet/state.ts';
 import type { RequestLog } from '../../core/routing/request_log.ts';
 import type { Reservations } from '../../core/routing/reservations.ts';
-import type { Verdict } from '../../core/routing/route.ts';
+import type { Verdict } from '../../core/routing/decision.ts';
 
 /** What operators may look at; the run loop gives it. */
 export interface Inspector {

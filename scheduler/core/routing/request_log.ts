@@ -3,7 +3,7 @@
  * number of requests and of verdicts; the oldest are forgotten first. It holds no prompt and no answer.
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
-import type { Decision, Verdict } from './route.ts';
+import type { Decision, DecisionMode, Verdict } from './decision.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
 
@@ -21,6 +21,10 @@ export interface RequestRecord {
   policy: string;
   /** Of all tries, in order. */
   verdicts: readonly Verdict[];
+  /** Of the newest try: what was unusual, the engines of the model, and how many were refused by which reason. */
+  mode?: DecisionMode | undefined;
+  engines?: number;
+  refused?: ReadonlyMap<string, number>;
   outputTokens: number | undefined;
 }
 
@@ -57,6 +61,9 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
     },
     decided(record, decision) {
       record.policy = decision.policy;
+      record.mode = decision.mode;
+      record.engines = decision.engines;
+      record.refused = decision.refused;
       record.verdicts = [...record.verdicts, ...decision.verdicts];
       if (records.get(record.id) === record) verdicts += decision.verdicts.length;
       trim();

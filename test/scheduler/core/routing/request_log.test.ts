@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { RequestId } from '../../../../lib/ids.ts';
 import { createRequestLog, type RequestRecord } from '../../../../scheduler/core/routing/request_log.ts';
-import type { Decision, Verdict } from '../../../../scheduler/core/routing/route.ts';
+import type { Decision, Verdict } from '../../../../scheduler/core/routing/decision.ts';
 import { engineIdOf, TENANT } from '../../fakes.ts';
 
 function record(id: string): RequestRecord {
@@ -24,9 +24,10 @@ function record(id: string): RequestRecord {
 function decision(count: number): Decision {
   const verdicts = Array.from(
     { length: count },
-    (_, i): Verdict => ({ kind: 'passed', engine: engineIdOf(`e${i}`), cost: i }),
+    (_, i): Verdict => ({ kind: 'passed', engine: engineIdOf(`e${i}`), cost: i, parts: [] }),
   );
-  return { policy: 'least_requests', verdicts, picked: undefined };
+  const refused = new Map([['starting', 1]]);
+  return { policy: 'least_requests', mode: undefined, engines: count, refused, verdicts, picked: undefined };
 }
 
 t.test('the oldest request is forgotten first', async (t) => {
