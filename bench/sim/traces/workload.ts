@@ -2,7 +2,6 @@
  * The requests of one simulated run, as columns of numbers: a run touches each of them many times, and objects would be
  * most of its time. Prompts are known only by their prefix chunks: equal ids mean equal tokens, after equal tokens.
  */
-import type { PromptBlocks } from '../../../scheduler/core/routing/contract.ts';
 
 export interface Workload {
   readonly name: string;
@@ -133,17 +132,23 @@ export function headOf(workload: Workload, count: number): Workload {
   };
 }
 
-/** What routing is told of each prompt's prefix, made once for all runs. A chunk id is already unique to its chain. */
-export function promptBlocksOf(workload: Workload): readonly (PromptBlocks | undefined)[] {
-  const { chunkStart, chunkIds, chunkTokens: blockTokens } = workload;
-  return Array.from({ length: workload.requests }, (_, r) => {
-    const ids = chunkIds.subarray(chunkStart[r], chunkStart[r + 1]);
-    if (ids.length === 0) return undefined;
-    const hashes = new Uint32Array(ids.length * 2);
-    for (const [at, id] of ids.entries()) {
-      hashes[2 * at] = Math.imul(id + 1, 0x9e3779b1) ^ 0x5bd1e995;
-      hashes[2 * at + 1] = id;
-    }
-    return { blockTokens, hashes };
-  });
+/** Two 32-bit halves, high and low, that stand for a chunk; its id is already unique to its chain. */
+function setHash(hashes: Uint32Array, at: number, chunk: number): void {
+  hashes[2 * at] = Math.imul(chunk + 1, 0x9e3779b1) ^ 0x5bd1e995;
+  hashes[2 * at + 1] = Math.imul(chunk ^ (chunk >>> 15), 0x85ebca6b) ^ 0x27d4eb2f;
+}
+
+/** The hash of one chunk, as engines tell it in KV events. */
+export function chunkHash(chunk: number): Uint32Array {
+  const hashes = new Uint32Array(2);
+  setHash(hashes, 0, chunk);
+  return hashes;
+}
+
+/** The hashes of a request's full chunks, as routing is told of its prompt. */
+export function hashesOf({ chunkStart, chunkIds }: Workload, request: number): Uint32Array {
+  const ids = chunkIds.subarray(chunkStart[request], chunkStart[request + 1]);
+  const hashes = new Uint32Array(ids.length * 2);
+  for (const [at, id] of ids.entries()) setHash(hashes, at, id);
+  return hashes;
 }
