@@ -12,6 +12,7 @@ import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
+import { addSimCommands } from './sim/commands.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -128,5 +129,7 @@ program
   .option('--tokens <n>', 'tokens of each stream', wholeNumber, 512)
   .option('--rounds <n>', 'measured rounds of each path', wholeNumber, 9)
   .action(runMicroRelay);
+
+addSimCommands(program);
 
 await program.parseAsync(process.argv);

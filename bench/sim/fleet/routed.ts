@@ -159,8 +159,7 @@ export function routedBy(options: RoutedOptions): CreateDispatcher {
       ...(options.belief === 'guess'
         ? {}
         : {
-            stored: (engine, chunk, nowMs) =>
-              index.stored(routed.lives[engine] as EngineLife, chunkHash(chunk), nowMs),
+            stored: (engine, chunk, nowMs) => index.stored(routed.lives[engine] as EngineLife, chunkHash(chunk), nowMs),
             removed: (engine, chunk) => index.removed(routed.lives[engine] as EngineLife, chunkHash(chunk)),
           }),
     };
