@@ -258,7 +258,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       outcome: 'running',
       errorCode: '',
       policy: this.#deps.options.policy,
-      verdicts: [],
+      decisions: [],
       outputTokens: undefined,
     };
   }

@@ -115,7 +115,7 @@ export function requestOf(fleet: AdminFleet, id: string): ExplainRequestResponse
     errorCode: record.errorCode,
     receivedAtMs: record.receivedAtMs,
     policy: record.policy,
-    candidates: record.verdicts.map(candidateOf),
+    candidates: record.decisions.flatMap(({ verdicts }) => verdicts.map(candidateOf)),
     ...(firstTokenAtMs === undefined ? {} : { firstTokenAtMs }),
     ...(endedAtMs === undefined ? {} : { endedAtMs }),
     ...(outputTokens === undefined ? {} : { outputTokens }),

@@ -72,8 +72,8 @@ export function createPlacer(deps: PlacerDeps): Placer {
       nowMs,
       plain: !request.stream,
     });
-    log.decided(record, decision);
-    if (decision.picked === undefined) throw refusalOf(request.model, decision);
+    log.decided(record, decision.trace);
+    if (decision.picked === undefined) throw refusalOf(request.model, decision.trace);
     const { slot, lease } = decision.picked;
     try {
       const lane = directory.laneOf(slot.node);
