@@ -15,6 +15,7 @@ import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 import { runChaosStreams } from './streams/chaos.ts';
 import { FAULT_NAMES } from './streams/faults.ts';
+import { addSimCommands } from './sim/commands.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -165,5 +166,7 @@ program
   .option('--events <n>', 'random events on the accounts', wholeNumber, 1_000_000)
   .option('--seed <n>', 'which story', count, 1)
   .action(runPick);
+
+addSimCommands(program);
 
 await program.parseAsync(process.argv);
