@@ -4,11 +4,13 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError } from 'commander';
+import { CodedError } from '../lib/errors.ts';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runChaos } from './chaos/chaos.ts';
 import { runDeath } from './death/death.ts';
 import { runIdle } from './idle/idle.ts';
 import { runSensorHang } from './gpu/sensor_hang.ts';
+import { addLoadCommand } from './load/command.ts';
 import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
@@ -131,4 +133,12 @@ program
   .option('--rounds <n>', 'measured rounds of each path', wholeNumber, 9)
   .action(runMicroRelay);
 
-await program.parseAsync(process.argv);
+addLoadCommand(program);
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  if (!(error instanceof CodedError)) throw error;
+  process.stderr.write(`${error.code}: ${error.message}\n`);
+  process.exitCode = 1;
+}
