@@ -18,8 +18,14 @@ const STOP_TIMEOUT_MS = 20_000;
 
 export interface BenchFleetOptions {
   readonly engines: number;
-  /** Flags of the simulated engine. */
+  /** Flags of the engine. */
   readonly simFlags: readonly string[];
+  /** Weights of the embedded engine, which then serves instead of the simulated one. */
+  readonly weights?: string;
+  /** A port for each engine, so that other routers reach it too; sockets when absent. */
+  readonly ports?: readonly number[];
+  /** Limits of each engine over the usual ones. */
+  readonly limits?: Readonly<Record<string, number>>;
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
   /** What the processes inherit; this process's own environment when absent. */
@@ -45,11 +51,13 @@ export interface BenchFleet {
 export async function startBenchFleet(options: BenchFleetOptions): Promise<BenchFleet> {
   const root = await mkdtemp(path.join(tmpdir(), 'sophia-bench-'));
   const engines = Array.from({ length: options.engines }, (_, index) => ({
-    name: `sim-${index}`,
-    kind: 'sim',
-    model: BENCH_MODEL,
+    name: `${options.weights === undefined ? 'sim' : 'llama'}-${index}`,
+    kind: options.weights === undefined ? 'sim' : 'llama',
+    model: options.weights ?? BENCH_MODEL,
     servedModelName: BENCH_MODEL,
     extraFlags: [...options.simFlags],
+    ...(options.ports === undefined ? {} : { tcpPort: options.ports[index] as number }),
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
   }));
   const children: Child[] = [];
   const stop = async (): Promise<void> => {
@@ -99,7 +107,7 @@ async function waitForSockets(address: string, key: string, count: number): Prom
       if (ready.length >= count) return ready.map((engine) => (engine.event?.address ?? '').replace(/^unix:/, ''));
       await sleep(100);
     }
-    throw new Error(`the ${count} simulated engines were not ready in ${READY_TIMEOUT_MS / 1000} s`);
+    throw new Error(`the ${count} engines were not ready in ${READY_TIMEOUT_MS / 1000} s`);
   } finally {
     admin.close();
   }

@@ -4,6 +4,7 @@
  */
 import * as grpc from '@grpc/grpc-js';
 import { inferenceService } from '../../proto/load.ts';
+import { decodeStatus } from '../../proto/status.ts';
 import { ENTRY, type ManyResponse } from '../../proto/many_codec.ts';
 import type { GenerateManyRequest } from '../../proto/gen/inference/v1/GenerateManyRequest.ts';
 
@@ -13,6 +14,8 @@ export interface ManyOutcome {
   readonly totalMs: number;
   readonly events: number;
   readonly why: string;
+  /** Of an error entry: its code in docs/ERRORS.md. */
+  readonly code?: string;
 }
 
 export interface ManyRequest {
@@ -22,6 +25,8 @@ export interface ManyRequest {
   readonly creditBytes?: number;
   /** How long to wait before granting what was read: a slow reader; Infinity never grants. */
   readonly grantDelayMs?: number;
+  /** Called with each chunk's JSON, whose bytes are valid during the call only. */
+  readonly onChunk?: (json: Buffer) => void;
 }
 
 interface Running {
@@ -96,18 +101,24 @@ class ManyStreams implements ManyClient {
     this.#shut();
   }
 
-  #takeBatch({ stream, kind, size }: ManyResponse): void {
+  #takeBatch({ stream, kind, size, data }: ManyResponse): void {
+    let at = 0;
     for (let i = 0; i < stream.length; i++) {
-      if (kind[i] === ENTRY.CHUNK) this.#takeChunk(stream[i] as number, size[i] as number);
+      const start = at;
+      at += size[i] as number;
+      if (kind[i] === ENTRY.CHUNK) this.#takeChunk(stream[i] as number, data, start, at);
       else if (kind[i] === ENTRY.END) this.#end(stream[i] as number, 'done');
-      else if (kind[i] === ENTRY.ERROR) this.#end(stream[i] as number, 'error entry');
+      else if (kind[i] === ENTRY.ERROR)
+        this.#end(stream[i] as number, 'error entry', decodeStatus(data.subarray(start, at)).error.code);
     }
   }
 
-  #takeChunk(stream: number, size: number): void {
+  #takeChunk(stream: number, data: Buffer, start: number, end: number): void {
     const entry = this.#running.get(stream);
     if (entry === undefined) return;
+    const size = end - start;
     if (entry.events === 0) entry.ttftMs = performance.now() - entry.startedMs;
+    entry.request.onChunk?.(data.subarray(start, end));
     entry.events++;
     this.#events++;
     entry.ungranted += size;
@@ -122,12 +133,13 @@ class ManyStreams implements ManyClient {
     }, grantDelayMs);
   }
 
-  #end(stream: number, why: string): void {
+  #end(stream: number, why: string, code?: string): void {
     const entry = this.#running.get(stream);
     if (entry === undefined) return;
     this.#running.delete(stream);
     const { ttftMs, startedMs, events } = entry;
-    entry.resolve({ ok: why === 'done', ttftMs, totalMs: performance.now() - startedMs, events, why });
+    const totalMs = performance.now() - startedMs;
+    entry.resolve({ ok: why === 'done', ttftMs, totalMs, events, why, ...(code === undefined ? {} : { code }) });
   }
 
   #breakAll(why: string): void {

@@ -5,7 +5,8 @@
 import type { NetConnectOpts } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type StreamRequest, streamOnce } from '../clients/http_stream.ts';
-import { openMany } from '../clients/many.ts';
+import { type ManyRequest, openMany } from '../clients/many.ts';
+import { LatencyHistogram } from '../load/histogram.ts';
 import { cpuUs, quantile, rssBytes } from '../process_stats.ts';
 
 /** How often the clients start: spread over this time, so that streams are not all in the same phase. */
@@ -19,6 +20,15 @@ const WARM_UP_REQUESTS = 4000;
 const WARM_UP_MS = 6000;
 const WARM_UP_STREAMS = 32;
 
+/** What reads the use of one measured part: a process, or a tree of them. */
+export interface Meter {
+  /** Since the part was started, in microseconds. */
+  cpuUs(): number;
+  rssBytes(): number;
+}
+
+export const processMeter = (pid: number): Meter => ({ cpuUs: () => cpuUs(pid), rssBytes: () => rssBytes(pid) });
+
 export interface Cell {
   readonly tokens: number;
   readonly seconds: number;
@@ -26,6 +36,8 @@ export interface Cell {
   readonly cpuUsPerToken: Readonly<Record<string, number>>;
   readonly rssMb: Readonly<Record<string, number>>;
   readonly failed: number;
+  /** Between two arrivals of one stream at its client, 99th percentile. */
+  readonly gapP99Ms: number;
 }
 
 export interface LoadDriver {
@@ -33,26 +45,61 @@ export interface LoadDriver {
   request(): Promise<{ readonly ok: boolean; readonly why: string }>;
   /** Tokens received since the driver was made. */
   tokens(): number;
+  /** Times between the arrivals of a stream, since the last call. */
+  takeGaps(): LatencyHistogram;
   close(): void;
+}
+
+/** Counts what arrives at all clients of a driver. */
+class Arrivals {
+  tokens = 0;
+  #gaps = new LatencyHistogram();
+
+  /** For one stream: to be called with each number of new events. */
+  stream(): (count: number) => void {
+    let lastMs: number | undefined;
+    return (count) => {
+      const nowMs = performance.now();
+      this.tokens += count;
+      if (lastMs !== undefined) this.#gaps.record(nowMs - lastMs);
+      lastMs = nowMs;
+    };
+  }
+
+  takeGaps(): LatencyHistogram {
+    const gaps = this.#gaps;
+    this.#gaps = new LatencyHistogram();
+    return gaps;
+  }
 }
 
 /** Requests over HTTP, each on a connection of its own. */
 export function httpDriver(target: NetConnectOpts, request: StreamRequest): LoadDriver {
-  let tokens = 0;
-  const hooks = {
-    onEvents: (count: number): void => {
-      tokens += count;
-    },
+  const arrivals = new Arrivals();
+  return {
+    request: () => streamOnce(target, request, { onEvents: arrivals.stream() }),
+    tokens: () => arrivals.tokens,
+    takeGaps: () => arrivals.takeGaps(),
+    close: () => undefined,
   };
-  return { request: () => streamOnce(target, request, hooks), tokens: () => tokens, close: () => undefined };
 }
 
 /** Requests over one GenerateMany stream. */
-export function manyDriver(address: string, key: string, body: string): LoadDriver {
+export function manyDriver(
+  address: string,
+  key: string,
+  body: string,
+  endpoint: ManyRequest['endpoint'] = 'ENDPOINT_COMPLETIONS',
+): LoadDriver {
   const client = openMany(address, key);
+  const arrivals = new Arrivals();
   return {
-    request: () => client.run({ body, endpoint: 'ENDPOINT_COMPLETIONS' }).done,
-    tokens: () => client.events,
+    request() {
+      const arrived = arrivals.stream();
+      return client.run({ body, endpoint, onChunk: () => arrived(1) }).done;
+    },
+    tokens: () => arrivals.tokens,
+    takeGaps: () => arrivals.takeGaps(),
     close: () => client.close(),
   };
 }
@@ -71,12 +118,12 @@ export async function warmUp(driver: LoadDriver): Promise<void> {
   driver.close();
 }
 
-/** Keeps `streams` requests running for `seconds` after a ramp, and measures the given processes meanwhile. */
+/** Keeps `streams` requests running for `seconds` after a ramp, and measures the given parts meanwhile. */
 export async function measureCell(
   driver: LoadDriver,
   streams: number,
   seconds: number,
-  processes: Readonly<Record<string, number>>,
+  meters: Readonly<Record<string, Meter>>,
 ): Promise<Cell> {
   let stop = false;
   let failed = 0;
@@ -92,21 +139,23 @@ export async function measureCell(
   };
   const loops = Array.from({ length: streams }, (_, index) => loop(index));
   await sleep(RAMP_MS + SETTLE_MS);
-  const names = Object.entries(processes);
-  const cpuBefore = names.map(([, pid]) => cpuUs(pid));
+  const names = Object.entries(meters);
+  driver.takeGaps();
+  const cpuBefore = names.map(([, meter]) => meter.cpuUs());
   const tokensBefore = driver.tokens();
   const startedMs = performance.now();
   await sleep(seconds * 1000);
   const tokens = driver.tokens() - tokensBefore;
   const elapsedS = (performance.now() - startedMs) / 1000;
   const cpuUsPerToken = Object.fromEntries(
-    names.map(([name, pid], i) => [name, (cpuUs(pid) - (cpuBefore[i] as number)) / tokens]),
+    names.map(([name, meter], i) => [name, (meter.cpuUs() - (cpuBefore[i] as number)) / tokens]),
   );
-  const rssMb = Object.fromEntries(names.map(([name, pid]) => [name, rssBytes(pid) / 1e6]));
+  const rssMb = Object.fromEntries(names.map(([name, meter]) => [name, meter.rssBytes() / 1e6]));
+  const gapP99Ms = driver.takeGaps().at(0.99);
   stop = true;
   driver.close();
   await Promise.race([Promise.all(loops), sleep(20_000)]);
-  return { tokens, seconds: elapsedS, cpuUsPerToken, rssMb, failed };
+  return { tokens, seconds: elapsedS, cpuUsPerToken, rssMb, failed, gapP99Ms };
 }
 
 /** Times to first token in milliseconds of `requests` requests, `streams` at a time. */

@@ -19,7 +19,9 @@ import {
   manyDriver,
   measureCell,
   measureTtft,
+  type Meter,
   p50p99,
+  processMeter,
   warmUp,
 } from './cells.ts';
 import { printRelay } from './print.ts';
@@ -112,7 +114,7 @@ const simFlags = (load: Pick<Load, 'itlMs'>): string[] => [
 
 interface Route {
   readonly name: string;
-  readonly processes: Readonly<Record<string, number>>;
+  readonly meters: Readonly<Record<string, Meter>>;
   /** A driver of requests for `tokens` tokens. */
   driver(tokens: number): LoadDriver;
 }
@@ -143,13 +145,14 @@ async function measureLoad(load: Load, seconds: number): Promise<RelayRow[]> {
 
 async function measureRoute(route: Route, load: Load, seconds: number): Promise<RelayRow> {
   await warmUp(route.driver(WARM_UP_TOKENS));
-  const cell = await measureCell(route.driver(load.tokensPerRequest), load.streams, seconds, route.processes);
+  const cell = await measureCell(route.driver(load.tokensPerRequest), load.streams, seconds, route.meters);
   const total = Object.values(cell.cpuUsPerToken).reduce((sum, us) => sum + us, 0);
   const tokensPerSecond = Math.round(cell.tokens / cell.seconds);
   process.stderr.write(`  ${route.name}: ${round(total)} us/token, ${tokensPerSecond} tokens/s\n`);
   return {
     ...cell,
     cpuUsPerToken: Object.fromEntries(Object.entries(cell.cpuUsPerToken).map(([name, us]) => [name, round(us)])),
+    gapP99Ms: round(cell.gapP99Ms),
     load: load.name,
     route: route.name,
     tokensPerSecond,
@@ -165,14 +168,14 @@ const overHttp =
       { path: '/v1/completions', host: 'bench', body: requestBody(tokens), ...(key === undefined ? {} : { key }) },
     );
 
-const processesOf = (fleet: BenchFleet): Readonly<Record<string, number>> => ({
-  scheduler: fleet.scheduler.pid,
-  agent: fleet.agent.pid,
+const metersOf = (fleet: BenchFleet): Readonly<Record<string, Meter>> => ({
+  scheduler: processMeter(fleet.scheduler.pid),
+  agent: processMeter(fleet.agent.pid),
 });
 
 const httpRoute = (fleet: BenchFleet): Route => ({
   name: 'fleet, HTTP',
-  processes: processesOf(fleet),
+  meters: metersOf(fleet),
   driver: overHttp(fleet.httpPort, fleet.key),
 });
 
@@ -181,19 +184,19 @@ function routes(fleet: BenchFleet, baselines: Baselines): Route[] {
     httpRoute(fleet),
     {
       name: 'fleet, GenerateMany',
-      processes: processesOf(fleet),
+      meters: metersOf(fleet),
       driver: (tokens) => manyDriver(fleet.grpcAddress, fleet.key, requestBody(tokens)),
     },
-    { name: 'gRPC stream per request', processes: baselines.grpcPids, driver: overHttp(baselines.grpcPort) },
-    { name: 'plain Node proxy', processes: baselines.proxyPids, driver: overHttp(baselines.proxyPort) },
+    { name: 'gRPC stream per request', meters: baselines.grpcMeters, driver: overHttp(baselines.grpcPort) },
+    { name: 'plain Node proxy', meters: baselines.proxyMeters, driver: overHttp(baselines.proxyPort) },
   ];
 }
 
 interface Baselines {
   readonly children: readonly Child[];
-  readonly grpcPids: Readonly<Record<string, number>>;
+  readonly grpcMeters: Readonly<Record<string, Meter>>;
   readonly grpcPort: number;
-  readonly proxyPids: Readonly<Record<string, number>>;
+  readonly proxyMeters: Readonly<Record<string, Meter>>;
   readonly proxyPort: number;
 }
 
@@ -216,9 +219,9 @@ async function startBaselines(sockets: readonly string[]): Promise<Baselines> {
   const front = await start('grpc_front', [String(agent.port)]);
   return {
     children,
-    grpcPids: { scheduler: front.child.pid, agent: agent.child.pid },
+    grpcMeters: { scheduler: processMeter(front.child.pid), agent: processMeter(agent.child.pid) },
     grpcPort: front.port,
-    proxyPids: { proxy: proxy.child.pid },
+    proxyMeters: { proxy: processMeter(proxy.child.pid) },
     proxyPort: proxy.port,
   };
 }
