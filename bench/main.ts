@@ -4,7 +4,6 @@
  * and, with --json, one JSON object as its last line.
  */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { Command, InvalidArgumentError } from 'commander';
 import { CodedError } from '../lib/errors.ts';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runChaos } from './chaos/chaos.ts';

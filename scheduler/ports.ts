@@ -348,6 +348,8 @@ export interface Figures {
   nodes(connected: number, lost: number): void;
   /** @param held tickets whose places are held now */
   ticket?(event: TicketEvent, held: number): void;
+  /** An engine was picked for a request, or none could be; the words are the router's. */
+  routed(policy: string, mode: 'normal' | 'panic' | 'stale' | 'none'): void;
 }
 
 /** Name of an engine in the whole fleet. */

@@ -18,6 +18,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
   const droppedTotal = metrics.counter('dropped_total');
   const tickets = metrics.counter('sophia_direct_tickets_total');
   const leases = metrics.gauge('sophia_direct_leases');
+  const decisions = metrics.counter('routing_decisions_total');
   const nodes = metrics.gauge('sophia_fleet_nodes');
 
   return {
@@ -41,6 +42,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
       tickets.inc({ event });
       leases.set({}, held);
     },
+    routed: (policy, mode) => decisions.inc({ policy, mode }),
     nodes(connected, lost) {
       nodes.set({ state: 'connected' }, connected);
       nodes.set({ state: 'lost' }, lost);
