@@ -115,7 +115,7 @@ export function createSpeedFit(prior: EngineSpeed): SpeedFit {
     decode({ tookMs, tokens, sequences, contextTokens, otherMs }) {
       if (
         !isTime(tookMs, otherMs) ||
-        !(tokens > 0) ||
+        !(tokens >= 1) ||
         !counts(tokens) ||
         !counts(sequences) ||
         !counts(contextTokens)
