@@ -9,6 +9,7 @@ import type { CommandOutput as _fleet_v1_CommandOutput, CommandOutput__Output as
 import type { CommandResult as _fleet_v1_CommandResult, CommandResult__Output as _fleet_v1_CommandResult__Output } from '../../fleet/v1/CommandResult.ts';
 import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuEvent__Output } from '../../fleet/v1/GpuEvent.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
+import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from '../../fleet/v1/KvEvents.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface AgentMessage {
@@ -22,7 +23,8 @@ export interface AgentMessage {
   'commandResult'?: (_fleet_v1_CommandResult | null);
   'gpuEvent'?: (_fleet_v1_GpuEvent | null);
   'nodeEvent'?: (_fleet_v1_NodeEvent | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent";
+  'kvEvents'?: (_fleet_v1_KvEvents | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"kvEvents";
 }
 
 export interface AgentMessage__Output {
@@ -36,5 +38,6 @@ export interface AgentMessage__Output {
   'commandResult'?: (_fleet_v1_CommandResult__Output | null);
   'gpuEvent'?: (_fleet_v1_GpuEvent__Output | null);
   'nodeEvent'?: (_fleet_v1_NodeEvent__Output | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent";
+  'kvEvents'?: (_fleet_v1_KvEvents__Output | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"kvEvents";
 }
