@@ -16,6 +16,7 @@ import type { EngineEvent } from '../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../proto/gen/fleet/v1/EngineSpec.ts';
 import type { GpuEvent } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
+import type { KvEvents } from '../proto/gen/fleet/v1/KvEvents.ts';
 import type { NodeEvent } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry } from '../proto/gen/fleet/v1/Telemetry.ts';
@@ -342,6 +343,8 @@ export interface SchedulerLinks {
   sendEngineEvent(event: EngineEvent): void;
   /** To one scheduler; false when its session can take no more now, and then nothing was sent. */
   sendTelemetry(scheduler: string, telemetry: Telemetry): boolean;
+  /** As sendTelemetry, for what engines hold in their prefix caches. */
+  sendKvEvents(scheduler: string, events: KvEvents): boolean;
   sendDesiredStateAck(generation: number, rejections: readonly SpecRejection[]): void;
   sendGpuEvent(event: GpuEvent): void;
   sendNodeEvent(event: NodeEvent): void;

@@ -190,10 +190,10 @@ class SchedulerLink {
     this.#client = undefined;
   }
 
-  /** Telemetry never waits: the next sample says more than one that is old when it leaves. */
-  sendTelemetry(telemetry: Telemetry): boolean {
+  /** What never waits, as telemetry: the next sample says more than one that is old when it leaves. */
+  sendNow(body: AgentMessage): boolean {
     if (this.#stream === undefined || !this.#welcomed || this.#blocked) return false;
-    this.#write({ telemetry });
+    this.#write(body);
     return true;
   }
 
@@ -300,7 +300,8 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
     sendCommandResult: (scheduler, commandResult) => linkOf(scheduler)?.sendAnswer({ commandResult }, 0),
     sendDirectListener: (scheduler, directListener) => linkOf(scheduler)?.send({ directListener }),
     sendDirectUse: (scheduler, directUse) => linkOf(scheduler)?.send({ directUse }),
-    sendTelemetry: (scheduler, telemetry) => linkOf(scheduler)?.sendTelemetry(telemetry) ?? false,
+    sendTelemetry: (scheduler, telemetry) => linkOf(scheduler)?.sendNow({ telemetry }) ?? false,
+    sendKvEvents: (scheduler, kvEvents) => linkOf(scheduler)?.sendNow({ kvEvents }) ?? false,
     sendDesiredStateAck: (generation, rejections) =>
       toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),
     async stop(reason) {

@@ -60,6 +60,7 @@ import type { GpuReading as _fleet_v1_GpuReading, GpuReading__Output as _fleet_v
 import type { Hello as _fleet_v1_Hello, Hello__Output as _fleet_v1_Hello__Output } from './fleet/v1/Hello.ts';
 import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_HostFacts__Output } from './fleet/v1/HostFacts.ts';
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
+import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from './fleet/v1/NodeEvent.ts';
 import type { PreflightCheck as _fleet_v1_PreflightCheck, PreflightCheck__Output as _fleet_v1_PreflightCheck__Output } from './fleet/v1/PreflightCheck.ts';
@@ -147,6 +148,7 @@ export interface ProtoGrpcType {
       Hello: MessageTypeDefinition<_fleet_v1_Hello, _fleet_v1_Hello__Output>
       HostFacts: MessageTypeDefinition<_fleet_v1_HostFacts, _fleet_v1_HostFacts__Output>
       HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
+      KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
       NodeEvent: MessageTypeDefinition<_fleet_v1_NodeEvent, _fleet_v1_NodeEvent__Output>
       PreflightCheck: MessageTypeDefinition<_fleet_v1_PreflightCheck, _fleet_v1_PreflightCheck__Output>

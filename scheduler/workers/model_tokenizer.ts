@@ -112,12 +112,12 @@ function templateOf(config: z.infer<typeof configSchema>): string | undefined {
 export async function loadTokenizer(folder: string): Promise<ModelTokenizer> {
   const text = await readBounded(path.join(folder, 'tokenizer.json'), MAX_FILE_BYTES);
   if (text === undefined) throw new Error('There is no tokenizer.json.');
-  const json: unknown = JSON.parse(text);
+  const json = JSON.parse(text) as object;
   const configText = (await readBounded(path.join(folder, 'tokenizer_config.json'), MAX_FILE_BYTES)) ?? '{}';
-  const configJson: unknown = JSON.parse(configText);
+  const configJson = JSON.parse(configText) as object;
   const config = configSchema.parse(configJson);
   const { added_tokens } = tokenizerSchema.parse(json);
-  const tokenizer = new Tokenizer(json as object, configJson as object);
+  const tokenizer = new Tokenizer(json, configJson);
   const encode: Encode = (prompt, special) => tokenizer.encode(prompt, { add_special_tokens: special }).ids;
   const specials = added_tokens.filter((token) => token.special === true).map((token) => token.content);
   // A longer token must not be cut by one that it begins with.

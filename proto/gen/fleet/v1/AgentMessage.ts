@@ -11,6 +11,7 @@ import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuE
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
 import type { DirectListener as _fleet_v1_DirectListener, DirectListener__Output as _fleet_v1_DirectListener__Output } from '../../fleet/v1/DirectListener.ts';
 import type { DirectUse as _fleet_v1_DirectUse, DirectUse__Output as _fleet_v1_DirectUse__Output } from '../../fleet/v1/DirectUse.ts';
+import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from '../../fleet/v1/KvEvents.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface AgentMessage {
@@ -26,7 +27,8 @@ export interface AgentMessage {
   'nodeEvent'?: (_fleet_v1_NodeEvent | null);
   'directListener'?: (_fleet_v1_DirectListener | null);
   'directUse'?: (_fleet_v1_DirectUse | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse";
+  'kvEvents'?: (_fleet_v1_KvEvents | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse"|"kvEvents";
 }
 
 export interface AgentMessage__Output {
@@ -42,5 +44,6 @@ export interface AgentMessage__Output {
   'nodeEvent'?: (_fleet_v1_NodeEvent__Output | null);
   'directListener'?: (_fleet_v1_DirectListener__Output | null);
   'directUse'?: (_fleet_v1_DirectUse__Output | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse";
+  'kvEvents'?: (_fleet_v1_KvEvents__Output | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse"|"kvEvents";
 }
