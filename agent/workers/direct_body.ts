@@ -20,6 +20,9 @@ function checkType({ headers }: IncomingMessage): void {
 /** @throws CodedError unsupported_media_type, body_too_large, malformed_json, malformed_request */
 export async function readBody(request: IncomingMessage, response: ServerResponse, maxBytes: number): Promise<Buffer> {
   checkType(request);
+  const cut = new CodedError('malformed_request', 'The connection ended within the body.');
+  // It may have ended while the ticket was judged: then no event is going to say so.
+  if (request.destroyed) throw cut;
   const tooLarge = new CodedError('body_too_large', `The body exceeds ${maxBytes} bytes.`);
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLarge;
   if (request.headers.expect !== undefined) response.writeContinue();
@@ -34,9 +37,8 @@ export async function readBody(request: IncomingMessage, response: ServerRespons
       } else parts.push(part);
     });
     request.once('end', resolve);
-    const cut = (): void => reject(new CodedError('malformed_request', 'The connection ended within the body.'));
-    request.once('error', cut);
-    request.once('close', cut);
+    request.once('error', () => reject(cut));
+    request.once('close', () => reject(cut));
   });
   if (bytes === 0) throw new CodedError('malformed_json', 'The body is empty; send one JSON object.');
   return Buffer.concat(parts, bytes);

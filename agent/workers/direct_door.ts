@@ -124,10 +124,12 @@ export class DirectDoor {
   start(): void {
     const { pingPeriodMs, stallTimeoutMs } = this.#settings;
     this.#server.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.#server.listening) return;
       const reason = error.code ?? error.message;
       this.#host.post({ what: 'closed', code: 'address_in_use', reason });
       this.#timers.push(setTimeout(() => this.#listen(), LISTEN_RETRY_MS));
     });
+    this.#server.on('drop', () => this.#reports.refused('overloaded'));
     this.#server.on('listening', () => {
       const { port } = this.#server.address() as AddressInfo;
       this.#host.post({ what: 'open', port, life: this.#life });

@@ -383,10 +383,12 @@ class RelayWorker {
       for (const request of this.#book.all()) request.fail({ code: 'engine_died', message: 'The agent is stopping.' });
       this.#book.dropDetached();
       for (const lane of this.#lanes.values()) lane.stop();
-      this.#direct?.destroy();
       for (const { pool } of this.#targets.values()) pool.destroy();
       // The frames of the last turn are on their way before the thread goes.
-      setTimeout(finish, 50);
+      setTimeout(() => {
+        this.#direct?.destroy();
+        finish();
+      }, 50);
     };
     wait();
   }

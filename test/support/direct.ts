@@ -1,5 +1,6 @@
 /** Asks Route for a ticket and calls an agent with it, as a gateway does; every answer is a value, refusals too. */
 import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import * as grpc from '@grpc/grpc-js';
 import type { RouteRequest } from '../../proto/gen/inference/v1/RouteRequest.ts';
 import type { RouteResponse__Output } from '../../proto/gen/inference/v1/RouteResponse.ts';
@@ -59,10 +60,11 @@ export interface OpenCall {
   leave(): void;
 }
 
-export function openDirect({ url, ticket, body, method = 'POST', headers = {} }: DirectCall): OpenCall {
+export function openDirect({ url, ticket, body, method = 'POST', headers = {}, ca }: DirectCall): OpenCall {
   const sent = typeof body === 'string' ? body : JSON.stringify(body);
-  const request = http.request(url, {
+  const request = (url.startsWith('https:') ? https : http).request(url, {
     method,
+    ...(ca === undefined ? {} : { ca }),
     agent: false,
     headers: {
       'content-type': 'application/json',
