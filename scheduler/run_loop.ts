@@ -14,7 +14,9 @@ import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
+import { DetachedRequests } from './core/relay/detached.ts';
 import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
+import { Repeats, type RepeatsOptions } from './core/relay/repeats.ts';
 import {
   type Dropped,
   type Placement,
@@ -51,6 +53,7 @@ export interface RunLoopOptions {
   readonly maxLoggedRequests: number;
   readonly maxLoggedVerdicts: number;
   readonly failover: FailoverOptions;
+  readonly repeats: RepeatsOptions;
 }
 
 export interface RunLoopDeps {
@@ -118,6 +121,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly log: RequestLog;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
+  readonly #detached = new DetachedRequests();
+  readonly #repeats: Repeats;
   readonly #abandoned = new AbandonedAttempts();
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
@@ -137,9 +142,15 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       staleAfterMs: options.staleAfterMs,
     });
     this.generator = {
-      start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
+      start: (request, sink, creditBytes) => this.#repeats.start(request, sink, creditBytes),
       cancel: (id, tenant) => this.#cancel(id, tenant),
     };
+    this.#repeats = new Repeats({
+      clock,
+      options: options.repeats,
+      detached: this.#detached,
+      start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
+    });
     this.#commands = new PendingCommands({
       clock,
       state: this.directory.state,
@@ -157,6 +168,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       desiredFor: deps.desiredFor,
       deathGraceMs: options.deathGraceMs,
       onLaneOpened: (lane) => this.#laneOpened(lane),
+      onDetached: (lane, list) => this.#detached.told(lane, list, clock.monotonicMs()),
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
     });
     this.fleetSink = watch;
@@ -264,6 +276,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   place(running: RunningRequest): Placement {
     const { request, record } = running;
+    const back = running.comeBack(this.#detached, this.reservations);
+    if (back !== undefined) return back;
     const { options, random } = this.#deps;
     const nowMs = this.clock.monotonicMs();
     const candidates = this.directory.candidates(request.model, request.endpoint, nowMs);
@@ -293,6 +307,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
         deadlineMs: Math.ceil(leftMs),
         ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
         ...(resume === undefined ? {} : { resume: resume.meta }),
+        ...(request.repeat === undefined ? {} : { repeat: request.repeat }),
       };
       const { body } = request;
       const { attempt, creditBytes } = running;
@@ -345,7 +360,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   recovered(running: RunningRequest, how: Recovered, why: string): void {
     const { id, attempt, outputTokens } = running;
-    this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'an attempt failed');
+    this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'failover');
   }
 
   #cancel(id: RequestId, tenant: TenantId): boolean {

@@ -148,6 +148,14 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
       maxLoggedRequests: 2048,
       maxLoggedVerdicts: 20_000,
       failover: failoverOptions(config),
+      repeats: {
+        graceMs: config.repeatGraceMs,
+        keepMs: config.repeatKeepMs,
+        maxAnswers: config.repeatMaxAnswers,
+        maxAnswerBytes: config.repeatMaxAnswerBytes,
+        maxBytes: config.repeatMaxBytes,
+        settleMs: config.repeatSettleMs,
+      },
     },
   });
 }

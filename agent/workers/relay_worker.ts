@@ -151,11 +151,19 @@ class RelayWorker {
   }
 
   #laneHooks(address: string): LaneHooks {
+    const book = this.#book;
     return {
+      get awaited() {
+        return book.detached > 0;
+      },
       onFrame: (from, frame) => this.#onFrame(from, frame),
-      onOpen: () => this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' }),
+      onOpen: (opened) => {
+        this.#tellDetached(opened);
+        this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' });
+      },
       onLost: (lost, reason) => {
         this.#book.lost(lost, performance.now());
+        for (const lane of this.#lanes.values()) if (lane.open) this.#tellDetached(lane);
         this.#say({ kind: 'lane', scheduler: address, state: 'lost', reason });
       },
       onUnblocked: (free) => {
@@ -166,6 +174,14 @@ class RelayWorker {
         this.#bytesTotal += bytes;
       },
     };
+  }
+
+  /** Other schedulers, and this one restarted, may have the clients of what runs without one. */
+  #tellDetached(lane: Lane): void {
+    const requests = this.#book.detachedList();
+    if (requests.length === 0) return;
+    const fields = { kind: FRAME.DETACHED, stream: 0, attempt: 0, incarnation: 0, index: 0, flags: 0, aux: 0 };
+    lane.frame(FRAME.DETACHED, fields, encodeJson({ requests }), NO_IDS, true);
   }
 
   #onFrame(lane: Lane, frame: Frame): void {
@@ -204,7 +220,7 @@ class RelayWorker {
     const outlet = new RequestOutlet(
       lane,
       { stream: frame.stream, attempt: frame.attempt, incarnation: order.incarnation },
-      { credit: frame.credit, stream: meta.stream },
+      { credit: frame.credit, stream: meta.stream, whole: meta.repeat !== undefined },
       this.#budget,
       this.#settings.laneGraceMs > 0,
       () => {
