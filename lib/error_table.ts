@@ -143,6 +143,14 @@ export const ERRORS = {
     when: 'A thing or a running request with this id exists.',
     next: 'Choose another id.',
   },
+  idempotency_conflict: {
+    http: 409,
+    grpc: 'ALREADY_EXISTS',
+    type: 'invalid_request_error',
+    retry: false,
+    when: 'The idempotency key was used before by another identity or with another body, or its answer cannot be gone on with.',
+    next: 'Use a new key for a new request.',
+  },
   // Who may come in.
   unauthenticated: {
     http: 401,

@@ -53,6 +53,8 @@ export const FRAME = {
   DONE: 20,
   /** Agent: the end, failed. Payload: JSON LaneFailure. */
   FAILED: 21,
+  /** Agent: requests that run on without a scheduler. Payload: JSON LaneDetached; `stream` is 0. */
+  DETACHED: 22,
 } as const;
 
 export const FLAG = {
@@ -88,6 +90,29 @@ export interface SubmitMeta {
   readonly traceparent?: string;
   /** With SUBMIT of a continuation: the ids of the frame are the answer so far, whose bytes the client has. */
   readonly resume?: ResumeMeta;
+  /** The client may come back over another scheduler: the whole answer is kept for as long as there is room. */
+  readonly repeat?: RepeatMeta;
+}
+
+/** A request that may be come back for by another scheduler. */
+export interface RepeatMeta {
+  /** Hash of tenant and subject, and of endpoint and body: who may come back, and with what. */
+  readonly identity: string;
+  readonly body: string;
+}
+
+/** A request with RepeatMeta that runs on a worker without a scheduler, or has ended so. */
+export interface DetachedRequest extends RepeatMeta {
+  readonly id: string;
+  readonly engine: string;
+  readonly incarnation: number;
+  readonly attempt: number;
+  /** Events of the answer before the first that is here: above 0 when it continues an earlier attempt's. */
+  readonly eventsBefore: number;
+}
+
+export interface LaneDetached {
+  readonly requests: readonly DetachedRequest[];
 }
 
 /** What makes the chunks of a continuation look like those that the client has had. */
@@ -97,6 +122,8 @@ export interface ResumeMeta {
   readonly model: string;
   /** Tokens whose ids the client has had: at least those of the frame. */
   readonly shownIds: number;
+  /** Events that the client has had; told with `repeat` only. */
+  readonly events?: number;
   /** The client has the finish reason: only usage and the end are missing. */
   readonly finished?: true;
   /** With stop strings, where an engine holds text back: UTF-16 units of text that the client has, and their last ones. */
@@ -282,12 +309,14 @@ export function decodeSubmit(payload: Buffer): { meta: SubmitMeta; body: Buffer 
   return { meta: decodeJson<SubmitMeta>(payload.subarray(4, end)), body: payload.subarray(end) };
 }
 
-export function encodeJson(value: LaneHello | LaneDone | LaneFailure): Buffer {
+export function encodeJson(value: LaneHello | LaneDone | LaneFailure | LaneDetached): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 
 /** @throws FrameError when the payload is not JSON. Both ends are ours and authenticated, so the shape is trusted. */
-export function decodeJson<Shape extends LaneHello | LaneDone | LaneFailure | SubmitMeta>(payload: Buffer): Shape {
+export function decodeJson<Shape extends LaneHello | LaneDone | LaneFailure | LaneDetached | SubmitMeta>(
+  payload: Buffer,
+): Shape {
   try {
     return JSON.parse(payload.toString('utf8')) as Shape;
   } catch (cause) {

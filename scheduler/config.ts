@@ -254,6 +254,36 @@ export const settings = defineSettings('scheduler', {
     default: 15_000,
     doc: 'A direct request of which its agent says nothing for this long no longer counts as load.',
   },
+  repeatGraceMs: {
+    schema: durationMs({ max: 3_600_000 }),
+    default: 10_000,
+    doc: 'How long the answer to a request with an idempotency key runs on when its client is gone.',
+  },
+  repeatKeepMs: {
+    schema: durationMs({ max: 3_600_000 }),
+    default: 300_000,
+    doc: 'How long an ended answer is kept for its idempotency key.',
+  },
+  repeatMaxAnswers: {
+    schema: integer({ min: 1, max: 1_000_000 }),
+    default: 4096,
+    doc: 'Most answers that are kept for their idempotency keys.',
+  },
+  repeatMaxAnswerBytes: {
+    schema: byteSize({ min: 1024 }),
+    default: 4 * 1024 * 1024,
+    doc: 'Most bytes of one answer that are kept for its idempotency key; a longer one waits for its reader.',
+  },
+  repeatMaxBytes: {
+    schema: byteSize({ min: 1024 }),
+    default: 128 * 1024 * 1024,
+    doc: 'Most bytes of all answers that are kept for their idempotency keys.',
+  },
+  repeatSettleMs: {
+    schema: durationMs({ max: 600_000 }),
+    default: 3000,
+    doc: 'After a start, how long a request with an idempotency key waits for agents to tell that it runs there.',
+  },
   metricsDetailNodes: {
     schema: integer({ max: 200 }),
     default: 32,

@@ -6,7 +6,7 @@ import type { CodedError, ErrorCode } from '../lib/errors.ts';
 import type { EngineId, KeyId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
 import type { Endpoint } from '../lib/openai.ts';
 import type { TicketClaims } from '../lib/ticket.ts';
-import type { LaneUsage, SubmitMeta } from '../proto/codec.ts';
+import type { DetachedRequest, LaneUsage, SubmitMeta } from '../proto/codec.ts';
 import type { Command, Command__Output } from '../proto/gen/fleet/v1/Command.ts';
 import type { CommandOutput__Output } from '../proto/gen/fleet/v1/CommandOutput.ts';
 import type { CommandResult__Output } from '../proto/gen/fleet/v1/CommandResult.ts';
@@ -95,8 +95,20 @@ export interface AdmittedRequest {
   /** Monotonic milliseconds; absent: no deadline. */
   readonly deadlineAtMs?: number;
   readonly traceparent?: string;
+  /** Sent with an idempotency key, from which `id` was made. */
+  readonly repeat?: RepeatKey;
   /** The body has stop strings: the engine's text may lag behind its token ids. */
   readonly hasStops?: true;
+}
+
+/** What makes two requests with one idempotency key the same. */
+export interface RepeatKey {
+  /** Hash of tenant and subject. */
+  readonly identity: string;
+  /** Hash of endpoint and body. */
+  readonly body: string;
+  /** Events of the answer that the client has had already. */
+  readonly after: number;
 }
 
 /**
@@ -278,6 +290,8 @@ export interface FleetSink {
   onSessionLost(session: SessionHandle): void;
   onLaneOpen(sessionId: string, lane: LaneHandle): void;
   onLaneLost(sessionId: string, lane: LaneHandle): void;
+  /** Requests that run on the worker of this lane without a scheduler. */
+  onDetached?(lane: LaneHandle, list: readonly DetachedRequest[]): void;
 }
 
 /** The scheduler's end of one agent's control session. */

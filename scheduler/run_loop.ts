@@ -21,7 +21,9 @@ import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contrac
 import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
 import type { Residency } from './core/routing/contract.ts';
 import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
+import { DetachedRequests } from './core/relay/detached.ts';
 import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
+import { Repeats, type RepeatsOptions } from './core/relay/repeats.ts';
 import {
   type Dropped,
   type Placement,
@@ -62,6 +64,7 @@ export interface RunLoopOptions {
   /** Bounds of what waits for engines; absent: nothing is held. */
   readonly queue?: QueueOptions;
   readonly failover: FailoverOptions;
+  readonly repeats: RepeatsOptions;
 }
 
 export interface RunLoopDeps {
@@ -136,6 +139,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
   readonly #held: HeldRequests;
+  readonly #detached = new DetachedRequests();
+  readonly #repeats: Repeats;
   readonly #abandoned = new AbandonedAttempts();
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
@@ -175,9 +180,15 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       placed: (fields) => deps.logger.debug(fields, 'placed'),
     });
     this.generator = {
-      start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
+      start: (request, sink, creditBytes) => this.#repeats.start(request, sink, creditBytes),
       cancel: (id, tenant) => this.#cancel(id, tenant),
     };
+    this.#repeats = new Repeats({
+      clock,
+      options: options.repeats,
+      detached: this.#detached,
+      start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
+    });
     this.#commands = new PendingCommands({
       clock,
       state: this.directory.state,
@@ -197,6 +208,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       deathGraceMs: options.deathGraceMs,
       onLaneOpened: (lane) => this.#laneOpened(lane),
       direct: this.direct,
+      onDetached: (lane, list) => this.#detached.told(lane, list, clock.monotonicMs()),
       onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
       onChanged: () => this.#held.room.fleetChanged(),
     });
@@ -326,7 +338,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   }
 
   place(running: RunningRequest): Placement {
-    return this.#place(running, this.clock.monotonicMs());
+    const back = running.comeBack(this.#detached, this.reservations);
+    return back ?? this.#place(running, this.clock.monotonicMs());
   }
 
   ended(running: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
@@ -373,7 +386,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   recovered(running: RunningRequest, how: Recovered, why: string): void {
     const { id, attempt, outputTokens } = running;
-    this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'an attempt failed');
+    this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'failover');
   }
 
   #cancel(id: RequestId, tenant: TenantId): boolean {

@@ -172,6 +172,14 @@ function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }:
       maxLoggedVerdicts: 20_000,
       queue: queueOptions(config),
       failover: failoverOptions(config),
+      repeats: {
+        graceMs: config.repeatGraceMs,
+        keepMs: config.repeatKeepMs,
+        maxAnswers: config.repeatMaxAnswers,
+        maxAnswerBytes: config.repeatMaxAnswerBytes,
+        maxBytes: config.repeatMaxBytes,
+        settleMs: config.repeatSettleMs,
+      },
     },
   });
 }

@@ -23,6 +23,8 @@ export interface LaneHooks {
   /** The lane can take frames again. */
   onUnblocked(lane: Lane): void;
   onSent(bytes: number): void;
+  /** Requests run on without a lane: their clients wait for its return. */
+  readonly awaited: boolean;
 }
 
 type LaneStream = ClientDuplexStream<Buffer, Buffer>;
@@ -32,6 +34,9 @@ const FLUSH_BYTES = 256 * 1024;
 /** Bytes of orders that may be on their way to this end: some large prompts, without a wait for the window. */
 const WINDOW_BYTES = 1024 * 1024;
 const STABLE_MS = 10_000;
+const CHANNEL_PAUSE_MS = 100;
+/** Longest pause while requests wait for the lane. */
+const AWAITED_CAP_MS = 500;
 
 export class Lane {
   readonly scheduler: string;
@@ -123,7 +128,9 @@ export class Lane {
       'grpc.max_send_message_length': -1,
       'grpc.enable_retries': 0,
       'grpc-node.flow_control_window': WINDOW_BYTES,
-      'grpc.max_reconnect_backoff_ms': reconnectCapMs,
+      // The pauses are this lane's; the channel only may not add to them.
+      'grpc.initial_reconnect_backoff_ms': Math.min(CHANNEL_PAUSE_MS, reconnectCapMs),
+      'grpc.max_reconnect_backoff_ms': Math.min(CHANNEL_PAUSE_MS, reconnectCapMs),
     });
     return this.#client;
   }
@@ -199,7 +206,8 @@ export class Lane {
     if (this.#stopped) return;
     const { reconnectBaseMs, reconnectCapMs } = this.#settings;
     this.#failures = performance.now() - this.#openedAtMs > STABLE_MS ? 0 : this.#failures + 1;
-    const policy = { baseMs: reconnectBaseMs, capMs: reconnectCapMs, minMs: Math.min(50, reconnectBaseMs) };
+    const capMs = this.#hooks.awaited ? Math.min(AWAITED_CAP_MS, reconnectCapMs) : reconnectCapMs;
+    const policy = { baseMs: reconnectBaseMs, capMs, minMs: Math.min(50, reconnectBaseMs) };
     const delayMs = backoffDelayMs(this.#failures, policy, this.#random);
     this.#reconnect = setTimeout(() => this.connect(), delayMs);
   }

@@ -165,11 +165,19 @@ class RelayWorker {
   }
 
   #laneHooks(address: string): LaneHooks {
+    const book = this.#book;
     return {
+      get awaited() {
+        return book.detached > 0;
+      },
       onFrame: (from, frame) => this.#onFrame(from, frame),
-      onOpen: () => this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' }),
+      onOpen: (opened) => {
+        this.#tellDetached(opened);
+        this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' });
+      },
       onLost: (lost, reason) => {
         this.#book.lost(lost, performance.now());
+        for (const lane of this.#lanes.values()) if (lane.open) this.#tellDetached(lane);
         this.#say({ kind: 'lane', scheduler: address, state: 'lost', reason });
       },
       onUnblocked: (free) => {
@@ -180,6 +188,14 @@ class RelayWorker {
         this.#bytesTotal += bytes;
       },
     };
+  }
+
+  /** Other schedulers, and this one restarted, may have the clients of what runs without one. */
+  #tellDetached(lane: Lane): void {
+    const requests = this.#book.detachedList();
+    if (requests.length === 0) return;
+    const fields = { kind: FRAME.DETACHED, stream: 0, attempt: 0, incarnation: 0, index: 0, flags: 0, aux: 0 };
+    lane.frame(FRAME.DETACHED, fields, encodeJson({ requests }), NO_IDS, true);
   }
 
   #onFrame(lane: Lane, frame: Frame): void {
@@ -247,7 +263,7 @@ class RelayWorker {
     const outlet = new RequestOutlet(
       sink,
       { stream, attempt, incarnation },
-      { credit, stream: meta.stream },
+      { credit, stream: meta.stream, whole: meta.repeat !== undefined },
       this.#budget,
       mayReturn,
       () => {

@@ -5,7 +5,7 @@
  */
 import type { ErrorCode } from '../../lib/errors.ts';
 import { REQUEST_ID_PATTERN } from '../../lib/ids.ts';
-import { encodeJson, FLAG, type Frame, FrameError } from '../../proto/codec.ts';
+import { type DetachedRequest, encodeJson, FLAG, type Frame, FrameError } from '../../proto/codec.ts';
 import type { OpenList } from '../core/open_requests.ts';
 import type { RelayedRequest } from './relayed_request.ts';
 // A lane, or the answer to a direct call: whatever takes the frames of a request.
@@ -13,6 +13,8 @@ import type { FrameSink as Lane } from './request_outlet.ts';
 
 /** Most ended requests that are kept for a lane whose loss is not known yet. */
 const MAX_KEPT_ENDED = 1024;
+/** Most requests that are told of at a time. */
+const MAX_TOLD = 4096;
 
 export interface Refusal {
   readonly code: ErrorCode;
@@ -176,6 +178,19 @@ export class RequestBook {
     this.#byLane.get(lane)?.set(stream, entry);
     request.attach(lane, place);
     return undefined;
+  }
+
+  /** What a scheduler may come back for that was not this one's: requests whose clients know their key. */
+  detachedList(): DetachedRequest[] {
+    const list: DetachedRequest[] = [];
+    for (const { id, lane, request } of this.#kept) {
+      const { meta, incarnation } = request.order;
+      if (lane !== undefined || meta.repeat === undefined || list.length >= MAX_TOLD) continue;
+      const { attempt } = request.outlet;
+      const eventsBefore = meta.resume?.events ?? 0;
+      list.push({ id, engine: meta.engine, incarnation, attempt, eventsBefore, ...meta.repeat });
+    }
+    return list;
   }
 
   /** Aborts what nobody came back for in time; to be called a few times a second. */

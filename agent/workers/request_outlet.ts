@@ -49,12 +49,16 @@ interface Final {
 }
 
 const MAX_BODY_FRAME_BYTES = 1024 * 1024;
+/** An answer that is kept as a whole; a longer one is kept from where its client is. */
+const MAX_WHOLE_BYTES = 4 * 1024 * 1024;
 const NO_IDS: readonly number[] = Object.freeze([]);
 const NO_BYTES = new Uint8Array(0);
 
 export class RequestOutlet {
   readonly #fields: FrameFields;
   readonly #stream: boolean;
+  /** All of the answer is kept, taken or not, for a scheduler that has had nothing of it. */
+  #whole: boolean;
   readonly #budget: RetainBudget;
   readonly #onUnattachable: () => void;
   #sink: FrameSink | undefined;
@@ -82,7 +86,7 @@ export class RequestOutlet {
   constructor(
     sink: FrameSink,
     fields: { readonly stream: number; readonly attempt: number; readonly incarnation: number },
-    order: { readonly credit: number; readonly stream: boolean },
+    order: { readonly credit: number; readonly stream: boolean; readonly whole?: boolean },
     budget: RetainBudget,
     retain: boolean,
     onUnattachable: () => void,
@@ -93,6 +97,7 @@ export class RequestOutlet {
     this.#fields = { kind: 0, stream, attempt, incarnation, index: 0, flags: 0, aux: 0 };
     this.#credit = order.credit;
     this.#stream = order.stream;
+    this.#whole = order.whole === true;
     this.#budget = budget;
     this.#onUnattachable = onUnattachable;
     this.attachable = retain;
@@ -293,8 +298,16 @@ export class RequestOutlet {
     this.#credit += bytes;
     this.#grantedBytes += bytes;
     // A plain answer is sent again from its first byte.
-    if (this.#stream && this.#outbox !== undefined) this.#outbox.release(this.#grantedBytes, this.#cursor);
+    const kept = this.#whole && this.#roomy();
+    if (!kept && this.#stream && this.#outbox !== undefined) this.#outbox.release(this.#grantedBytes, this.#cursor);
     if (this.#final !== undefined || this.#behind()) this.pump();
+  }
+
+  /** Whether there is room to keep what was taken already. */
+  #roomy(): boolean {
+    const { usedBytes, maxBytes } = this.#budget;
+    this.#whole = (this.#outbox?.capacityBytes ?? 0) <= MAX_WHOLE_BYTES && usedBytes <= maxBytes / 2;
+    return this.#whole;
   }
 
   /** The lane is lost: the answer runs on into the outbox. */

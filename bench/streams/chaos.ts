@@ -95,7 +95,7 @@ interface Struck {
 /** Which requests were struck when, as the scheduler wrote it. */
 function struckIn(lines: readonly string[]): Struck[] {
   return lines
-    .filter((line) => line.includes('"an attempt failed"'))
+    .filter((line) => line.includes('"msg":"failover"'))
     .map((line) => JSON.parse(line) as { time: number | string; requestId: string })
     .map(({ time, requestId }) => ({ id: requestId, atMs: new Date(time).getTime() }));
 }

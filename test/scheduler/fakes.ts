@@ -273,6 +273,14 @@ export const LOOP_OPTIONS: RunLoopOptions = {
     perSecond: 50,
     reattachWaitMs: 300,
   },
+  repeats: {
+    graceMs: 10_000,
+    keepMs: 60_000,
+    maxAnswers: 100,
+    maxAnswerBytes: 1024 * 1024,
+    maxBytes: 16 * 1024 * 1024,
+    settleMs: 0,
+  },
 };
 
 /** A run loop with one connected node, its lane, and what the test wants otherwise. */

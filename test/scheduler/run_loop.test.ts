@@ -9,6 +9,7 @@ import {
   fakeSession,
   hello,
   idBytes,
+  LOOP_OPTIONS,
   NODE,
   recordingDoor,
   request,
@@ -136,9 +137,17 @@ t.test('a lane that takes nothing gives the place back', async (t) => {
   t.equal(figures.refusals.at(-1), 'm grpc internal');
 });
 
-for (const code of ['engine_unreachable', 'engine_overloaded', 'engine_died', 'stream_lost'] as const) {
-  t.test(`${code} before the head is tried once more on another engine`, async (t) => {
-    const { loop, lane } = testLoop({ hello: TWO_ENGINES });
+const WAITING = { maxAttempts: 2 };
+for (const code of [
+  'engine_unreachable',
+  'engine_overloaded',
+  'engine_died',
+  'stream_lost',
+  'engine_failed',
+] as const) {
+  t.test(`${code} before the head is tried again on another engine`, async (t) => {
+    const failover = { ...LOOP_OPTIONS.failover, ...WAITING };
+    const { loop, lane } = testLoop({ hello: TWO_ENGINES, options: { failover } });
     const door = recordingDoor();
     loop.generator.start(request(), door, 1);
     lane.sent[0]?.sink.onError(fail(code));
@@ -148,7 +157,7 @@ for (const code of ['engine_unreachable', 'engine_overloaded', 'engine_died', 's
     t.equal(lane.sent[1]?.order.attempt, 1);
     t.equal(loop.inspector.reservations.total, 1);
     lane.sent[1]?.sink.onError(fail(code));
-    t.same(door.calls, [`error:${code}`], 'two tries are all');
+    t.same(door.calls, [`error:${code}`], 'the attempts are bounded');
     t.equal(loop.inspector.reservations.total, 0);
     const verdicts = loop.inspector.log.find('req-1')?.decisions.flatMap(({ verdicts }) => verdicts) ?? [];
     t.equal(verdicts.length, 4);
@@ -160,26 +169,36 @@ for (const code of ['engine_unreachable', 'engine_overloaded', 'engine_died', 's
   });
 }
 
-t.test('what is said already is not said again: no second try after the head', async (t) => {
+t.test('a head without a word of the answer is no hindrance: the door gets one head', async (t) => {
   const { loop, lane } = testLoop({ hello: TWO_ENGINES });
   const door = recordingDoor();
   loop.generator.start(request(), door, 1);
   lane.sent[0]?.sink.onHead();
   lane.sent[0]?.sink.onError(fail('engine_died'));
-  t.same(door.calls, ['head', 'error:engine_died']);
-  t.equal(lane.sent.length, 1);
+  lane.sent[1]?.sink.onHead();
+  lane.sent[1]?.sink.onDone(undefined);
+  t.same(door.calls, ['head', 'done']);
+  t.equal(lane.sent[1]?.order.meta.resume, undefined, 'it begins anew');
 });
 
 t.test('other failures, and failures with no other engine, go to the client as they are', async (t) => {
-  const { loop, lane } = testLoop();
+  const { loop, lane, clock, session } = testLoop();
   const rejected = recordingDoor();
   loop.generator.start(request(), rejected, 1);
   lane.sent[0]?.sink.onError(fail('engine_rejected'));
   t.same(rejected.calls, ['error:engine_rejected']);
+  const full = recordingDoor();
+  loop.generator.start(request(), full, 1);
+  lane.sent[1]?.sink.onError(fail('engine_overloaded'));
+  t.same(full.calls, ['error:engine_overloaded'], 'not no_engine, and nobody waits for an engine that is full');
   const alone = recordingDoor();
   loop.generator.start(request(), alone, 1);
-  lane.sent[1]?.sink.onError(fail('engine_unreachable'));
-  t.same(alone.calls, ['error:engine_unreachable'], 'not no_engine');
+  loop.fleetSink.onEngineEvent(session, engineEvent({ state: 'ENGINE_STATE_BACKOFF' }));
+  lane.sent[2]?.sink.onError(fail('engine_died'));
+  clock.advance(LOOP_OPTIONS.failover.maxWaitMs - 1000);
+  t.same(alone.calls, [], 'it waits for the engine');
+  clock.advance(2500);
+  t.same(alone.calls, ['error:engine_died'], 'for as long as it may');
   t.equal(loop.inspector.reservations.total, 0);
 });
 
@@ -251,7 +270,7 @@ t.test('tokens that come twice are passed over; a hole ends the request', async 
   t.ok(lane.sent[0]?.cancelled);
 });
 
-t.test('requests of a dead engine end once its last frames had time to come', async (t) => {
+t.test('requests of a dead engine move once its last frames had time to come', async (t) => {
   const { loop, lane, clock, session } = testLoop({ hello: TWO_ENGINES });
   const doors = [recordingDoor(), recordingDoor(), recordingDoor()];
   doors.forEach((door, i) => loop.generator.start(request({ id: `r${i}` as RequestId }), door, 1));
@@ -262,18 +281,21 @@ t.test('requests of a dead engine end once its last frames had time to come', as
   t.ok(doors.every((door) => door.calls.length === 1));
   clock.advance(1);
   t.same(
-    doors.map((door) => door.calls.includes('error:engine_died')),
-    onFirst,
-  );
-  t.same(
-    lane.sent.map((sent) => sent.cancelled),
+    lane.sent.slice(0, 3).map((sent) => sent.cancelled),
     onFirst,
     'the agent is told to forget them',
   );
+  t.same(
+    lane.sent.slice(3).map((sent) => [sent.order.meta.engine, sent.order.attempt]),
+    onFirst.filter(Boolean).map(() => ['e1', 1]),
+    'and they go to the other engine',
+  );
 });
 
-t.test('a new life of the agent takes the requests of the old one with it; those not begun go elsewhere', async (t) => {
-  const { loop, lane, session, figures } = testLoop({ deps: { desiredFor: () => ({ generation: 3, engines: [] }) } });
+t.test('a new life of the agent takes the requests of the old one with it; they go elsewhere', async (t) => {
+  const { loop, lane, session, figures, clock } = testLoop({
+    deps: { desiredFor: () => ({ generation: 3, engines: [] }) },
+  });
   t.same(session.desired, [{ generation: 3, engines: [] }]);
   const begun = recordingDoor();
   loop.generator.start(request(), begun, 1);
@@ -282,8 +304,12 @@ t.test('a new life of the agent takes the requests of the old one with it; those
   loop.fleetSink.onHello(second, hello({ sessionId: 's2' }));
   t.match(session.closedWith, { code: 'already_exists' });
   t.match(lane.closedWith, { code: 'engine_died' });
-  t.same(begun.calls, ['head', 'error:engine_died']);
+  t.same(begun.calls, ['head']);
   t.equal(loop.inspector.directory.lanesOf(NODE), 0);
+  const newLane = fakeLane();
+  loop.fleetSink.onLaneOpen('s2', newLane);
+  clock.advance(1500);
+  t.match(newLane.sent[0]?.order, { attempt: 1, meta: { requestId: 'req-1' } });
   loop.fleetSink.onSessionLost(session);
   t.equal(
     loop.inspector.directory.state.nodes.get(NODE)?.connected,

@@ -6,6 +6,7 @@
 import { CodedError, type ErrorCode, ERRORS } from '../../../lib/errors.ts';
 import type { NodeId } from '../../../lib/ids.ts';
 import {
+  type DetachedRequest,
   decodeJson,
   encodeSubmit,
   FLAG,
@@ -13,6 +14,7 @@ import {
   FRAME,
   FrameBatch,
   FrameError,
+  type LaneDetached,
   type LaneDone,
   type LaneFailure,
   visitFrames,
@@ -28,6 +30,8 @@ export interface LaneWire {
   /** Runs `task` at the end of this turn of the event loop. */
   later(task: () => void): void;
   dropped(where: 'lane_late_frame' | 'lane_unknown_stream'): void;
+  /** The agent tells of requests that run without a scheduler. */
+  detached?(list: readonly DetachedRequest[]): void;
   /** A sink threw: a mistake of this program, which one request pays for and not the lane. */
   failed(thrown: unknown): void;
 }
@@ -192,6 +196,10 @@ export class Lane implements LaneHandle {
 
   #onFrame(frame: Frame): void {
     const stream = this.#streams.get(frame.stream);
+    if (frame.kind === FRAME.DETACHED) {
+      this.#wire.detached?.(decodeJson<LaneDetached>(frame.payload).requests);
+      return;
+    }
     if (stream === undefined || stream.attempt !== frame.attempt || stream.incarnation !== frame.incarnation) {
       // After a CANCEL frames are on their way for a while; a number that was never given out is another matter.
       const known = frame.stream < this.#nextNumber && frame.stream > 0;

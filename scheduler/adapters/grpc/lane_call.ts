@@ -165,6 +165,9 @@ class LaneCall {
         call.write(message, sent);
       },
       end: (error) => this.#refuse(error),
+      detached: (list) => {
+        if (this.#lane !== undefined) this.#deps.sink.onDetached?.(this.#lane, list);
+      },
       later: (task) => void setImmediate(task),
       dropped: (where) => dropped.inc({ where }),
       failed: (thrown) => logger.error({ node: this.#node, err: thrown }, 'the sink of a request failed'),

@@ -8,6 +8,7 @@ import type { RequestId } from '../../../lib/ids.ts';
 import { standingOf } from '../../core/access/claims.ts';
 import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../../lib/request/prepare.ts';
 import type { AdmittedRequest, Door, Endpoint, Generator, Identity } from '../../ports.ts';
+import { AFTER_HEADER, KEY_HEADER, repeatOf } from '../repeat_key.ts';
 import type { ActiveAnswers } from './active.ts';
 import { EventStream } from './event_stream.ts';
 import { PlainAnswer } from './plain_answer.ts';
@@ -48,6 +49,15 @@ export function admit(admission: Admission, prepared: PreparedRequest): Admitted
   };
 }
 
+/** The request of a client that sent an idempotency key. @throws CodedError invalid_value */
+function withRepeat(admitted: AdmittedRequest, { headers, body }: FastifyRequest): AdmittedRequest {
+  const { [KEY_HEADER]: key, [AFTER_HEADER]: after } = headers;
+  if (typeof key !== 'string') return admitted;
+  const { tenant, identity, endpoint } = admitted;
+  const asked = { key, after: typeof after === 'string' ? after : undefined };
+  return { ...admitted, ...repeatOf({ ...asked, tenant, identity, endpoint, body: body as Buffer }) };
+}
+
 function start(context: GenerateContext, admitted: AdmittedRequest, reply: FastifyReply): void {
   const response = reply.raw;
   const headers = reply.getHeaders();
@@ -81,7 +91,8 @@ export function generateHandler(context: GenerateContext, endpoint: Endpoint) {
       endpoint,
       traceparent: soundTraceparent(request.headers['traceparent']),
     };
-    const admitted = admit(admission, prepared);
+    const admitted = withRepeat(admit(admission, prepared), request);
+    reply.header('x-request-id', admitted.id);
     reply.hijack();
     // The client went away while its body was read: there is nobody to work for.
     if (reply.raw.destroyed || request.raw.socket.destroyed) return reply;

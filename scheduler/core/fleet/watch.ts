@@ -5,6 +5,7 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
 import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { DetachedRequest } from '../../../proto/codec.ts';
 import type { CommandOutput__Output } from '../../../proto/gen/fleet/v1/CommandOutput.ts';
 import type { CommandResult__Output } from '../../../proto/gen/fleet/v1/CommandResult.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
@@ -43,6 +44,8 @@ export interface FleetWatchDeps {
   readonly onChanged?: () => void;
   /** A lane of the present agent of a node is ready for requests. */
   readonly onLaneOpened?: (lane: LaneHandle) => void;
+  /** Requests that run on a worker without a scheduler. */
+  readonly onDetached?: (lane: LaneHandle, list: readonly DetachedRequest[]) => void;
   /** How long the last frames of a dead engine may be on their way. */
   readonly deathGraceMs: number;
   /** The tickets that are out; absent: none are given out. */
@@ -158,6 +161,10 @@ export class FleetWatch implements FleetSink {
   sessionOf(node: NodeId): SessionHandle | undefined {
     const known = this.#deps.directory.state.nodes.get(node);
     return known?.connected === true ? this.#sessions.get(known.connection) : undefined;
+  }
+
+  onDetached(lane: LaneHandle, list: readonly DetachedRequest[]): void {
+    this.#deps.onDetached?.(lane, list);
   }
 
   onLaneLost(_sessionId: string, lane: LaneHandle): void {

@@ -10,12 +10,15 @@ import type { EngineId, RequestId } from '../../../lib/ids.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { LaneUsage, ResumeMeta } from '../../../proto/codec.ts';
 import type { AdmittedRequest, Generation, GenerationSink, LaneHandle, LaneRequest } from '../../ports.ts';
-import type { Lease } from '../routing/reservations.ts';
+import { plainLease } from '../routing/lease.ts';
+import type { Lease, Reservations } from '../routing/reservations.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
 import type { AbandonedAttempt } from './abandoned.ts';
 import { AnswerSoFar } from './answer_so_far.ts';
+import type { DetachedRequests } from './detached.ts';
 import { type FailoverOptions, lookAgainMs, type RetryBudget } from './failover.ts';
 import { FAULTS } from './recovery_rules.ts';
+import { SharedAnswer } from './shared_answer.ts';
 
 /** A request's place on an engine: what submitting it gave. */
 export interface Placement {
@@ -140,7 +143,25 @@ export class RunningRequest implements Generation, GenerationSink {
   get resume(): { readonly meta: ResumeMeta; readonly ids: Uint32Array } | undefined {
     const answer = this.#answer;
     if (!answer.sent) return undefined;
-    return { meta: { ...answer.resume, shownIds: this.#shownTokens }, ids: answer.journal.ids };
+    const events = this.#door instanceof SharedAnswer ? { events: this.#door.events } : {};
+    return { meta: { ...answer.resume, shownIds: this.#shownTokens, ...events }, ids: answer.journal.ids };
+  }
+
+  /** The request runs at an agent that lost its scheduler: it is taken over from its first token, not started. */
+  comeBack(detached: DetachedRequests, reservations: Reservations): Placement | undefined {
+    const found = this.request.repeat === undefined ? undefined : detached.find(this.id);
+    if (found === undefined || this.attempt > 0) return undefined;
+    detached.forget(this.id);
+    const { lane } = found;
+    const { engine, incarnation, attempt } = found.detached;
+    if (lane.attach === undefined) return undefined;
+    this.attempt = attempt;
+    this.#reattaching = true;
+    const place = { index: 0, hadBytes: 0, creditBytes: this.creditBytes };
+    const request = lane.attach({ id: this.id, attempt, incarnation, ...place }, this);
+    const lease = plainLease(reservations.reserve(`${lane.nodeName}/${engine}` as EngineId, incarnation));
+    this.#host.recovered(this, 'reattached', 'client_back');
+    return { lease, lane: request };
   }
 
   /** @throws CodedError when no engine takes it: nothing was started then. */

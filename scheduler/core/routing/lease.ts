@@ -122,3 +122,15 @@ export class RoutedLease implements Lease {
     if (!taken) this.#host.dropped('fit_sample');
   }
 }
+
+/** The lease of a request that was not picked here: how it goes says nothing of what this scheduler expected. */
+export function plainLease(place: Place): Lease {
+  const { engine, incarnation } = place;
+  return {
+    engine,
+    incarnation,
+    firstToken: (nowMs) => place.firstToken(nowMs),
+    end: ({ nowMs }) => void place.release(nowMs),
+    release: () => void place.release(),
+  };
+}

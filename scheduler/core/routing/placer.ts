@@ -58,6 +58,7 @@ function orderOf(running: RunningRequest, slot: EngineSlot, nowMs: number): Lane
     deadlineMs: Math.ceil(Math.max(0, running.deadlineAtMs - nowMs)),
     ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
     ...(resume === undefined ? {} : { resume: resume.meta }),
+    ...(request.repeat === undefined ? {} : { repeat: request.repeat }),
   };
   const resumeIds = resume?.ids ?? NO_IDS;
   return { meta, body: request.body, attempt, incarnation: slot.incarnation, creditBytes, resumeIds };
