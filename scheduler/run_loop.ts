@@ -132,6 +132,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       router: this.router,
       directory: this.directory,
       log: this.log,
+      figures: deps.figures,
       placed: (fields) => deps.logger.debug(fields, 'placed'),
     });
     this.generator = {

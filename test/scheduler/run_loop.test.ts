@@ -110,7 +110,7 @@ t.test('nothing is started when it cannot be: each refusal has its code and is c
   t.match(loop.inspector.log.find('r4'), {
     outcome: 'failed',
     errorCode: 'no_engine',
-    verdicts: [{ kind: 'refused', by: 'draining' }],
+    decisions: [{ verdicts: [{ kind: 'refused', by: 'draining' }] }],
   });
   loop.drain();
   t.throws(start({ id: 'r5' as RequestId }), { code: 'draining' });

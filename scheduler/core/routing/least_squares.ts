@@ -27,13 +27,12 @@ export interface LeastSquares {
 }
 
 /** How sure the start is, in units of the scaled weights; larger is less sure. */
-const START_VARIANCE = 1;
+const START_VARIANCE = 4;
 const MOST_VARIANCE = 1e3;
 /** Beyond so many usual errors an observation pulls no harder. */
 const HUBER_ERRORS = 3;
-/** The usual error follows what is seen at this pace; it starts as a part of the first observation. */
-const ERROR_PACE = 0.05;
-const FIRST_ERROR_PART = 1;
+/** The usual error follows what is seen at this pace, and is at least this part of what is seen. */
+const ERROR_PACE = 0.1;
 const LEAST_ERROR_PART = 0.01;
 
 const clamp = (value: number, least: number, most: number): number => Math.min(most, Math.max(least, value));
@@ -52,7 +51,7 @@ export function createLeastSquares(options: LeastSquaresOptions): LeastSquares {
     const f = [x[0] * units[0], x[1] * units[1], x[2] * units[2]] as const;
     const size = Math.hypot(f[0], f[1], f[2]) + scales[0] * units[0];
     const error = y - (w[0] * x[0] + w[1] * x[1] + w[2] * x[2]);
-    if (count === 0) usualError = Math.abs(error) * FIRST_ERROR_PART;
+    if (count === 0) usualError = Math.abs(error);
     const bound = HUBER_ERRORS * Math.max(usualError, LEAST_ERROR_PART * Math.abs(y));
     const pull = Math.abs(error) > bound ? bound / Math.abs(error) : 1;
     usualError += ERROR_PACE * (Math.min(Math.abs(error), bound) - usualError);
