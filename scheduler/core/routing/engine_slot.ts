@@ -7,7 +7,7 @@ import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { Endpoint } from '../../ports.ts';
 import { type Breaker, newBreaker } from './breaker.ts';
 import type { EngineLife, EngineLoad, EngineSpeed } from './contract.ts';
-import { createSpeedFit, type SpeedFit } from './speed_fit.ts';
+import { createSpeedFit, createSpeedPool, type SpeedFit } from './speed_fit.ts';
 import { NEUTRAL_SPEED } from './speed_priors.ts';
 
 /** Why an engine may not be picked. A state's word (`draining`, `starting`, ...) stands for itself. */
@@ -103,7 +103,7 @@ export function hashText(text: string): number {
 
 export function newSlot(engine: EngineId, incarnation: number): EngineSlot {
   const slash = engine.indexOf('/');
-  const fit = createSpeedFit(NEUTRAL_SPEED);
+  const fit = createSpeedFit(createSpeedPool(NEUTRAL_SPEED));
   return {
     engine,
     incarnation,

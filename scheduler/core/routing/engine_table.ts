@@ -7,7 +7,8 @@ import type { Endpoint } from '../../ports.ts';
 import { createEngineRows, settleRow } from './engine_rows.ts';
 import { ANY_ENDPOINT, ENDPOINT_BIT, type EngineFacts, type EngineSlot } from './engine_slot.ts';
 import type { Reservations } from './reservations.ts';
-import { createSpeedFit } from './speed_fit.ts';
+import { createSpeedFit, createSpeedPool, type SpeedPool } from './speed_fit.ts';
+import { NEUTRAL_SPEED } from './speed_priors.ts';
 
 /** The engines that stand for one model. */
 export interface Pool {
@@ -69,6 +70,9 @@ export function settleSeen(pool: Pool): void {
   for (const slot of pool.slots) noteSeen(pool, slot);
 }
 
+/** Kinds of engines whose speeds are kept. */
+const MOST_SPEED_POOLS = 4096;
+
 export interface EngineTableOptions {
   readonly reservations: Reservations;
   /** A life is over: what is kept for it elsewhere can go. */
@@ -79,6 +83,16 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
   const byEngine = new Map<EngineId, EngineSlot>();
   const pools = new Map<string, OpenPool>();
   const rows = createEngineRows();
+  /** By model and the speed that the hardware promises; bounded, and begun anew when full. */
+  const speeds = new Map<string, SpeedPool>();
+
+  const speedsOf = ({ serves, prior = NEUTRAL_SPEED }: EngineFacts): SpeedPool => {
+    const key = JSON.stringify([serves[0]?.model, prior]);
+    if (speeds.size >= MOST_SPEED_POOLS && !speeds.has(key)) speeds.clear();
+    const pool = speeds.get(key) ?? createSpeedPool(prior);
+    speeds.set(key, pool);
+    return pool;
+  };
 
   const leavePools = (slot: EngineSlot): void => {
     for (const { model } of slot.serves) {
@@ -123,7 +137,7 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
     slot.listed = true;
     const known = before !== undefined && sameModels(before.serves, facts.serves);
     if (known) slot.fit = before.fit;
-    else if (facts.prior !== undefined) slot.fit = createSpeedFit(facts.prior);
+    else slot.fit = createSpeedFit(speedsOf(facts));
     slot.speed = slot.fit.speed;
     byEngine.set(facts.engine, slot);
     rows.add(slot);
@@ -143,6 +157,8 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
       slot.kvUsageRatio = ratioOf(facts.kvUsageRatio);
       slot.maxRequests = facts.maxRequests ?? Infinity;
       slot.maxSequences = facts.maxSequences ?? Infinity;
+      // What others of its kind have taught counts for it too.
+      slot.speed = slot.fit.speed;
       if (!sameLife || !sameModels(slot.serves, facts.serves)) {
         leavePools(slot);
         slot.serves = facts.serves;
