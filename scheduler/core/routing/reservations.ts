@@ -73,8 +73,9 @@ export const tokensOf = (value: number): number => (value >= 0 ? Math.min(MOST_T
 /** What nobody told: a request of unknown size is one of no tokens. */
 const NO_SHARE: Share = { uncachedTokens: 0, promptTokens: 0, outputTokens: 0 };
 
-/** Brings the integrals of the batch up to now; a clock that went back adds nothing. */
-export function settleAreas(slot: EngineSlot, nowMs: number): void {
+/** Brings the integrals of the batch up to now; a clock that went back adds nothing, and no time at all changes nothing. */
+function settleAreas(slot: EngineSlot, nowMs: number): void {
+  if (!Number.isFinite(nowMs)) return;
   const forMs = Math.max(0, nowMs - slot.areaAtMs);
   slot.batchArea += forMs * (slot.reservedRequests - slot.pending.size + slot.otherRequests);
   slot.contextArea += forMs * slot.decodeTokens;
@@ -86,7 +87,7 @@ function settleHead(slot: EngineSlot, nowMs: number): void {
   const [head] = slot.pending;
   if (head === slot.head) return;
   slot.head = head;
-  slot.headSinceMs = nowMs;
+  slot.headSinceMs = Number.isFinite(nowMs) ? nowMs : slot.areaAtMs;
 }
 
 /** Prompts whose first token nobody sees have had their prefill once the time for it is over. */

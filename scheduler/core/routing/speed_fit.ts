@@ -145,7 +145,7 @@ class PooledFit implements SpeedFit {
   }
 
   decode({ tookMs, tokens, sequences, contextTokens, otherMs }: DecodeSample): boolean {
-    const usable = isTime(tookMs, otherMs) && tokens > 0 && counts(tokens);
+    const usable = isTime(tookMs, otherMs) && tokens >= 1 && counts(tokens);
     if (!usable || !counts(sequences) || !counts(contextTokens)) return this.#reject();
     const { prior } = this.#pool;
     const batch = prior.stepPerSequenceMs * sequences + prior.stepPerContextTokenMs * contextTokens;
