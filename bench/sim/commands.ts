@@ -1,5 +1,6 @@
 /** The command lines of the fleet simulator. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { runGate } from './gate.ts';
 import { ENGINE_SPEC_NAMES } from './model/spec.ts';
 import { SIM_POLICIES } from './policies.ts';
 import { runSim, type SimOptions } from './sim.ts';
@@ -50,4 +51,11 @@ export function addSimCommands(program: Command): void {
     .action((options: SimOptions & { instances?: number }) =>
       reported(runSim({ ...options, ...(options.instances === undefined ? {} : { engines: options.instances }) })),
     );
+
+  program
+    .command('sim-gate')
+    .description('small runs of the default policy against the stored figures; worse by more than 2 % fails')
+    .option('--json', 'one JSON object as the last line')
+    .option('--write', 'store what is found now')
+    .action((options: { json?: boolean; write?: boolean }) => reported(runGate(options)));
 }
