@@ -7,6 +7,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { CodedError } from '../lib/errors.ts';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runChaos } from './chaos/chaos.ts';
+import { addCompareCommand } from './compare/command.ts';
 import { runDeath } from './death/death.ts';
 import { runIdle } from './idle/idle.ts';
 import { runSensorHang } from './gpu/sensor_hang.ts';
@@ -173,6 +174,7 @@ addSimCommands(program);
 
 await program.parseAsync(process.argv);
 addLoadCommand(program);
+addCompareCommand(program);
 
 try {
   await program.parseAsync(process.argv);

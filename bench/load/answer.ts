@@ -15,7 +15,7 @@ interface Chunk {
 }
 
 /** Ends that nobody asked for: the engine gave the sequence up. */
-const BAD_FINISH: ReadonlySet<unknown> = new Set(['abort', 'error']);
+const BAD_FINISH: readonly unknown[] = ['abort', 'error'];
 /** Parts of a chat delta that are of the answer; the role alone is not. */
 const DELTA_TEXT = ['content', 'reasoning_content', 'reasoning', 'tool_calls'] as const;
 
@@ -78,7 +78,7 @@ export class Answer {
     for (const { finish_reason: reason } of chunk.choices ?? []) {
       if (reason === undefined || reason === null) continue;
       this.finished = true;
-      if (BAD_FINISH.has(reason)) this.fault ??= `finish_${String(reason)}`;
+      if (typeof reason === 'string' && BAD_FINISH.includes(reason)) this.fault ??= `finish_${reason}`;
     }
     const counted = chunk.usage?.completion_tokens;
     if (typeof counted === 'number') this.#counted = counted;

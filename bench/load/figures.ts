@@ -55,7 +55,7 @@ export interface LoadFigures {
   readonly errors: Readonly<Record<string, number>>;
   /** From the start to the last end. */
   readonly seconds: number;
-  /** While requests were sent. */
+  /** While requests were sent, and over a second at least. */
   readonly offeredPerS: number;
   readonly tokens: number;
   readonly tokensPerS: number;
@@ -169,7 +169,7 @@ export class LoadRecorder implements LoadSink {
       failed: this.#failed,
       errors: Object.fromEntries([...this.#errors].toSorted((a, b) => b[1] - a[1])),
       seconds: round(seconds),
-      offeredPerS: round(requests / Math.max(0.001, (this.#lastIntendedMs - this.#startMs) / 1000)),
+      offeredPerS: round(requests / Math.max(1, (this.#lastIntendedMs - this.#startMs) / 1000)),
       tokens: this.#tokens,
       tokensPerS: perS(this.#tokens),
       ttft: this.ttft.figures(),

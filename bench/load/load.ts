@@ -12,7 +12,7 @@ import { type Arrival, poissonArrivals, replayArrivals } from './arrivals.ts';
 import { LoadRecorder, type LoadFigures, type Objective } from './figures.ts';
 import { createHttpClient, type LoadClient } from './http_client.ts';
 import { createManyClient } from './many_client.ts';
-import { realClock, runOpenLoop } from './open_loop.ts';
+import { realClock, runOpenLoop, type Send } from './open_loop.ts';
 import { printLoad } from './print.ts';
 import { promptOf } from './prompt.ts';
 import { type Distribution, loadPage } from './report.ts';
@@ -102,6 +102,11 @@ function clientOf(options: LoadOptions, target: Target, recorder: LoadRecorder):
   return createHttpClient({ url, timeoutMs, keepAlive: options.keepAlive === true, ...keyed }, recorder);
 }
 
+const sender =
+  (client: LoadClient, body: string): Send =>
+  (intendedMs) =>
+    client.send(body, intendedMs);
+
 /** Requests that are not counted: code and connections are warm afterwards. */
 async function warmUp(options: LoadOptions, target: Target, objective: Objective): Promise<void> {
   const client = clientOf(options, target, new LoadRecorder(objective, performance.now()));
@@ -110,7 +115,7 @@ async function warmUp(options: LoadOptions, target: Target, objective: Objective
     arrivals: poissonArrivals(plan, seededRandom(options.seed)),
     maxInFlight: options.maxInFlight,
     clock: realClock,
-    send: (arrival, index, intendedMs) => client.send(bodyOf(options, target.model, arrival, -1 - index), intendedMs),
+    prepare: (arrival, index) => sender(client, bodyOf(options, target.model, arrival, -1 - index)),
   });
   client.close();
 }
@@ -135,7 +140,7 @@ async function measure(options: LoadOptions, target: Target, arrivals: readonly 
       maxInFlight: options.maxInFlight,
       clock: realClock,
       stopped: () => stop.asked,
-      send: (arrival, index, intendedMs) => client.send(bodyOf(options, target.model, arrival, index), intendedMs),
+      prepare: (arrival, index) => sender(client, bodyOf(options, target.model, arrival, index)),
     });
     return { recorder, sent };
   } finally {

@@ -20,9 +20,12 @@ export interface OpenLoopOptions {
   readonly clock: LoopClock;
   /** Asked before each request; true ends the run after what is open. */
   readonly stopped?: () => boolean;
-  /** Runs one request to its end. Must not reject, and must end by itself: it has a time limit of its own. */
-  readonly send: (arrival: Arrival, index: number, intendedMs: number) => Promise<void>;
+  /** Makes a request before its time has come, because a long prompt takes long to write. */
+  readonly prepare: (arrival: Arrival, index: number) => Send;
 }
+
+/** Runs a request to its end. Must not reject, and must end by itself: it has a time limit of its own. */
+export type Send = (intendedMs: number) => Promise<void>;
 
 /** The real clock. */
 export const realClock: LoopClock = {
@@ -37,16 +40,17 @@ export const realClock: LoopClock = {
 
 /** Runs all arrivals. @returns how many were sent, once all of them have ended */
 export async function runOpenLoop(options: OpenLoopOptions): Promise<number> {
-  const { arrivals, clock, maxInFlight, send } = options;
+  const { arrivals, clock, maxInFlight, prepare } = options;
   const open = new Set<Promise<void>>();
   const startMs = clock.nowMs();
   let sent = 0;
   for (const [index, arrival] of arrivals.entries()) {
     const intendedMs = startMs + arrival.atMs;
+    const send = prepare(arrival, index);
     await clock.until(intendedMs);
     while (open.size >= maxInFlight) await Promise.race(open);
     if (options.stopped?.() === true) break;
-    const running = send(arrival, index, intendedMs).finally(() => open.delete(running));
+    const running = send(intendedMs).finally(() => open.delete(running));
     open.add(running);
     sent++;
   }

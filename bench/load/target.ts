@@ -82,7 +82,10 @@ async function firstModel(url: URL, key: string | undefined): Promise<string> {
     throw refusal('model', `${list.href} names no model (HTTP ${answer.status}); name one with --model.`);
   } catch (error) {
     if (error instanceof CodedError) throw error;
-    throw refusal('url', `${list.href} cannot be asked for its models: ${(error as Error).message}.`, error);
+    // fetch hides what happened in its cause.
+    const { message, cause } = error as Error;
+    const why = cause instanceof Error && cause.message !== '' ? cause.message : message;
+    throw refusal('url', `${list.href} cannot be asked for its models: ${why}.`, error);
   }
 }
 

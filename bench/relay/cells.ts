@@ -2,7 +2,7 @@
  * One cell of the relay benchmark: a number of streams kept busy for a while, and what the processes under measurement
  * used meanwhile.
  */
-import type { NetConnectOpts } from 'node:net';
+import type { NetConnectOpts, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type StreamRequest, streamOnce } from '../clients/http_stream.ts';
 import { type ManyRequest, openMany } from '../clients/many.ts';
@@ -76,11 +76,18 @@ class Arrivals {
 /** Requests over HTTP, each on a connection of its own. */
 export function httpDriver(target: NetConnectOpts, request: StreamRequest): LoadDriver {
   const arrivals = new Arrivals();
+  const sockets = new Set<Socket>();
+  const onSocket = (socket: Socket): void => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  };
   return {
-    request: () => streamOnce(target, request, { onEvents: arrivals.stream() }),
+    request: () => streamOnce(target, request, { onEvents: arrivals.stream(), onSocket }),
     tokens: () => arrivals.tokens,
     takeGaps: () => arrivals.takeGaps(),
-    close: () => undefined,
+    close() {
+      for (const socket of sockets) socket.destroy();
+    },
   };
 }
 
@@ -105,9 +112,9 @@ export function manyDriver(
 }
 
 /** Runs short requests until the code on their way is compiled; for routes that are slow, until time is up. */
-export async function warmUp(driver: LoadDriver): Promise<void> {
-  const endMs = performance.now() + WARM_UP_MS;
-  let left = WARM_UP_REQUESTS;
+export async function warmUp(driver: LoadDriver, requests = WARM_UP_REQUESTS, limitMs = WARM_UP_MS): Promise<void> {
+  const endMs = performance.now() + limitMs;
+  let left = requests;
   const loop = async (): Promise<void> => {
     while (left-- > 0 && performance.now() < endMs) {
       // A route that fails shows it in what is measured afterwards.
@@ -154,7 +161,7 @@ export async function measureCell(
   const gapP99Ms = driver.takeGaps().at(0.99);
   stop = true;
   driver.close();
-  await Promise.race([Promise.all(loops), sleep(20_000)]);
+  await Promise.race([Promise.all(loops), sleep(20_000, undefined, { ref: false })]);
   return { tokens, seconds: elapsedS, cpuUsPerToken, rssMb, failed, gapP99Ms };
 }
 
