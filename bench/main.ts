@@ -12,6 +12,7 @@ import { runSensorHang } from './gpu/sensor_hang.ts';
 import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
+import { runFairness } from './sim/fairness.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -128,5 +129,14 @@ program
   .option('--tokens <n>', 'tokens of each stream', wholeNumber, 512)
   .option('--rounds <n>', 'measured rounds of each path', wholeNumber, 9)
   .action(runMicroRelay);
+
+program
+  .command('fairness')
+  .description('shares of tenants in a fleet that everybody wants more of than there is; in virtual time')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'virtual time of each case', wholeNumber, 1200)
+  .option('--overload <n>', 'how many times its share the most modest tenant asks for', Number, 1.3)
+  .option('--seed <n>', 'which arrivals and sizes', count, 1)
+  .action(runFairness);
 
 await program.parseAsync(process.argv);
