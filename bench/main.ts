@@ -19,6 +19,7 @@ import { LOADS, runRelay } from './relay/relay.ts';
 import { runChaosStreams } from './streams/chaos.ts';
 import { FAULT_NAMES } from './streams/faults.ts';
 import { addSimCommands } from './sim/commands.ts';
+import { runFairness } from './sim/fairness.ts';
 
 function wholeNumber(text: string): number {
   const value = Number(text);
@@ -159,6 +160,15 @@ program
   .action(runMicroRelay);
 
 program
+  .command('fairness')
+  .description('shares of tenants in a fleet that everybody wants more of than there is; in virtual time')
+  .option('--json', 'one JSON object as the last line')
+  .option('--seconds <n>', 'virtual time of each case', wholeNumber, 1200)
+  .option('--overload <n>', 'how many times its share the most modest tenant asks for', Number, 1.3)
+  .option('--seed <n>', 'which arrivals and sizes', count, 1)
+  .action(runFairness);
+
+program
   .command('pick')
   .description('microseconds per pick with 8 to 4,000 engines, and what is left of the accounts after random events')
   .option('--json', 'one JSON object as the last line')
@@ -172,7 +182,6 @@ program
 
 addSimCommands(program);
 
-await program.parseAsync(process.argv);
 addLoadCommand(program);
 addCompareCommand(program);
 

@@ -112,7 +112,7 @@ t.test('a waiting client is told nothing for a while, then its place again and a
   clock.advance(1000);
   t.same(third.places, ['2', '2', '2']);
   lane.sent[0]?.sink.onDone(undefined);
-  clock.advance(1000);
+  clock.advance(2000);
   t.same(third.places.slice(-1), ['1']);
   t.equal(second.places.length, 3, 'who is served is told no place');
 });

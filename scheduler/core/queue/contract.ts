@@ -66,9 +66,10 @@ export interface WaitingOrder {
   readonly begun?: boolean;
   /**
    * Places it on an engine.
-   * @throws CodedError when that is not possible now, or not at all; nothing was started then
+   * @returns false when every engine has as much to do as it may
+   * @throws CodedError when it cannot be placed for another reason; nothing was started then
    */
-  place(): void;
+  place(): boolean;
   /** Whether what kept it from being placed may pass, so that waiting makes sense. */
   mayWait(error: CodedError): boolean;
   /** It is not held any longer; called at most once, and not after `place` or `leave`. */

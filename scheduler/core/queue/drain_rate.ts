@@ -20,6 +20,7 @@ export class DrainRate {
   #served = 0;
   #atWaitedMs = 0;
   readonly #answersMs: number[] = [];
+  #quickestMs = 0;
 
   /** Something waits from now on, or nothing does any more. */
   waiting(isWaiting: boolean, nowMs: number): void {
@@ -43,6 +44,7 @@ export class DrainRate {
   answered(tookMs: number): void {
     this.#answersMs.push(tookMs);
     if (this.#answersMs.length > KEPT_ANSWERS) this.#answersMs.shift();
+    this.#quickestMs = Math.min(...this.#answersMs);
   }
 
   /** Tokens a second; undefined until enough was seen. A standstill lowers it by itself. */
@@ -63,7 +65,7 @@ export class DrainRate {
 
   /** The quickest of the newest answers: no answer is expected to take less. 0 until there was one. */
   get quickestAnswerMs(): number {
-    return this.#answersMs.length === 0 ? 0 : Math.min(...this.#answersMs);
+    return this.#quickestMs;
   }
 
   #waitedAt(nowMs: number): number {

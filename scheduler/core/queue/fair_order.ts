@@ -39,6 +39,7 @@ interface Line<Held> {
   /** Sorted; the next one is the last, so that taking it is cheap. */
   readonly items: Held[];
   tokens: number;
+  bytes: number;
 }
 
 interface Ring<Held> {
@@ -79,12 +80,13 @@ export class FairOrder<Held extends HeldFacts> {
     const ring = this.#ringOf(item.rank);
     let line = ring.lines.find((each) => each.tenant === item.tenant);
     if (line === undefined) {
-      line = { tenant: item.tenant, weight: 1, deficitTokens: 0, items: [], tokens: 0 };
+      line = { tenant: item.tenant, weight: 1, deficitTokens: 0, items: [], tokens: 0, bytes: 0 };
       ring.lines.push(line);
     }
     line.weight = Math.min(LARGEST_WEIGHT, Math.max(LEAST_WEIGHT, item.weight));
     line.items.splice(placeIn(line.items, item), 0, item);
     line.tokens += item.costTokens;
+    line.bytes += item.bytes;
     this.#count(item, 1);
   }
 
@@ -113,9 +115,15 @@ export class FairOrder<Held extends HeldFacts> {
 
   /** What a tenant holds here, in all classes. */
   heldBy(tenant: TenantId): { readonly requests: number; readonly bytes: number; readonly tokens: number } {
-    const items = this.#rings.flatMap((ring) => ring.lines.find((line) => line.tenant === tenant)?.items ?? []);
-    const sum = (of: (item: Held) => number): number => items.reduce((total, item) => total + of(item), 0);
-    return { requests: items.length, bytes: sum((item) => item.bytes), tokens: sum((item) => item.costTokens) };
+    const sum = { requests: 0, bytes: 0, tokens: 0 };
+    for (const { lines } of this.#rings) {
+      const line = lines.find((each) => each.tenant === tenant);
+      if (line === undefined) continue;
+      sum.requests += line.items.length;
+      sum.bytes += line.bytes;
+      sum.tokens += line.tokens;
+    }
+    return sum;
   }
 
   /** The part of the service that a tenant of this weight gets among those who wait now, itself included. */
@@ -148,6 +156,11 @@ export class FairOrder<Held extends HeldFacts> {
     const before = own.slice(placeIn(own, item)).filter((other) => other !== item);
     const ownTokens = before.reduce((sum, other) => sum + other.costTokens, 0);
     return this.#aheadOf(item, { requests: before.length, tokens: ownTokens });
+  }
+
+  /** Each held request; a copy, so that it may change meanwhile. */
+  items(): Held[] {
+    return this.#rings.flatMap((ring) => ring.lines.flatMap((line) => line.items));
   }
 
   /** Each held request with what stands before it; the order among them is not the order of service. */
@@ -200,6 +213,7 @@ export class FairOrder<Held extends HeldFacts> {
     if (line === undefined || at === -1) return undefined;
     line.items.splice(at, 1);
     line.tokens -= item.costTokens;
+    line.bytes -= item.bytes;
     this.#count(item, -1);
     if (line.items.length === 0) this.#close(item.rank, line);
     return line;

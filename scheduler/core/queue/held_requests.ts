@@ -3,7 +3,6 @@
  * what keeps it from an engine may pass.
  */
 import type { Clock } from '../../../lib/clock.ts';
-import { CodedError } from '../../../lib/errors.ts';
 import type { AdmittedRequest, GenerationSink } from '../../ports.ts';
 import type { RunningRequest } from '../relay/running_request.ts';
 import type { RequestShape } from '../routing/contract.ts';
@@ -58,10 +57,11 @@ export class HeldRequests {
   start(running: RunningRequest, door: GenerationSink): void {
     const { clock } = this.#deps;
     const order = this.#orderOf(running, door, () => {
-      if (this.#isFull(running.request)) throw allBusy(running.request.model);
+      if (this.#isFull(running.request)) return false;
       running.start();
       entry.placedAtMs = clock.monotonicMs();
       this.#closeRecord(running, entry);
+      return true;
     });
     const entry: Entry = { order, sinceMs: clock.monotonicMs(), ticket: undefined, placedAtMs: undefined };
     entry.ticket = this.room.enter(order);
@@ -71,10 +71,10 @@ export class HeldRequests {
 
   /**
    * Holds a request whose engine was lost until another takes it, before all that have not run yet.
-   * @param place places it; @throws CodedError when that is not possible now, or not at all
+   * @param place places it, or returns false; @throws CodedError when that is not possible now, or not at all
    * @throws CodedError draining when nothing is held any more
    */
-  wait(running: RunningRequest, door: GenerationSink, place: () => void): Ticket {
+  wait(running: RunningRequest, door: GenerationSink, place: () => boolean): Ticket {
     return this.room.wait({ ...this.#orderOf(running, door, place), begun: true });
   }
 
@@ -109,7 +109,7 @@ export class HeldRequests {
     record.queue = { place: undefined, waitedMs: this.#deps.clock.monotonicMs() - entry.sinceMs };
   }
 
-  #orderOf(running: RunningRequest, door: GenerationSink, place: () => void): WaitingOrder {
+  #orderOf(running: RunningRequest, door: GenerationSink, place: () => boolean): WaitingOrder {
     const { request, deadlineAtMs } = running;
     const { router, shapeOf = guessedShape } = this.#deps;
     const { promptTokens, maxOutputTokens = Infinity } = shapeOf(request);
@@ -136,7 +136,3 @@ export class HeldRequests {
     return options.maxRequests > 0 && router.room(model, endpoint, clock.monotonicMs()).kind === 'full';
   }
 }
-
-/** Never shown: it has the request held. */
-const allBusy = (model: string): CodedError =>
-  new CodedError('overloaded', `All engines of the model ${model} are busy.`);

@@ -37,6 +37,8 @@ export interface RoomLeft {
 }
 
 const MIGRATION_RANK = -Infinity;
+/** Places are renewed this often: the cost grows with all that waits. */
+const ESTIMATE_MS = 1000;
 /** An estimate is believed when it has said the same for so long. */
 const LATE_MS = 1000;
 /** When nothing is known of the speed, and the bounds of what is known. */
@@ -51,6 +53,9 @@ export class ModelQueue {
   readonly rate = new DrainRate();
   readonly #options: QueueOptions;
   #isCold = false;
+  #renewedAtMs = -Infinity;
+  /** Before this nothing is due. */
+  #nextLookAtMs = -Infinity;
 
   constructor(options: QueueOptions) {
     this.#options = options;
@@ -68,6 +73,7 @@ export class ModelQueue {
     if (pushedOut === 'none') return this.#refused('queue_full', this.order.tokens, nowMs);
     if (pushedOut !== undefined) this.order.remove(pushedOut);
     this.order.add(held);
+    this.#nextLookAtMs = Math.min(this.#nextLookAtMs, this.#dueAtMs(held));
     this.#settle(nowMs);
     held.place = this.#placeOf(ahead, nowMs);
     return { kind: 'held', pushedOut, held };
@@ -99,19 +105,26 @@ export class ModelQueue {
     return heads.slice(0, heads[0]?.rank === MIGRATION_RANK ? 2 : 1);
   }
 
-  /** Looks at all: whose time is over, who cannot make it, who is to be told; and renews each one's place. */
+  /** Looks at all: whose time is over, who cannot make it, who is to be told; and renews the places now and then. */
   look(nowMs: number): Look {
     const shed: { held: Held; reason: ShedReason; retryAfterMs: number }[] = [];
     const notices: Held[] = [];
-    for (const [held, ahead] of this.order.entries()) {
-      held.place = this.#placeOf(ahead, nowMs);
+    const retryAfterMs = this.retryAfterMs(nowMs);
+    if (nowMs < this.#nextLookAtMs) return { shed, notices };
+    this.#renewPlaces(nowMs);
+    this.#nextLookAtMs = this.#renewedAtMs + ESTIMATE_MS;
+    for (const held of this.order.items()) {
       const reason = this.#overdue(held, nowMs);
-      if (reason !== undefined) shed.push({ held, reason, retryAfterMs: this.#retryAfterMs(this.order.tokens, nowMs) });
-      else if (this.#isDue(held, nowMs)) notices.push(held);
+      if (reason !== undefined) shed.push({ held, reason, retryAfterMs });
+      else if (nowMs >= this.#noticeAtMs(held)) notices.push(held);
+      else this.#nextLookAtMs = Math.min(this.#nextLookAtMs, this.#dueAtMs(held));
     }
+    // Whose clients are told now are due again after that.
+    if (notices.length > 0) this.#nextLookAtMs = Math.min(this.#nextLookAtMs, nowMs + this.#options.noticeMs);
     return { shed, notices };
   }
 
+  /** When it makes sense for a new request to come: once all that waits now has had its turn. */
   retryAfterMs(nowMs: number): number {
     return this.#retryAfterMs(this.order.tokens, nowMs);
   }
@@ -198,6 +211,12 @@ export class ModelQueue {
     return etaMs !== undefined && nowMs + etaMs + this.rate.quickestAnswerMs > held.deadlineAtMs;
   }
 
+  #renewPlaces(nowMs: number): void {
+    if (nowMs - this.#renewedAtMs < ESTIMATE_MS) return;
+    this.#renewedAtMs = nowMs;
+    for (const [held, ahead] of this.order.entries()) held.place = this.#placeOf(ahead, nowMs);
+  }
+
   #overdue(held: Held, nowMs: number): ShedReason | undefined {
     if (nowMs >= held.deadlineAtMs) return 'deadline_passed';
     if (nowMs - held.sinceMs >= this.#options.maxWaitMs) return 'wait_timeout';
@@ -207,9 +226,14 @@ export class ModelQueue {
     return isSure ? 'deadline_unreachable' : undefined;
   }
 
-  #isDue(held: Held, nowMs: number): boolean {
+  /** When its client is to be told its place next. */
+  #noticeAtMs({ toldAtMs, begun, sinceMs }: Held): number {
     const { silentMs, noticeMs } = this.#options;
-    if (held.toldAtMs !== undefined) return nowMs - held.toldAtMs >= noticeMs;
-    return held.begun || nowMs - held.sinceMs >= silentMs;
+    if (toldAtMs !== undefined) return toldAtMs + noticeMs;
+    return begun ? sinceMs : sinceMs + silentMs;
+  }
+
+  #dueAtMs(held: Held): number {
+    return Math.min(held.deadlineAtMs, held.sinceMs + this.#options.maxWaitMs, this.#noticeAtMs(held));
   }
 }

@@ -71,16 +71,14 @@ export class WaitingRoom {
    * @throws CodedError what kept it from being placed when that does not pass, overloaded when it cannot be held
    */
   enter(order: WaitingOrder): Ticket | undefined {
-    if (this.waitingFor(order.model) === 0) {
-      try {
-        order.place();
-        return undefined;
-      } catch (error) {
-        this.#mustPass(order, error);
-        return this.#hold(order, error as CodedError);
-      }
+    if (this.waitingFor(order.model) > 0) return this.#hold(order);
+    try {
+      if (order.place()) return undefined;
+    } catch (error) {
+      this.#mustPass(order, error);
+      return this.#hold(order, error as CodedError);
     }
-    return this.#hold(order, undefined);
+    return this.#hold(order);
   }
 
   /**
@@ -88,7 +86,7 @@ export class WaitingRoom {
    * @throws CodedError draining, when nothing waits any more
    */
   wait(order: WaitingOrder): Ticket {
-    const ticket = this.#hold({ ...order, precedence: 'migration' }, undefined);
+    const ticket = this.#hold({ ...order, precedence: 'migration' });
     this.changed(order.model);
     return ticket;
   }
@@ -131,7 +129,7 @@ export class WaitingRoom {
   drain(): void {
     this.#isDraining = true;
     for (const queue of this.#queues.values()) {
-      for (const [held] of [...queue.order.entries()]) {
+      for (const held of queue.order.items()) {
         if (!held.begun) this.#shed(queue, held, 'draining', DRAINING_RETRY_MS);
       }
     }
@@ -152,7 +150,7 @@ export class WaitingRoom {
     if (this.#deps.options.maxRequests === 0) throw error;
   }
 
-  #hold(order: WaitingOrder, error: CodedError | undefined): Ticket {
+  #hold(order: WaitingOrder, error?: CodedError): Ticket {
     const { clock, options, figures } = this.#deps;
     const nowMs = clock.monotonicMs();
     if (this.#isDraining) throw shedError('draining', DRAINING_RETRY_MS);
@@ -209,7 +207,7 @@ export class WaitingRoom {
     const { order } = held;
     const nowMs = clock.monotonicMs();
     try {
-      order.place();
+      if (!order.place()) return 'waits';
     } catch (error) {
       if (error instanceof CodedError && order.mayWait(error)) {
         queue.cold(error.code === 'no_engine', nowMs);
