@@ -54,23 +54,26 @@ export interface SessionListeners {
   readonly telemetry: TelemetryLoop;
   readonly relay: Relay;
   readonly commands: SessionCommands;
+  readonly kv: { connected(scheduler: string): void; disconnected(scheduler: string): void };
 }
 
 /** What sessions bring to the loop, the telemetry, the relay and the commands. */
 export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners): SessionEvents {
-  const { loop, telemetry, relay, commands } = listeners;
+  const { loop, telemetry, relay, commands, kv } = listeners;
   const seen = new Set<string>();
   return {
     onConnected: (scheduler, term, periodMs) => {
       logger.info({ scheduler, term }, 'session open');
       loop.observeTerm(term);
       telemetry.connected(scheduler, periodMs);
+      kv.connected(scheduler);
       // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
       seen.add(scheduler);
       relay.setSchedulers([...seen]);
     },
     onDisconnected: (scheduler, reason) => {
       telemetry.disconnected(scheduler);
+      kv.disconnected(scheduler);
       logger.warn({ scheduler, reason }, 'session lost');
       commands.onDisconnected(scheduler);
     },
