@@ -149,7 +149,16 @@ export const settings = defineSettings('scheduler', {
     default: 8 * 1024 * 1024,
     doc: 'Largest WebSocket message.',
   },
-  routingPolicy: { schema: oneOf(POLICY_NAMES), default: 'least_requests', doc: 'How an engine is picked.' },
+  routingPolicy: {
+    schema: oneOf(POLICY_NAMES),
+    default: 'cost',
+    doc: 'How an engine is picked: by its cost in milliseconds, or by a simpler rule (docs/ROUTING.md).',
+  },
+  maxPendingPrefillMs: {
+    schema: durationMs({ min: 1 }),
+    default: 1000,
+    doc: 'Most work that may wait for its prefill on an engine; while all engines of a model have more, its requests are held.',
+  },
   metricsDetailNodes: {
     schema: integer({ max: 200 }),
     default: 32,

@@ -14,14 +14,15 @@ import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
+import type { Residency } from './core/routing/contract.ts';
 import type { PolicyName } from './core/routing/policies.ts';
 import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
-import { createReservations, type Reservations } from './core/routing/reservations.ts';
-import { refusalOf, route } from './core/routing/route.ts';
+import { createPlacer, type Placer } from './core/routing/placer.ts';
+import type { Reservations } from './core/routing/reservations.ts';
+import { createRouter, type Router } from './core/routing/router.ts';
 import type {
   AdmittedRequest,
   Commander,
-  Endpoint,
   Figures,
   FleetSink,
   FleetView,
@@ -37,6 +38,8 @@ export interface RunLoopOptions {
   readonly requestTimeoutMs: number;
   /** An agent that said nothing for this long is taken only when there is no other. */
   readonly staleAfterMs: number;
+  /** Most work that may wait for its prefill on an engine before requests are better held, milliseconds. */
+  readonly maxPendingPrefillMs: number;
   /** How long requests of a dead engine may wait for the last frames that are on their way. */
   readonly deathGraceMs: number;
   readonly maxLoggedRequests: number;
@@ -52,6 +55,8 @@ export interface RunLoopDeps {
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** Models of the configuration: known before any agent has come. */
   readonly configuredModels: readonly string[];
+  /** What engines hold of prompts; absent: nothing is known of it. */
+  readonly residency?: Residency;
   readonly options: RunLoopOptions;
 }
 
@@ -60,6 +65,7 @@ export interface FleetInspector {
   readonly directory: FleetDirectory;
   readonly log: RequestLog;
   readonly reservations: Reservations;
+  readonly router: Router;
   readonly draining: boolean;
   readonly runningRequests: number;
   nowMs(): number;
@@ -79,11 +85,6 @@ export interface RunLoop {
   abortAll(error: CodedError): void;
 }
 
-const PATHS: Readonly<Record<Endpoint, string>> = {
-  chat: '/v1/chat/completions',
-  completions: '/v1/completions',
-  embeddings: '/v1/embeddings',
-};
 const RETRY_WHEN_FULL_MS = 1000;
 /** Orders of operators under way; an agent has a bound of its own as well. */
 const MAX_COMMANDS = 256;
@@ -101,8 +102,9 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly fleetView: FleetView;
   readonly commander: Commander;
   readonly directory: FleetDirectory;
-  readonly reservations = createReservations();
+  readonly router: Router;
   readonly log: RequestLog;
+  readonly #place: Placer;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
   readonly #running = new Map<string, RunningRequest>();
@@ -114,10 +116,24 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     this.#deps = deps;
     this.clock = clock;
     this.log = createRequestLog({ maxRequests: options.maxLoggedRequests, maxVerdicts: options.maxLoggedVerdicts });
+    this.router = createRouter({
+      options,
+      random: deps.random,
+      residency: deps.residency,
+      dropped: (where) => deps.figures.dropped(`routing_${where}`),
+    });
     this.directory = new FleetDirectory({
       reservations: this.reservations,
+      engines: this.router.engines,
       configuredModels: deps.configuredModels,
       staleAfterMs: options.staleAfterMs,
+    });
+    this.#place = createPlacer({
+      router: this.router,
+      directory: this.directory,
+      log: this.log,
+      figures: deps.figures,
+      placed: (fields) => deps.logger.debug(fields, 'placed'),
     });
     this.generator = {
       start: (request, sink, creditBytes) => this.#start(request, sink, creditBytes),
@@ -151,6 +167,10 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   get inspector(): FleetInspector {
     return this;
+  }
+
+  get reservations(): Reservations {
+    return this.router.reservations;
   }
 
   get draining(): boolean {
@@ -239,50 +259,13 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       outcome: 'running',
       errorCode: '',
       policy: this.#deps.options.policy,
-      verdicts: [],
+      decisions: [],
       outputTokens: undefined,
     };
   }
 
   place(running: RunningRequest): Placement {
-    const { request, record } = running;
-    const { options, random } = this.#deps;
-    const nowMs = this.clock.monotonicMs();
-    const candidates = this.directory.candidates(request.model, request.endpoint, nowMs);
-    const decision = route({
-      policy: options.policy,
-      candidates,
-      tried: running.tried,
-      reservations: this.reservations,
-      random,
-    });
-    this.log.decided(record, decision);
-    if (decision.picked === undefined) throw refusalOf(request.model, candidates);
-    const { candidate, lease } = decision.picked;
-    try {
-      const lane = this.directory.laneOf(candidate.node);
-      if (lane === undefined) throw new CodedError('stream_lost', `${candidate.node} has no lane.`);
-      const { engine } = candidate;
-      const leftMs = Math.max(0, running.deadlineAtMs - nowMs);
-      const meta = {
-        requestId: request.id,
-        engine: candidate.name,
-        path: PATHS[request.endpoint],
-        stream: request.stream,
-        wantUsage: request.wantUsage,
-        wantTokenIds: request.wantTokenIds,
-        deadlineMs: Math.ceil(leftMs),
-        ...(request.traceparent === undefined ? {} : { traceparent: request.traceparent }),
-      };
-      const { body } = request;
-      const { attempt, creditBytes } = running;
-      const order = { meta, body, attempt, incarnation: candidate.incarnation, creditBytes, resumeIds: NO_IDS };
-      this.#deps.logger.debug({ requestId: request.id, engine, attempt }, 'placed');
-      return { lease, lane: lane.submit(order, running) };
-    } catch (error) {
-      lease.release();
-      throw error;
-    }
+    return this.#place(running, this.clock.monotonicMs());
   }
 
   ended(running: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
@@ -340,8 +323,6 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     return { ok, reason: ok ? 'an engine is ready' : 'no engine is ready' };
   }
 }
-
-const NO_IDS = new Uint32Array(0);
 
 /** One request id per tenant; NUL is in neither. */
 function keyOf(tenant: TenantId, id: RequestId): string {

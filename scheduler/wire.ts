@@ -128,6 +128,7 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
     configuredModels: configuredModels(config.nodes),
     options: {
       policy: config.routingPolicy,
+      maxPendingPrefillMs: config.maxPendingPrefillMs,
       maxRunningRequests: config.maxRunningRequests,
       requestTimeoutMs: config.requestTimeoutMs,
       staleAfterMs: Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs),

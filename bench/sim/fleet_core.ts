@@ -7,6 +7,7 @@ import type { NodeId } from '../../lib/ids.ts';
 import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
 import { fleetService } from '../../proto/load.ts';
 import { FleetDirectory } from '../../scheduler/core/fleet/directory.ts';
+import { createEngineTable } from '../../scheduler/core/routing/engine_table.ts';
 import { createReservations } from '../../scheduler/core/routing/reservations.ts';
 import { deltaMessage, type FleetShape, helloMessage, snapshotMessage } from '../idle/messages.ts';
 
@@ -22,8 +23,10 @@ const { requestSerialize, requestDeserialize } = fleetService.Session;
 const overTheWire = (message: AgentMessage): Buffer => requestSerialize({ seq: 1, ...message });
 
 export function measureFleetCore(agents: number, rounds: number, shape: FleetShape): FleetCoreCost {
+  const reservations = createReservations();
   const directory = new FleetDirectory({
-    reservations: createReservations(),
+    reservations,
+    engines: createEngineTable({ reservations }),
     configuredModels: [],
     staleAfterMs: 10_000,
   });

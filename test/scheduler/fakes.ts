@@ -245,6 +245,7 @@ export function recordedFigures(): RecordedFigures {
       figures.ends.push(end);
     },
     dropped: (where) => void figures.drops.push(where),
+    routed: () => undefined,
     nodes(connected, lost) {
       figures.nodeCounts = [connected, lost];
     },
@@ -259,6 +260,7 @@ export const LOOP_OPTIONS: RunLoopOptions = {
   maxRunningRequests: 1000,
   requestTimeoutMs: 60_000,
   staleAfterMs: 10_000,
+  maxPendingPrefillMs: 1000,
   deathGraceMs: 500,
   maxLoggedRequests: 100,
   maxLoggedVerdicts: 1000,

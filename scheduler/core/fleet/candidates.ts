@@ -1,30 +1,14 @@
 /**
- * Which engines come into question for a model, and why each of the others does not. The reason of a refusal is a word
- * that operators see in `sophia engine list` and `sophia explain request`.
+ * What the fleet says of an engine, in the terms of routing: whether it serves, which models it answers, what others have
+ * on it. The reason of a refusal is a word that operators see in `sophia engine list` and `sophia explain request`.
  */
 import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { Endpoint } from '../../ports.ts';
+import type { EngineFacts, Refusal } from '../routing/engine_slot.ts';
+import { priorOf } from '../routing/speed_priors.ts';
+import { isGone, modelsOf } from './models.ts';
 import { type EngineRecord, type NodeState, stateWord } from './state.ts';
-
-/** Why an engine may not be picked. A state's word (`draining`, `starting`, ...) stands for itself. */
-export interface Refusal {
-  readonly by: string;
-  readonly detail: string;
-}
-
-/** One engine as the routing sees it. */
-export interface Candidate {
-  readonly engine: EngineId;
-  readonly node: NodeId;
-  /** Name of the engine on its node. */
-  readonly name: string;
-  readonly incarnation: number;
-  /** Requests of this scheduler that are on the engine now. */
-  readonly reserved: number;
-  /** Requests of others, from the newest reading. */
-  readonly otherRequests: number;
-  readonly refusal: Refusal | undefined;
-}
 
 export interface CandidateContext {
   /** Monotonic milliseconds. */
@@ -35,13 +19,20 @@ export interface CandidateContext {
   readonly reserved: (engine: EngineId, incarnation: number) => number;
 }
 
-/** Whether an engine may be picked at all, whatever the request; `undefined` means it may. */
-export function whyNotRoutable(node: NodeState, engine: EngineRecord, context: CandidateContext): Refusal | undefined {
+/** Whether an engine may be picked at all, whatever the request and the time; `undefined` means it may. */
+function whyNotServing(node: NodeState, engine: EngineRecord, hasLane: boolean): Refusal | undefined {
   const { event } = engine;
   if (!node.connected) return { by: 'node_lost', detail: `The agent of ${node.name} is not connected.` };
   if (node.nodeEvent !== undefined) return { by: 'node_draining', detail: `${node.name} drains as a whole.` };
   if (event.state !== 'ENGINE_STATE_READY') return { by: stateWord(event.state), detail: event.message };
-  if (!context.hasLane(node.name)) return { by: 'no_lane', detail: `${node.name} has opened no lane.` };
+  if (!hasLane) return { by: 'no_lane', detail: `${node.name} has opened no lane.` };
+  return undefined;
+}
+
+/** As the routing sees it now, without what one request or the engine's breaker adds; `undefined` means it may. */
+export function whyNotRoutable(node: NodeState, engine: EngineRecord, context: CandidateContext): Refusal | undefined {
+  const refusal = whyNotServing(node, engine, context.hasLane(node.name));
+  if (refusal !== undefined) return refusal;
   const silentMs = context.nowMs - node.lastSeenAtMs;
   if (silentMs > context.staleAfterMs) {
     return { by: 'stale_telemetry', detail: `${node.name} has said nothing for ${Math.round(silentMs)} ms.` };
@@ -49,35 +40,46 @@ export function whyNotRoutable(node: NodeState, engine: EngineRecord, context: C
   return undefined;
 }
 
-/** Looks at one engine for one request. */
-export function candidateOf(
-  node: NodeState,
-  engine: EngineRecord,
-  wanted: { readonly model: string; readonly endpoint: Endpoint },
-  context: CandidateContext,
-): Candidate {
-  const { incarnation } = engine.event;
-  const reserved = context.reserved(engine.id, incarnation);
-  const refusal =
-    whyNotRoutable(node, engine, context) ?? lacksEndpoint(engine, wanted) ?? isFull(node, engine.name, reserved);
-  const otherRequests = Math.max(0, knownLoad(engine) - engine.reservedAtReading);
-  return { engine: engine.id, node: node.name, name: engine.name, incarnation, reserved, otherRequests, refusal };
+/** What the table of engines is told of one engine. */
+export function factsOf(node: NodeState, engine: EngineRecord, hasLane: boolean): EngineFacts {
+  const { reading, event } = engine;
+  const spec = node.desired?.engines?.find(({ name }) => name === engine.name);
+  return {
+    engine: engine.id,
+    incarnation: event.incarnation,
+    node: node.name,
+    name: engine.name,
+    serves: servesOf(node, engine),
+    refusal: whyNotServing(node, engine, hasLane),
+    lastSeenAtMs: node.lastSeenAtMs,
+    otherRequests: knownLoad(engine) - engine.reservedAtReading,
+    kvUsageRatio: reading?.kvCacheUsageRatio,
+    maxRequests: spec?.limits?.maxConcurrentRequests,
+    prior: priorOf({
+      model: modelsOf(node, engine)[0] ?? '',
+      gpu: node.hello.gpus[0]?.name ?? '',
+      gpus: Math.max(1, spec?.gpuIds?.length ?? 1),
+    }),
+  };
 }
 
-function lacksEndpoint(
-  engine: EngineRecord,
-  wanted: { readonly model: string; readonly endpoint: Endpoint },
-): Refusal | undefined {
-  const served = engine.models.find((model) => model.id === wanted.model);
-  if (served === undefined || served.capabilities.length === 0 || served.capabilities.includes(wanted.endpoint))
-    return undefined;
-  return { by: 'no_endpoint', detail: `It serves ${served.capabilities.join(', ')}, not ${wanted.endpoint}.` };
-}
+const ENDPOINTS: readonly Endpoint[] = ['chat', 'completions', 'embeddings'];
 
-function isFull(node: NodeState, name: string, reserved: number): Refusal | undefined {
-  const most = node.desired?.engines?.find((spec) => spec.name === name)?.limits?.maxConcurrentRequests;
-  if (most === undefined || reserved < most) return undefined;
-  return { by: 'at_capacity', detail: `It has ${reserved} of at most ${most} requests.` };
+/** By the list that an engine's record keeps, so that a reading a second makes no new lists. */
+const served = new WeakMap<readonly ServedModel__Output[], EngineFacts['serves']>();
+
+function servesOf(node: NodeState, engine: EngineRecord): EngineFacts['serves'] {
+  const { models } = engine;
+  if (isGone(engine)) return [];
+  if (models.length === 0) return modelsOf(node, engine).map((model) => ({ model, endpoints: [] }));
+  const known = served.get(models);
+  if (known !== undefined) return known;
+  const serves = models.map(({ id, capabilities }) => ({
+    model: id,
+    endpoints: ENDPOINTS.filter((endpoint) => capabilities.includes(endpoint)),
+  }));
+  served.set(models, serves);
+  return serves;
 }
 
 /** The agent's own count is exact; the engine's counters tell of requests that did not come through an agent. */

@@ -3,16 +3,20 @@
  * come into question for a model, which lane leads there, what is known of each model. One per process; the run loop
  * feeds it. Time is an argument.
  */
-import type { NodeId } from '../../../lib/ids.ts';
-import type { Endpoint, LaneHandle, ModelView } from '../../ports.ts';
+import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { LaneHandle, ModelView } from '../../ports.ts';
+import type { Refusal } from '../routing/engine_slot.ts';
+import type { EngineTable } from '../routing/engine_table.ts';
 import type { Reservations } from '../routing/reservations.ts';
-import { type Candidate, candidateOf, type CandidateContext, type Refusal, whyNotRoutable } from './candidates.ts';
+import { type CandidateContext, factsOf, whyNotRoutable } from './candidates.ts';
 import { indexModels, type ModelIndex, modelView } from './models.ts';
 import { type EngineRecord, emptyFleet, type FleetState, type NodeState } from './state.ts';
 import { type FleetEffect, type FleetEvent, step } from './step.ts';
 
 export interface DirectoryOptions {
   readonly reservations: Reservations;
+  /** Told of every engine as it changes, so that the request path has nothing to look up. */
+  readonly engines: EngineTable;
   /** Models of the configuration: known before any agent has come. */
   readonly configuredModels: readonly string[];
   /** A node that said nothing for this long may hang: it is taken only when there is no other. */
@@ -34,16 +38,26 @@ export class FleetDirectory {
   readonly state: FleetState = emptyFleet();
   readonly #options: DirectoryOptions;
   readonly #lanes = new Map<NodeId, Set<OpenLane>>();
+  /** Engines of each node that the table has. */
+  readonly #told = new Map<NodeId, ReadonlySet<EngineId>>();
   #models: ModelIndex | undefined;
 
   constructor(options: DirectoryOptions) {
     this.#options = options;
   }
 
+  /** Every engine as routing sees it. */
+  get engines(): EngineTable {
+    return this.#options.engines;
+  }
+
   /** Takes an event in; what it gives is for the caller to carry out. */
   apply(event: FleetEvent, moment: Moment): readonly FleetEffect[] {
     if (event.kind !== 'telemetry') this.#models = undefined;
-    return step(this.state, event, { ...moment, reserved: this.#options.reservations.count });
+    const effects = step(this.state, event, { ...moment, reserved: this.#options.reservations.count });
+    this.#tell(event.node);
+    if (event.kind === 'hello') this.#dropForgottenNodes();
+    return effects;
   }
 
   /** False when the lane belongs to another life of the agent than the one that is connected: it is of no use. */
@@ -53,6 +67,7 @@ export class FleetDirectory {
     const lanes = this.#lanes.get(lane.nodeName) ?? new Set<OpenLane>();
     lanes.add({ sessionId, lane });
     this.#lanes.set(lane.nodeName, lanes);
+    this.#tell(lane.nodeName);
     return true;
   }
 
@@ -61,6 +76,7 @@ export class FleetDirectory {
     if (lanes === undefined) return;
     for (const open of lanes) if (open.lane === lane) lanes.delete(open);
     if (lanes.size === 0) this.#lanes.delete(lane.nodeName);
+    this.#tell(lane.nodeName);
   }
 
   /** Takes out the lanes of earlier lives of the node's agent. */
@@ -91,12 +107,6 @@ export class FleetDirectory {
     return this.#index().has(model);
   }
 
-  /** Every engine of the model, those that may not be picked included. */
-  candidates(model: string, endpoint: Endpoint, nowMs: number): Candidate[] {
-    const context = this.#context(nowMs);
-    return this.#enginesOf(model).map(({ node, engine }) => candidateOf(node, engine, { model, endpoint }, context));
-  }
-
   whyNotRoutable(node: NodeState, engine: EngineRecord, nowMs: number): Refusal | undefined {
     return whyNotRoutable(node, engine, this.#context(nowMs));
   }
@@ -120,6 +130,30 @@ export class FleetDirectory {
       for (const engine of node.engines.values()) if (whyNotRoutable(node, engine, context) === undefined) return true;
     }
     return false;
+  }
+
+  /** Brings the table up to date with a node; engines that it has no more go. */
+  #tell(name: NodeId): void {
+    const { engines } = this.#options;
+    const node = this.state.nodes.get(name);
+    if (node === undefined) return;
+    const hasLane = this.laneOf(name) !== undefined;
+    for (const engine of node.engines.values()) engines.put(factsOf(node, engine, hasLane));
+    const told = this.#told.get(name);
+    if (told !== undefined && told.size === node.engines.size) return;
+    const present = new Set([...node.engines.values()].map((engine) => engine.id));
+    for (const engine of told ?? []) if (!present.has(engine)) engines.remove(engine);
+    this.#told.set(name, present);
+  }
+
+  /** A node that made room for another is gone with its engines. */
+  #dropForgottenNodes(): void {
+    if (this.#told.size <= this.state.nodes.size) return;
+    for (const [name, told] of this.#told) {
+      if (this.state.nodes.has(name)) continue;
+      for (const engine of told) this.#options.engines.remove(engine);
+      this.#told.delete(name);
+    }
   }
 
   #context(nowMs: number): CandidateContext {

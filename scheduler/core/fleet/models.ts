@@ -16,7 +16,8 @@ export interface ModelEntry {
 /** By model; rebuilt when an engine or a node changes, asked for each request. */
 export type ModelIndex = ReadonlyMap<string, ModelEntry>;
 
-const GONE = 'ENGINE_STATE_STOPPED';
+/** A stopped engine stands for no model any more. */
+export const isGone = (engine: EngineRecord): boolean => engine.event.state === 'ENGINE_STATE_STOPPED';
 
 /** The models that an engine stands for now: what it serves or served, else what it is meant to serve. */
 export function modelsOf(node: NodeState, engine: EngineRecord): readonly string[] {
@@ -36,7 +37,7 @@ export function indexModels(state: FleetState, configured: readonly string[]): M
   for (const model of configured) entryOf(model);
   for (const node of state.nodes.values()) {
     for (const engine of node.engines.values()) {
-      if (engine.event.state === GONE) continue;
+      if (isGone(engine)) continue;
       for (const model of modelsOf(node, engine)) {
         const entry = entryOf(model);
         entry.engines.push({ node: node.name, name: engine.name });

@@ -142,6 +142,7 @@ export class RunningRequest implements Generation, GenerationSink {
     if (idBytes.length > 0) {
       if (index !== this.#nextIndex) return this.#outOfOrder(index);
       if (this.firstTokenAtMs === 0) this.firstTokenAtMs = this.#host.clock.monotonicMs();
+      if (this.#nextIndex === 0) this.#placement?.lease.firstToken(this.firstTokenAtMs);
       this.#nextIndex = index + (idBytes.length >>> 2);
     }
     this.#door.onTokens(sse, idBytes, index);
@@ -178,7 +179,7 @@ export class RunningRequest implements Generation, GenerationSink {
     if (this.#host.clock.monotonicMs() >= this.deadlineAtMs) return false;
     const failed = this.#placement;
     if (failed === undefined) return false;
-    failed.lease.release();
+    this.#settle(failed.lease, error.code, undefined);
     this.tried.add(failed.lease.engine);
     this.attempt += 1;
     try {
@@ -194,7 +195,17 @@ export class RunningRequest implements Generation, GenerationSink {
   #finish(outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
     this.#ended = true;
     this.#stopTimer?.();
-    this.#placement?.lease.release();
+    if (this.#placement !== undefined) this.#settle(this.#placement.lease, outcome, usage);
     this.#host.ended(this, outcome, usage);
+  }
+
+  /** The attempt on an engine is over: the place comes back and routing learns how it went. */
+  #settle(lease: Lease, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
+    lease.end({
+      nowMs: this.#host.clock.monotonicMs(),
+      outcome,
+      outputTokens: usage?.completionTokens ?? this.#nextIndex,
+      cachedTokens: usage?.cachedPromptTokens,
+    });
   }
 }

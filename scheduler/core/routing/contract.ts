@@ -73,6 +73,8 @@ export interface EngineLoad extends EngineLife {
 export interface EngineSpeed {
   readonly prefillBaseMs: number;
   readonly prefillPerTokenMs: number;
+  /** Attention makes late tokens dearer: over a prompt's tokens from c to t it adds this times t*t - c*c; absent: 0. */
+  readonly prefillPerTokenSquaredMs?: number;
   readonly stepBaseMs: number;
   readonly stepPerSequenceMs: number;
   readonly stepPerContextTokenMs: number;

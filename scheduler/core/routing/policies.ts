@@ -1,16 +1,22 @@
-/**
- * The registry of routing policies. A policy gives each engine that may be picked a cost; the lowest cost wins, and
- * equal costs are decided by the seeded random source. To add one: a function here, its name in the registry, a test.
- */
-import type { Candidate } from '../fleet/candidates.ts';
+/** The registry of routing policies. To add one: a file in policies/ with its test, and its name here. */
+import { cost } from './policies/cost.ts';
+import { leastRequests } from './policies/least_requests.ts';
+import type { Policy } from './policies/policy.ts';
+import { powerOfTwo } from './policies/power_of_two.ts';
+import { prefixAffinity } from './policies/prefix_affinity.ts';
+import { random } from './policies/random.ts';
+import { roundRobin } from './policies/round_robin.ts';
+import { sessionSticky } from './policies/session_sticky.ts';
 
-/** The cost of giving the request to this engine, in the policy's own unit; lower is better. */
-export type Score = (candidate: Candidate) => number;
-
-/** Requests on the engine: our own, counted exactly, and those of others, as last pushed by the agent. */
-const leastRequests: Score = (candidate) => candidate.reserved + candidate.otherRequests;
-
-export const POLICIES = { least_requests: leastRequests } as const satisfies Record<string, Score>;
+export const POLICIES = {
+  cost,
+  least_requests: leastRequests,
+  power_of_two: powerOfTwo,
+  prefix_affinity: prefixAffinity,
+  random,
+  round_robin: roundRobin,
+  session_sticky: sessionSticky,
+} as const satisfies Record<string, Policy>;
 
 export type PolicyName = keyof typeof POLICIES;
 export const POLICY_NAMES = Object.keys(POLICIES) as [PolicyName, ...PolicyName[]];

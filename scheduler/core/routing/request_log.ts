@@ -3,7 +3,7 @@
  * number of requests and of verdicts; the oldest are forgotten first. It holds no prompt and no answer.
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
-import type { Decision, Verdict } from './route.ts';
+import type { DecisionTrace } from './decision.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
 
@@ -19,8 +19,8 @@ export interface RequestRecord {
   outcome: Outcome;
   errorCode: string;
   policy: string;
-  /** Of all tries, in order. */
-  verdicts: readonly Verdict[];
+  /** One for each try, in order. */
+  decisions: readonly DecisionTrace[];
   outputTokens: number | undefined;
 }
 
@@ -28,17 +28,19 @@ export interface RequestLog {
   /** The newest request with this id. */
   find(id: string): RequestRecord | undefined;
   add(record: RequestRecord): void;
-  /** Adds the verdicts of one more try. */
-  decided(record: RequestRecord, decision: Decision): void;
+  /** Adds the decision of one more try. */
+  decided(record: RequestRecord, decision: DecisionTrace): void;
   readonly count: number;
 }
+
+const verdictsOf = ({ decisions }: RequestRecord): number => decisions.reduce((sum, { count }) => sum + count, 0);
 
 export function createRequestLog(limits: { readonly maxRequests: number; readonly maxVerdicts: number }): RequestLog {
   const records = new Map<string, RequestRecord>();
   let verdicts = 0;
   const forget = (id: string, record: RequestRecord): void => {
     records.delete(id);
-    verdicts -= record.verdicts.length;
+    verdicts -= verdictsOf(record);
   };
   const trim = (): void => {
     for (const [id, record] of records) {
@@ -52,13 +54,13 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
       const before = records.get(record.id);
       if (before !== undefined) forget(record.id, before);
       records.set(record.id, record);
-      verdicts += record.verdicts.length;
+      verdicts += verdictsOf(record);
       trim();
     },
     decided(record, decision) {
       record.policy = decision.policy;
-      record.verdicts = [...record.verdicts, ...decision.verdicts];
-      if (records.get(record.id) === record) verdicts += decision.verdicts.length;
+      record.decisions = [...record.decisions, decision];
+      if (records.get(record.id) === record) verdicts += decision.count;
       trim();
     },
     get count() {

@@ -1,6 +1,7 @@
 // Original file: admin/v1/admin.proto
 
 import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from '../../admin/v1/Candidate.ts';
+import type { RoutingDecision as _admin_v1_RoutingDecision, RoutingDecision__Output as _admin_v1_RoutingDecision__Output } from '../../admin/v1/RoutingDecision.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface ExplainRequestResponse {
@@ -15,6 +16,7 @@ export interface ExplainRequestResponse {
   'policy'?: (string);
   'candidates'?: (_admin_v1_Candidate)[];
   'outputTokens'?: (number);
+  'decisions'?: (_admin_v1_RoutingDecision)[];
   '_firstTokenAtMs'?: "firstTokenAtMs";
   '_endedAtMs'?: "endedAtMs";
   '_outputTokens'?: "outputTokens";
@@ -32,6 +34,7 @@ export interface ExplainRequestResponse__Output {
   'policy': (string);
   'candidates': (_admin_v1_Candidate__Output)[];
   'outputTokens'?: (number);
+  'decisions': (_admin_v1_RoutingDecision__Output)[];
   '_firstTokenAtMs'?: "firstTokenAtMs";
   '_endedAtMs'?: "endedAtMs";
   '_outputTokens'?: "outputTokens";

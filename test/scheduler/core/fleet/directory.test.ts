@@ -5,8 +5,9 @@ import type { DesiredState } from '../../../../proto/gen/fleet/v1/DesiredState.t
 import type { Hello__Output } from '../../../../proto/gen/fleet/v1/Hello.ts';
 import { configuredModels, type ConfiguredEngine, desiredStateOf } from '../../../../scheduler/core/fleet/desired.ts';
 import { FleetDirectory } from '../../../../scheduler/core/fleet/directory.ts';
-import { createReservations } from '../../../../scheduler/core/routing/reservations.ts';
-import { engineEvent, engineIdOf, fakeLane, hello, NODE, telemetry } from '../../fakes.ts';
+import { createRouter } from '../../../../scheduler/core/routing/router.ts';
+import { seededRandom } from '../../../../lib/rng.ts';
+import { engineEvent, engineIdOf, fakeLane, hello, LOOP_OPTIONS, NODE, TENANT, telemetry } from '../../fakes.ts';
 
 const at = (nowMs: number) => ({ nowMs, wallMs: 1_000_000 + nowMs });
 
@@ -15,21 +16,27 @@ function directoryWith(
   desired?: DesiredState,
   configured: readonly string[] = [],
 ) {
-  const reservations = createReservations();
-  const directory = new FleetDirectory({ reservations, configuredModels: configured, staleAfterMs: 1000 });
+  const router = createRouter({ options: { ...LOOP_OPTIONS, staleAfterMs: 1000 }, random: seededRandom(1) });
+  const { reservations, engines } = router;
+  const directory = new FleetDirectory({ reservations, engines, configuredModels: configured, staleAfterMs: 1000 });
   directory.apply({ kind: 'hello', node: NODE, connection: 1, hello: hello(change), desired }, at(0));
   const lane = fakeLane();
   directory.addLane('s1', lane);
-  const refusals = (nowMs = 0, endpoint: 'chat' | 'embeddings' = 'chat') =>
-    directory.candidates('m', endpoint, nowMs).map((candidate) => candidate.refusal?.by);
-  return { directory, reservations, lane, refusals };
+  /** Why no engine is picked, or whether one is only taken as the last. */
+  const refusals = (nowMs = 0, endpoint: 'chat' | 'embeddings' = 'chat') => {
+    const shape = { model: 'm', tenant: TENANT, promptTokens: 1 };
+    const { picked, trace } = router.pick({ shape, endpoint, tried: new Set(), nowMs });
+    picked?.lease.release();
+    return picked === undefined ? [...trace.refused.keys()] : [trace.mode];
+  };
+  return { directory, engines, reservations, lane, refusals };
 }
 
 t.test('a ready engine behind a lane may be picked; each reason against it has a word', async (t) => {
   const { directory, lane, refusals } = directoryWith();
   t.same(refusals(), [undefined]);
   t.ok(directory.hasRoutableEngine(0));
-  t.same(refusals(1001), ['stale_telemetry']);
+  t.same(refusals(1001), ['stale']);
   t.same(refusals(0, 'embeddings'), ['no_endpoint']);
   directory.removeLane(lane);
   t.same(refusals(), ['no_lane']);
@@ -63,8 +70,8 @@ t.test('an engine at the limit of its specification is full for this scheduler',
 });
 
 t.test('load of others is what the reading tells beyond our own requests at its time', async (t) => {
-  const { directory, reservations } = directoryWith();
-  const other = () => directory.candidates('m', 'chat', 0)[0]?.otherRequests;
+  const { directory, engines, reservations } = directoryWith();
+  const other = () => engines.find(engineIdOf('e0'))?.otherRequests;
   t.equal(other(), 0, 'unknown is no load');
   reservations.reserve(engineIdOf('e0'), 1);
   const tell = (reading: object) =>
@@ -163,7 +170,6 @@ t.test('models are known from what engines serve, served, or are to serve', asyn
       runningRequests: 0,
     },
   ]);
-  t.same(directory.candidates('x', 'chat', 0), []);
 });
 
 t.test('a configuration becomes a desired state; an unnamed node gets none', async (t) => {

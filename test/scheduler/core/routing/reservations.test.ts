@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { EngineId } from '../../../../lib/ids.ts';
-import { createReservations, type Lease } from '../../../../scheduler/core/routing/reservations.ts';
+import { createReservations, type Place } from '../../../../scheduler/core/routing/reservations.ts';
 
 const E0 = 'n/e0' as EngineId;
 
@@ -28,7 +28,7 @@ t.test('any history of reserving and releasing in any order ends at zero and nev
   fc.assert(
     fc.property(history, (steps) => {
       const reservations = createReservations();
-      const held: Lease[] = [];
+      const held: Place[] = [];
       for (const [action, incarnation, which] of steps) {
         const engine = `n/e${which % 3}` as EngineId;
         if (action > 0) held.push(reservations.reserve(engine, incarnation));

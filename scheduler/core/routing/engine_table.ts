@@ -1,0 +1,184 @@
+/**
+ * The engines of the fleet by model, kept up to date as their agents speak, so that a pick only reads. It takes facts in
+ * and knows nothing of where they come from: the scheduler's directory and the simulator feed the same table.
+ */
+import type { EngineId } from '../../../lib/ids.ts';
+import type { Endpoint } from '../../ports.ts';
+import { createEngineRows, settleRow } from './engine_rows.ts';
+import { ANY_ENDPOINT, ENDPOINT_BIT, type EngineFacts, type EngineSlot } from './engine_slot.ts';
+import type { Reservations } from './reservations.ts';
+import { createSpeedFit, createSpeedPool, type SpeedPool } from './speed_fit.ts';
+import { NEUTRAL_SPEED } from './speed_priors.ts';
+
+/** The engines that stand for one model. */
+export interface Pool {
+  readonly model: string;
+  readonly slots: readonly EngineSlot[];
+  /** Where the row of each of them stands. */
+  readonly rowsAt: readonly number[];
+  /** Bits of ENDPOINT_BIT that each of them answers, and those that all do. */
+  readonly endpoints: readonly number[];
+  readonly commonEndpoints: number;
+  /** Monotonic milliseconds; none of those that serve was seen last before it. A bound, which is not always the closest. */
+  seenSinceMs: number;
+}
+
+interface OpenPool extends Pool {
+  readonly slots: EngineSlot[];
+  readonly rowsAt: number[];
+  readonly endpoints: number[];
+  commonEndpoints: number;
+}
+
+export interface EngineTable {
+  /** An engine appears, changes, or begins a new life. */
+  put(facts: EngineFacts): EngineSlot;
+  /** The engine is no longer in the fleet. */
+  remove(engine: EngineId): void;
+  /** The present life of an engine. */
+  find(engine: EngineId): EngineSlot | undefined;
+  pool(model: string): Pool | undefined;
+  readonly slots: Iterable<EngineSlot>;
+  /** The numbers of all engines. */
+  readonly rows: Float64Array;
+}
+
+const countOf = (value: number): number => (value >= 0 && value < Infinity ? value : 0);
+const ratioOf = (value: number | undefined): number =>
+  value !== undefined && value >= 0 && value <= 1 ? value : Number.NaN;
+
+const bitsOf = (endpoints: readonly Endpoint[]): number =>
+  endpoints.length === 0 ? ANY_ENDPOINT : endpoints.reduce((bits, endpoint) => bits | ENDPOINT_BIT[endpoint], 0);
+
+function sameModels(left: EngineFacts['serves'], right: EngineFacts['serves']): boolean {
+  return (
+    left === right ||
+    (left.length === right.length &&
+      left.every(
+        ({ model, endpoints }, at) => model === right[at]?.model && bitsOf(endpoints) === bitsOf(right[at].endpoints),
+      ))
+  );
+}
+
+function noteSeen(pool: Pool | undefined, { refusal, lastSeenAtMs }: EngineSlot): void {
+  if (pool !== undefined && refusal === undefined) pool.seenSinceMs = Math.min(pool.seenSinceMs, lastSeenAtMs);
+}
+
+/** Looks at every engine again: the bound is the closest then. */
+export function settleSeen(pool: Pool): void {
+  pool.seenSinceMs = Infinity;
+  for (const slot of pool.slots) noteSeen(pool, slot);
+}
+
+/** Kinds of engines whose speeds are kept. */
+const MOST_SPEED_POOLS = 4096;
+
+export interface EngineTableOptions {
+  readonly reservations: Reservations;
+  /** A life is over: what is kept for it elsewhere can go. */
+  readonly onEnded?: (slot: EngineSlot) => void;
+}
+
+export function createEngineTable({ reservations, onEnded }: EngineTableOptions): EngineTable {
+  const byEngine = new Map<EngineId, EngineSlot>();
+  const pools = new Map<string, OpenPool>();
+  const rows = createEngineRows();
+  /** By model and the speed that the hardware promises; bounded, and begun anew when full. */
+  const speeds = new Map<string, SpeedPool>();
+
+  const speedsOf = ({ serves, prior = NEUTRAL_SPEED }: EngineFacts): SpeedPool => {
+    const key = JSON.stringify([serves[0]?.model, prior]);
+    if (speeds.size >= MOST_SPEED_POOLS && !speeds.has(key)) speeds.clear();
+    const pool = speeds.get(key) ?? createSpeedPool(prior);
+    speeds.set(key, pool);
+    return pool;
+  };
+
+  const leavePools = (slot: EngineSlot): void => {
+    for (const { model } of slot.serves) {
+      const pool = pools.get(model);
+      const at = pool?.slots.indexOf(slot) ?? -1;
+      if (pool === undefined || at < 0) continue;
+      pool.slots.splice(at, 1);
+      pool.rowsAt.splice(at, 1);
+      pool.endpoints.splice(at, 1);
+      pool.commonEndpoints = pool.endpoints.reduce((common, bits) => common & bits, ANY_ENDPOINT);
+      if (pool.slots.length === 0) pools.delete(model);
+    }
+  };
+  const enterPools = (slot: EngineSlot): void => {
+    for (const { model, endpoints } of slot.serves) {
+      const pool = pools.get(model) ?? {
+        model,
+        slots: [],
+        rowsAt: [],
+        endpoints: [],
+        commonEndpoints: ANY_ENDPOINT,
+        seenSinceMs: Infinity,
+      };
+      pools.set(model, pool);
+      pool.slots.push(slot);
+      pool.rowsAt.push(slot.rowAt);
+      pool.endpoints.push(bitsOf(endpoints));
+      pool.commonEndpoints &= bitsOf(endpoints);
+    }
+  };
+  const unlist = (slot: EngineSlot): void => {
+    leavePools(slot);
+    byEngine.delete(slot.engine);
+    slot.listed = false;
+    rows.remove(slot);
+    reservations.forget(slot);
+    onEnded?.(slot);
+  };
+  /** The same engine in its next life is as fast as before; with another model it is another engine. */
+  const begin = (facts: EngineFacts, before: EngineSlot | undefined): EngineSlot => {
+    const slot = reservations.slotOf(facts.engine, facts.incarnation);
+    slot.listed = true;
+    const known = before !== undefined && sameModels(before.serves, facts.serves);
+    if (known) slot.fit = before.fit;
+    else slot.fit = createSpeedFit(speedsOf(facts));
+    slot.speed = slot.fit.speed;
+    byEngine.set(facts.engine, slot);
+    rows.add(slot);
+    return slot;
+  };
+  return {
+    put(facts) {
+      const before = byEngine.get(facts.engine);
+      const sameLife = before?.incarnation === facts.incarnation;
+      if (before !== undefined && !sameLife) unlist(before);
+      const slot = before !== undefined && sameLife ? before : begin(facts, before);
+      slot.node = facts.node;
+      slot.name = facts.name;
+      slot.refusal = facts.refusal;
+      slot.lastSeenAtMs = facts.lastSeenAtMs;
+      slot.otherRequests = countOf(facts.otherRequests);
+      slot.kvUsageRatio = ratioOf(facts.kvUsageRatio);
+      slot.maxRequests = facts.maxRequests ?? Infinity;
+      slot.maxSequences = facts.maxSequences ?? Infinity;
+      // What others of its kind have taught counts for it too.
+      slot.speed = slot.fit.speed;
+      if (!sameLife || !sameModels(slot.serves, facts.serves)) {
+        leavePools(slot);
+        slot.serves = facts.serves;
+        enterPools(slot);
+      }
+      settleRow(slot);
+      for (const { model } of slot.serves) noteSeen(pools.get(model), slot);
+      return slot;
+    },
+    remove(engine) {
+      const slot = byEngine.get(engine);
+      if (slot !== undefined) unlist(slot);
+    },
+    find: (engine) => byEngine.get(engine),
+    pool: (model) => pools.get(model),
+    get slots() {
+      return byEngine.values();
+    },
+    get rows() {
+      return rows.data;
+    },
+  };
+}

@@ -1,0 +1,10 @@
+/** The registry of filters, in the order in which they are asked. To add one: a file in filters/, and its place here. */
+import { breaker } from './filters/breaker.ts';
+import { capacity } from './filters/capacity.ts';
+import { endpoint } from './filters/endpoint.ts';
+import type { Filter } from './filters/filter.ts';
+import { stale } from './filters/stale.ts';
+import { state } from './filters/state.ts';
+import { tried } from './filters/tried.ts';
+
+export const FILTERS: readonly Filter[] = [state, endpoint, tried, capacity, stale, breaker];
