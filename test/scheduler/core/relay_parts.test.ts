@@ -9,7 +9,6 @@ import { createRetryBudget, lookAgainMs } from '../../../scheduler/core/relay/fa
 import { EmissionJournal } from '../../../scheduler/core/relay/journal.ts';
 import { type Ask, NOT_RESUMABLE, whyNotResumable } from '../../../scheduler/core/relay/recovery_rules.ts';
 import { readChunkHead, SentText, textOf } from '../../../scheduler/core/relay/sent_text.ts';
-import type { AttachOrder, GenerationSink, LaneHandle } from '../../../scheduler/ports.ts';
 import { fakeLane, idBytes, NODE, request } from '../fakes.ts';
 
 t.test('the journal keeps ids in order, grows, is cut back, and gives up at its bound', async (t) => {
@@ -143,24 +142,6 @@ t.test('recoveries start at once up to a burst, then one after another, and none
   }
 });
 
-interface Attached {
-  readonly order: AttachOrder;
-  readonly sink: GenerationSink;
-  cancelled: boolean;
-}
-
-function attachableLane(node: NodeId, worker: number): LaneHandle & { readonly attached: Attached[] } {
-  const attached: Attached[] = [];
-  return Object.assign(fakeLane(node, worker), {
-    attached,
-    attach(order: AttachOrder, sink: GenerationSink) {
-      const one: Attached = { order, sink, cancelled: false };
-      attached.push(one);
-      return { grant: () => undefined, cancel: () => void (one.cancelled = true) };
-    },
-  });
-}
-
 t.test('attempts that were given up are ended when a lane leads to their worker again', async (t) => {
   const abandoned = new AbandonedAttempts();
   const attempt = (id: string, node: string, worker: number) => ({
@@ -175,7 +156,7 @@ t.test('attempts that were given up are ended when a lane leads to their worker 
   abandoned.add(attempt('a', 'n1', 0), 0);
   abandoned.add(attempt('b', 'n1', 1), 0);
   abandoned.add(attempt('c', 'n2', 0), 0);
-  const lane = attachableLane('n1' as NodeId, 0);
+  const lane = fakeLane('n1' as NodeId, 0);
   abandoned.laneOpened(lane, 1000);
   t.match(lane.attached, [{ order: { id: 'a', attempt: 1, incarnation: 3, index: 7, hadBytes: 70 }, cancelled: true }]);
   const sink = lane.attached[0]?.sink;
@@ -185,7 +166,7 @@ t.test('attempts that were given up are ended when a lane leads to their worker 
   sink?.onDone(undefined);
   sink?.onError(new Error('nobody listens') as never);
   t.equal(abandoned.size, 2);
-  abandoned.laneOpened(attachableLane('n1' as NodeId, 9), 70_000);
+  abandoned.laneOpened(fakeLane('n1' as NodeId, 9), 70_000);
   t.equal(abandoned.size, 0, 'old ones have ended by themselves');
   for (let at = 0; at < 5000; at++) abandoned.add(attempt(`x${at}`, 'n', 0), 0);
   t.equal(abandoned.size, 4096);
@@ -202,8 +183,8 @@ t.test('requests without a scheduler are found until they are old, or their lane
     identity: 'i',
     body: 'b',
   });
-  const lane = attachableLane(NODE, 0);
-  const closed = Object.assign(attachableLane(NODE, 1), { closed: false });
+  const lane = fakeLane(NODE, 0);
+  const closed = fakeLane(NODE, 1);
   detached.told(lane, [told('a'), told('b')], 0);
   detached.told(closed, [told('c')], 0);
   t.equal(detached.find('a' as RequestId)?.lane, lane);
