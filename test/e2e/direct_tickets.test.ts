@@ -156,6 +156,18 @@ await t.test('an agent that is killed leaves no place taken, and its next life t
   await eventually('every place to be free', async () => (await held()) === 0, 60_000);
 });
 
+await t.test('a scheduler that is killed takes neither a running stream nor a ticket with it', async (t) => {
+  const running = openDirect({ ...(await nextTicket()), ca, body: { ...long, max_tokens: 100 } });
+  await running.begun;
+  const waiting = await nextTicket();
+  process.kill(fleet.scheduler.pid, 'SIGKILL');
+  await fleet.scheduler.exited;
+  t.match(await callDirect({ ...waiting, ca, body }), { status: 200 });
+  const { status, text } = await running.answer;
+  t.equal(status, 200);
+  t.match(text, /data: \[DONE\]\n\n$/);
+});
+
 await t.test('the fleet stops and leaves no process behind', async (t) => {
   await fleet.stop();
   t.pass('nothing is left');
