@@ -20,6 +20,8 @@ export interface BenchFleetOptions {
   readonly engines: number;
   /** Flags of the simulated engine. */
   readonly simFlags: readonly string[];
+  /** Limits of each engine, in the spelling of the scheduler's `nodes` setting. */
+  readonly limits?: object;
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
   /** What the processes inherit; this process's own environment when absent. */
@@ -50,6 +52,7 @@ export async function startBenchFleet(options: BenchFleetOptions): Promise<Bench
     model: BENCH_MODEL,
     servedModelName: BENCH_MODEL,
     extraFlags: [...options.simFlags],
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
   }));
   const children: Child[] = [];
   const stop = async (): Promise<void> => {
