@@ -41,7 +41,7 @@ t.test('a request whose engine was lost waits before all that have not run, at i
   t.same(placed, ['moved']);
   held.wait(running, recordingDoor(), () => false);
   clock.advance(6000);
-  t.same(aborted, ['overloaded'], 'its wait has an end as well');
+  t.same(aborted, ['overloaded', 'overloaded'], 'a wait has an end for both');
   held.ended(running, true, 5);
   t.equal(held.room.requests, 0);
 });
