@@ -3,13 +3,14 @@
  * `npm run bench -- NAME`: the programs behind every performance figure in the docs. Each prints a table for a person
  * and, with --json, one JSON object as its last line.
  */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
 import { runCancel } from './cancel/cancel.ts';
 import { runChaos } from './chaos/chaos.ts';
 import { runDeath } from './death/death.ts';
 import { runIdle } from './idle/idle.ts';
 import { runSensorHang } from './gpu/sensor_hang.ts';
+import { PICK_POLICIES, runPick } from './micro/pick.ts';
 import { runMicroRelay } from './micro/relay.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
@@ -146,5 +147,17 @@ program
   .option('--overload <n>', 'how many times its share the most modest tenant asks for', Number, 1.3)
   .option('--seed <n>', 'which arrivals and sizes', count, 1)
   .action(runFairness);
+
+program
+  .command('pick')
+  .description('microseconds per pick with 8 to 4,000 engines, and what is left of the accounts after random events')
+  .option('--json', 'one JSON object as the last line')
+  .option('--engines <list>', 'fleet sizes', (text: string) => text.split(',').map(wholeNumber), [8, 100, 1000, 4000])
+  .addOption(new Option('--policy <name>', 'which policy').choices(PICK_POLICIES).default('cost'))
+  .option('--per-second <n>', 'requests per second of the paced part', wholeNumber, 500)
+  .option('--seconds <n>', 'length of the paced part for each fleet size', wholeNumber, 5)
+  .option('--events <n>', 'random events on the accounts', wholeNumber, 1_000_000)
+  .option('--seed <n>', 'which story', count, 1)
+  .action(runPick);
 
 await program.parseAsync(process.argv);

@@ -272,6 +272,8 @@ export interface Figures {
   /** Something went past the rules and was passed over; `where` is one of a few words of the program. */
   dropped(where: string, count?: number): void;
   nodes(connected: number, lost: number): void;
+  /** An engine was picked for a request, or none could be; the words are the router's. */
+  routed(policy: string, mode: 'normal' | 'panic' | 'stale' | 'none'): void;
 }
 
 /** Name of an engine in the whole fleet. */

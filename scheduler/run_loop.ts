@@ -146,6 +146,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       router: this.router,
       directory: this.directory,
       log: this.log,
+      figures: deps.figures,
       placed: (fields) => deps.logger.debug(fields, 'placed'),
     });
     this.generator = {
@@ -278,7 +279,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       outcome: 'running',
       errorCode: '',
       policy: this.#deps.options.policy,
-      verdicts: [],
+      decisions: [],
       outputTokens: undefined,
     };
   }

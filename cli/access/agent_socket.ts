@@ -51,7 +51,7 @@ function eventOf(event: Partial<EngineEvent__Output>): EngineEvent__Output {
 function engineOf(node: string, told: Partial<EngineEvent__Output>): EngineView {
   const event = eventOf(told);
   const routable = event.state === 'ENGINE_STATE_READY';
-  return { node, event, reading: null, routable, notRoutableReason: '', history: [], gpuIds: [] };
+  return { node, event, reading: null, routable, notRoutableReason: '', history: [], gpuIds: [], routing: null };
 }
 
 function connect(path: string): Promise<Socket> {

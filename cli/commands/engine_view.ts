@@ -85,6 +85,32 @@ function progressText(event: EngineEvent__Output): string | undefined {
   return joined([bar, left], ', ');
 }
 
+type Routing = EngineView['routing'];
+
+const rounded = (value: number): string => String(Number(value.toPrecision(3)));
+
+function breakerText(routing: Routing): string | undefined {
+  if (routing === null) return undefined;
+  const due = routing.breakerDueMs === undefined ? '' : `, for ${Math.round(routing.breakerDueMs)} ms more`;
+  const opened = routing.breakerOpened === 0 ? '' : `; opened ${routing.breakerOpened} times in this life`;
+  return `${routing.breaker.replace('_', ' ')}${due}${opened}`;
+}
+
+function waitingText(routing: Routing): string | undefined {
+  if (routing === null) return undefined;
+  return `${routing.pendingPrefillTokens} uncached tokens, ${Math.round(routing.pendingPrefillMs)} ms`;
+}
+
+/** The fitted speed, in what a person can picture. */
+function speedText(routing: Routing): string | undefined {
+  if (routing === null) return undefined;
+  const from = routing.observations === 0 ? 'assumed, nothing was seen yet' : `${routing.observations} observations`;
+  return (
+    `prefill ${rounded(routing.prefillBaseMs)} ms + ${rounded(routing.prefillPerTokenMs * 1000)} ms per 1,000 tokens, ` +
+    `step ${rounded(routing.stepBaseMs)} ms + ${rounded(routing.stepPerSequenceMs * 100)} ms per 100 sequences (${from})`
+  );
+}
+
 function crashText(event: EngineEvent__Output): string | undefined {
   const end = joined([event.exitCode === undefined ? undefined : `exit ${event.exitCode}`, event.signal], ', ');
   return joined([event.cause, end === '' ? undefined : `(${end})`], ' ');
@@ -139,6 +165,9 @@ export function engineDetails(
       ['models', event?.models.map((model) => model.id).join(', ')],
       ['routable', engine.routable ? 'yes' : `no: ${engine.notRoutableReason}`],
       ['running requests', engine.runningRequests],
+      ['breaker', breakerText(engine.routing)],
+      ['waiting prompts', waitingText(engine.routing)],
+      ['speed', speedText(engine.routing)],
     ]),
     ...checksTable(event),
     '',

@@ -3,6 +3,9 @@
  */
 import type { Command } from 'commander';
 import type { QueueWait__Output } from '../../proto/gen/admin/v1/QueueWait.ts';
+import type { Candidate__Output } from '../../proto/gen/admin/v1/Candidate.ts';
+import type { CostPart__Output } from '../../proto/gen/admin/v1/CostPart.ts';
+import type { RoutingDecision__Output } from '../../proto/gen/admin/v1/RoutingDecision.ts';
 import { details, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
 
@@ -16,6 +19,55 @@ function queueText(queue: QueueWait__Output | null | undefined): string | undefi
   if (position === undefined) return `waited ${waitedMs} ms`;
   const eta = etaMs === undefined ? 'its turn cannot be foretold' : `its turn is in about ${Math.ceil(etaMs / 1000)} s`;
   return `place ${position}, waits since ${waitedMs} ms, ${eta}`;
+}
+
+const MODES: Readonly<Record<string, string>> = {
+  panic: 'More than half of the engines had open breakers, so none was heeded.',
+  stale: 'Only engines of nodes that have fallen silent were left.',
+};
+
+const figure = (value: number): string => String(Math.round(value * 100) / 100);
+
+/** "wait 3.1 + prefill 12": parts of no value are left out. */
+const partsText = (parts: readonly CostPart__Output[]): string =>
+  parts
+    .filter((part) => part.value !== 0)
+    .map((part) => `${part.name} ${figure(part.value)}`)
+    .join(' + ');
+
+/** What the table leaves out: in a large fleet only the best engines and some of the refused are kept. */
+function restText({ engines, refused, candidates }: RoutingDecision__Output): string {
+  if (engines <= candidates) return '';
+  const reasons = Object.entries(refused).map(([by, count]) => `${count} by ${by}`);
+  const why = reasons.length === 0 ? '' : `; refused in all: ${reasons.join(', ')}`;
+  return `and ${engines - candidates} more of ${engines} engines${why}`;
+}
+
+/** Each try with its engines: the cheapest first, then those that were refused. */
+function decisionsText(
+  decisions: readonly RoutingDecision__Output[],
+  candidates: readonly Candidate__Output[],
+): readonly string[] {
+  let from = 0;
+  const lines = decisions.flatMap((decision, at) => {
+    const own = candidates.slice(from, from + decision.candidates);
+    from += decision.candidates;
+    const rows = own.map((entry) => [
+      entry.engine,
+      entry.picked ? 'yes' : '',
+      entry.cost === undefined ? undefined : figure(entry.cost),
+      partsText(entry.parts),
+      entry.refusedBy,
+      entry.detail,
+    ]);
+    return [
+      ...(decisions.length > 1 ? [at === 0 ? '' : '\n', `try ${at + 1}`] : []),
+      table(['engine', 'picked', 'cost', 'made of', 'refused by', 'detail'], rows, 'no engine was looked at'),
+      restText(decision),
+      MODES[decision.mode] ?? '',
+    ].filter((line) => line !== '');
+  });
+  return lines.length === 0 ? ['no engine was looked at'] : lines;
 }
 
 export function addExplainCommands(program: Command): void {
@@ -40,17 +92,7 @@ export function addExplainCommands(program: Command): void {
               ['output tokens', answer?.outputTokens],
             ]),
             '',
-            table(
-              ['engine', 'picked', 'cost', 'refused by', 'detail'],
-              (answer?.candidates ?? []).map((entry) => [
-                entry.engine,
-                entry.picked,
-                entry.cost,
-                entry.refusedBy,
-                entry.detail,
-              ]),
-              'no engine was looked at',
-            ),
+            ...decisionsText(answer?.decisions ?? [], answer?.candidates ?? []),
           ].join('\n'),
         );
       }),

@@ -78,6 +78,18 @@ export const FLEET_METRICS = {
     ...gauge(ON_ENGINE, 'Is 1 when this scheduler may send requests to the engine.'),
     on: 'scheduler',
   },
+  sophia_engine_breaker: {
+    ...gauge([...ON_ENGINE, 'state'], "Is 1 for the state of an engine's circuit breaker: closed, open, half_open."),
+    on: 'scheduler',
+  },
+  sophia_engine_breaker_openings: {
+    ...gauge(ON_ENGINE, 'Times that the circuit breaker of an engine opened in this life of it.'),
+    on: 'scheduler',
+  },
+  sophia_engine_pending_prefill_tokens: {
+    ...gauge(ON_ENGINE, "Uncached prompt tokens of this scheduler's requests that wait for their first token."),
+    on: 'scheduler',
+  },
   sophia_host_cpu_utilization_ratio: gauge(ON_NODE, 'Busy part of the processors of a host, 0 to 1.'),
   sophia_host_memory_used_bytes: gauge(ON_NODE, 'Memory of a host that is not available to a new program.'),
   sophia_host_load_average_1m: {

@@ -61,6 +61,12 @@ export const METRICS = {
     labels: ['model', 'kind'],
   },
   chat_requests_active: { on: 'scheduler', type: 'gauge', help: 'Requests that are being served.', labels: ['door'] },
+  routing_decisions_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Decisions about an engine for a request, by policy and mode: normal, panic (too many breakers were open to heed them), stale (only silent nodes were left) or none (no engine could be picked).',
+    labels: ['policy', 'mode'],
+  },
   http_requests_total: {
     on: 'scheduler',
     type: 'counter',

@@ -3,9 +3,11 @@ import type { EnumTypeDefinition, MessageTypeDefinition } from '@grpc/proto-load
 
 import type { AdminClient as _admin_v1_AdminClient, AdminDefinition as _admin_v1_AdminDefinition } from './admin/v1/Admin.ts';
 import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from './admin/v1/Candidate.ts';
+import type { CostPart as _admin_v1_CostPart, CostPart__Output as _admin_v1_CostPart__Output } from './admin/v1/CostPart.ts';
 import type { CreateKeyRequest as _admin_v1_CreateKeyRequest, CreateKeyRequest__Output as _admin_v1_CreateKeyRequest__Output } from './admin/v1/CreateKeyRequest.ts';
 import type { CreateKeyResponse as _admin_v1_CreateKeyResponse, CreateKeyResponse__Output as _admin_v1_CreateKeyResponse__Output } from './admin/v1/CreateKeyResponse.ts';
 import type { Engine as _admin_v1_Engine, Engine__Output as _admin_v1_Engine__Output } from './admin/v1/Engine.ts';
+import type { EngineRouting as _admin_v1_EngineRouting, EngineRouting__Output as _admin_v1_EngineRouting__Output } from './admin/v1/EngineRouting.ts';
 import type { EngineVerdict as _admin_v1_EngineVerdict, EngineVerdict__Output as _admin_v1_EngineVerdict__Output } from './admin/v1/EngineVerdict.ts';
 import type { ExplainDeploymentRequest as _admin_v1_ExplainDeploymentRequest, ExplainDeploymentRequest__Output as _admin_v1_ExplainDeploymentRequest__Output } from './admin/v1/ExplainDeploymentRequest.ts';
 import type { ExplainDeploymentResponse as _admin_v1_ExplainDeploymentResponse, ExplainDeploymentResponse__Output as _admin_v1_ExplainDeploymentResponse__Output } from './admin/v1/ExplainDeploymentResponse.ts';
@@ -31,6 +33,7 @@ import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } f
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from './admin/v1/QueueWait.ts';
 import type { RevokeKeyRequest as _admin_v1_RevokeKeyRequest, RevokeKeyRequest__Output as _admin_v1_RevokeKeyRequest__Output } from './admin/v1/RevokeKeyRequest.ts';
 import type { RevokeKeyResponse as _admin_v1_RevokeKeyResponse, RevokeKeyResponse__Output as _admin_v1_RevokeKeyResponse__Output } from './admin/v1/RevokeKeyResponse.ts';
+import type { RoutingDecision as _admin_v1_RoutingDecision, RoutingDecision__Output as _admin_v1_RoutingDecision__Output } from './admin/v1/RoutingDecision.ts';
 import type { RunCommandRequest as _admin_v1_RunCommandRequest, RunCommandRequest__Output as _admin_v1_RunCommandRequest__Output } from './admin/v1/RunCommandRequest.ts';
 import type { RunCommandResponse as _admin_v1_RunCommandResponse, RunCommandResponse__Output as _admin_v1_RunCommandResponse__Output } from './admin/v1/RunCommandResponse.ts';
 import type { AgentMessage as _fleet_v1_AgentMessage, AgentMessage__Output as _fleet_v1_AgentMessage__Output } from './fleet/v1/AgentMessage.ts';
@@ -72,9 +75,11 @@ export interface ProtoGrpcType {
     v1: {
       Admin: SubtypeConstructor<typeof grpc.Client, _admin_v1_AdminClient> & { service: _admin_v1_AdminDefinition }
       Candidate: MessageTypeDefinition<_admin_v1_Candidate, _admin_v1_Candidate__Output>
+      CostPart: MessageTypeDefinition<_admin_v1_CostPart, _admin_v1_CostPart__Output>
       CreateKeyRequest: MessageTypeDefinition<_admin_v1_CreateKeyRequest, _admin_v1_CreateKeyRequest__Output>
       CreateKeyResponse: MessageTypeDefinition<_admin_v1_CreateKeyResponse, _admin_v1_CreateKeyResponse__Output>
       Engine: MessageTypeDefinition<_admin_v1_Engine, _admin_v1_Engine__Output>
+      EngineRouting: MessageTypeDefinition<_admin_v1_EngineRouting, _admin_v1_EngineRouting__Output>
       EngineVerdict: MessageTypeDefinition<_admin_v1_EngineVerdict, _admin_v1_EngineVerdict__Output>
       ExplainDeploymentRequest: MessageTypeDefinition<_admin_v1_ExplainDeploymentRequest, _admin_v1_ExplainDeploymentRequest__Output>
       ExplainDeploymentResponse: MessageTypeDefinition<_admin_v1_ExplainDeploymentResponse, _admin_v1_ExplainDeploymentResponse__Output>
@@ -100,6 +105,7 @@ export interface ProtoGrpcType {
       QueueWait: MessageTypeDefinition<_admin_v1_QueueWait, _admin_v1_QueueWait__Output>
       RevokeKeyRequest: MessageTypeDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyRequest__Output>
       RevokeKeyResponse: MessageTypeDefinition<_admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyResponse__Output>
+      RoutingDecision: MessageTypeDefinition<_admin_v1_RoutingDecision, _admin_v1_RoutingDecision__Output>
       RunCommandRequest: MessageTypeDefinition<_admin_v1_RunCommandRequest, _admin_v1_RunCommandRequest__Output>
       RunCommandResponse: MessageTypeDefinition<_admin_v1_RunCommandResponse, _admin_v1_RunCommandResponse__Output>
     }

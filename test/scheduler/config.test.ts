@@ -28,7 +28,7 @@ t.test('defaults keep every listener on loopback and the bounds that the brief o
     maxBodyDepth: 64,
     clientWindowBytes: 64 * 1024,
     pingPeriodMs: 15_000,
-    routingPolicy: 'least_requests',
+    routingPolicy: 'cost',
     allowRemoteMedia: false,
     nodes: {},
   });

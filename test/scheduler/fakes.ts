@@ -245,6 +245,7 @@ export function recordedFigures(): RecordedFigures {
       figures.ends.push(end);
     },
     dropped: (where) => void figures.drops.push(where),
+    routed: () => undefined,
     nodes(connected, lost) {
       figures.nodeCounts = [connected, lost];
     },

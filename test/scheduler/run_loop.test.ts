@@ -110,7 +110,7 @@ t.test('nothing is started when it cannot be: each refusal has its code and is c
   t.match(loop.inspector.log.find('r4'), {
     outcome: 'failed',
     errorCode: 'no_engine',
-    verdicts: [{ kind: 'refused', by: 'draining' }],
+    decisions: [{ verdicts: [{ kind: 'refused', by: 'draining' }] }],
   });
   loop.drain();
   t.throws(start({ id: 'r5' as RequestId }), { code: 'draining' });
@@ -150,7 +150,7 @@ for (const code of ['engine_unreachable', 'engine_overloaded', 'engine_died', 's
     lane.sent[1]?.sink.onError(fail(code));
     t.same(door.calls, [`error:${code}`], 'two tries are all');
     t.equal(loop.inspector.reservations.total, 0);
-    const verdicts = loop.inspector.log.find('req-1')?.verdicts ?? [];
+    const verdicts = loop.inspector.log.find('req-1')?.decisions.flatMap(({ verdicts }) => verdicts) ?? [];
     t.equal(verdicts.length, 4);
     t.equal(verdicts.filter((verdict) => verdict.kind === 'picked').length, 2);
     t.match(
@@ -234,12 +234,13 @@ t.test('cancel by id ends requests of the tenant only, with an error at the door
 });
 
 t.test('tokens that come twice are passed over; a hole ends the request', async (t) => {
-  const { loop, lane, figures } = testLoop();
+  const { loop, lane, figures, clock } = testLoop();
   const door = recordingDoor();
   loop.generator.start(request(), door, 1);
   const sink = lane.sent[0]?.sink;
   sink?.onHead();
   sink?.onHead();
+  clock.advance(5);
   sink?.onTokens(sse('a'), idBytes(1, 2), 0);
   sink?.onTokens(sse('a'), idBytes(1, 2), 0);
   sink?.onTokens(sse('b'), idBytes(3), 2);

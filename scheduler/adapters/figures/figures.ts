@@ -16,6 +16,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
   const tokens = metrics.counter('chat_tokens_total');
   const active = metrics.gauge('chat_requests_active');
   const droppedTotal = metrics.counter('dropped_total');
+  const decisions = metrics.counter('routing_decisions_total');
   const nodes = metrics.gauge('sophia_fleet_nodes');
 
   return {
@@ -35,6 +36,7 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
       recordChatEnd(metrics, { ...end, code: end.outcome });
     },
     dropped: (where, count = 1) => droppedTotal.inc({ where }, count),
+    routed: (policy, mode) => decisions.inc({ policy, mode }),
     nodes(connected, lost) {
       nodes.set({ state: 'connected' }, connected);
       nodes.set({ state: 'lost' }, lost);

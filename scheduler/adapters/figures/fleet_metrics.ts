@@ -7,6 +7,7 @@ import type { Metrics } from '../../../lib/io/metrics.ts';
 import { ENGINE_STATES, type ShownHost, showHosts } from '../../../lib/io/telemetry_metrics.ts';
 import type { FleetDirectory } from '../../core/fleet/directory.ts';
 import { type NodeState, stateWord } from '../../core/fleet/state.ts';
+import type { EngineSlot } from '../../core/routing/engine_slot.ts';
 
 export interface FleetMetricsOptions {
   readonly metrics: Metrics;
@@ -48,6 +49,29 @@ function showSums(metrics: Metrics, nodes: Iterable<NodeState>): void {
   metrics.gauge('sophia_fleet_gpus').replace([...healths].map(([health, count]) => [{ health }, count]));
 }
 
+const BREAKER_STATES = ['closed', 'open', 'half_open'] as const;
+
+/** What routing holds of the engines of some nodes. */
+function showRouting(metrics: Metrics, directory: FleetDirectory, nodes: readonly NodeState[]): void {
+  const slots = nodes.flatMap(({ engines }) =>
+    [...engines.values()].flatMap(({ id }) => directory.engines.find(id) ?? []),
+  );
+  const on = ({ node, name: engine }: EngineSlot) => ({ node, engine });
+  metrics
+    .gauge('sophia_engine_breaker')
+    .replace(
+      slots.flatMap((slot) =>
+        BREAKER_STATES.map((state) => [{ ...on(slot), state }, Number(slot.breaker.state === state)] as const),
+      ),
+    );
+  metrics
+    .gauge('sophia_engine_breaker_openings')
+    .replace(slots.map((slot) => [on(slot), slot.breaker.opened] as const));
+  metrics
+    .gauge('sophia_engine_pending_prefill_tokens')
+    .replace(slots.map((slot) => [on(slot), slot.pendingPrefillTokens] as const));
+}
+
 /** Shows the fleet at each scrape from now on. */
 export function showFleet({ metrics, directory, detailNodes, nowMs }: FleetMetricsOptions): void {
   metrics.onRender(() => {
@@ -56,6 +80,7 @@ export function showFleet({ metrics, directory, detailNodes, nowMs }: FleetMetri
     const now = nowMs();
     showSums(metrics, all);
     showHosts(metrics, detailed.map(shownHost));
+    showRouting(metrics, directory, detailed);
     metrics.gauge('sophia_fleet_nodes_without_detail').set({}, all.length - detailed.length);
     metrics
       .gauge('sophia_node_connected')

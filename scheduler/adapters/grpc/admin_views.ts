@@ -2,23 +2,29 @@
 import { CodedError } from '../../../lib/errors.ts';
 import type { Candidate } from '../../../proto/gen/admin/v1/Candidate.ts';
 import type { Engine } from '../../../proto/gen/admin/v1/Engine.ts';
+import type { EngineRouting } from '../../../proto/gen/admin/v1/EngineRouting.ts';
 import type { ExplainDeploymentResponse } from '../../../proto/gen/admin/v1/ExplainDeploymentResponse.ts';
 import type { ExplainRequestResponse } from '../../../proto/gen/admin/v1/ExplainRequestResponse.ts';
 import type { GetStatusResponse } from '../../../proto/gen/admin/v1/GetStatusResponse.ts';
 import type { Model } from '../../../proto/gen/admin/v1/Model.ts';
+import type { RoutingDecision } from '../../../proto/gen/admin/v1/RoutingDecision.ts';
 import type { Node } from '../../../proto/gen/admin/v1/Node.ts';
 import type { FleetDirectory } from '../../core/fleet/directory.ts';
 import { modelsOf as modelsOfEngine } from '../../core/fleet/models.ts';
 import { type EngineRecord, type NodeState, stateWord } from '../../core/fleet/state.ts';
 import type { QueueView } from '../../core/queue/contract.ts';
+import { breakerAdmits } from '../../core/routing/breaker.ts';
+import type { DecisionTrace, Verdict } from '../../core/routing/decision.ts';
+import { type EngineSlot, waitingPrefillMs } from '../../core/routing/engine_slot.ts';
 import type { RequestLog } from '../../core/routing/request_log.ts';
 import type { Reservations } from '../../core/routing/reservations.ts';
-import type { Verdict } from '../../core/routing/decision.ts';
+import type { Router } from '../../core/routing/router.ts';
 
 /** What operators may look at; the run loop gives it. */
 export interface Inspector {
   readonly directory: FleetDirectory;
   readonly log: RequestLog;
+  readonly router: Pick<Router, 'engines'>;
   readonly reservations: Reservations;
   readonly draining: boolean;
   readonly runningRequests: number;
@@ -72,9 +78,33 @@ export function nodeOf(fleet: AdminFleet, node: NodeState): Node {
   };
 }
 
+/** What routing holds of one life of an engine. */
+function routingOf(slot: EngineSlot, nowMs: number): EngineRouting {
+  const { breaker, speed, fit } = slot;
+  return {
+    breaker: breaker.state,
+    ...(breaker.state === 'open' ? { breakerDueMs: Math.max(0, breaker.dueAtMs - nowMs) } : {}),
+    breakerOpened: breaker.opened,
+    pendingPrefillTokens: slot.pendingPrefillTokens,
+    pendingPrefillMs: waitingPrefillMs(slot, nowMs),
+    contextTokens: slot.contextTokens,
+    prefillBaseMs: speed.prefillBaseMs,
+    prefillPerTokenMs: speed.prefillPerTokenMs,
+    prefillPerSquareMs: speed.prefillPerTokenSquaredMs ?? 0,
+    stepBaseMs: speed.stepBaseMs,
+    stepPerSequenceMs: speed.stepPerSequenceMs,
+    stepPerContextTokenMs: speed.stepPerContextTokenMs,
+    observations: fit.taken,
+    rejectedObservations: fit.rejected,
+  };
+}
+
 export function engineOf(fleet: AdminFleet, node: NodeState, engine: EngineRecord): Engine {
   const { inspector } = fleet;
-  const refusal = inspector.directory.whyNotRoutable(node, engine, inspector.nowMs());
+  const nowMs = inspector.nowMs();
+  const slot = inspector.router.engines.find(engine.id);
+  const ejected = slot !== undefined && !breakerAdmits(slot.breaker, nowMs);
+  const refusal = inspector.directory.whyNotRoutable(node, engine, nowMs) ?? (ejected ? { by: 'breaker' } : undefined);
   return {
     node: node.name,
     event: { ...engine.event, models: [...engine.models] },
@@ -83,6 +113,7 @@ export function engineOf(fleet: AdminFleet, node: NodeState, engine: EngineRecor
     routable: refusal === undefined,
     notRoutableReason: refusal?.by ?? '',
     history: [...engine.history],
+    routing: slot === undefined ? null : routingOf(slot, nowMs),
     gpuIds: [...(node.desired?.engines?.find((spec) => spec.name === engine.name)?.gpuIds ?? [])],
   };
 }
@@ -103,7 +134,11 @@ export function modelsOf(fleet: AdminFleet): Model[] {
 function candidateOf(verdict: Verdict): Candidate {
   const { engine } = verdict;
   if (verdict.kind === 'refused') return { engine, picked: false, refusedBy: verdict.by, detail: verdict.detail };
-  return { engine, picked: verdict.kind === 'picked', cost: verdict.cost };
+  return { engine, picked: verdict.kind === 'picked', cost: verdict.cost, parts: [...verdict.parts] };
+}
+
+function decisionOf({ mode, engines, refused, count }: DecisionTrace): RoutingDecision {
+  return { mode: mode ?? '', engines, refused: Object.fromEntries(refused), candidates: count };
 }
 
 /** @throws CodedError not_found when the request is unknown or forgotten */
@@ -120,7 +155,8 @@ export function requestOf(fleet: AdminFleet, id: string): ExplainRequestResponse
     errorCode: record.errorCode,
     receivedAtMs: record.receivedAtMs,
     policy: record.policy,
-    candidates: record.verdicts.map(candidateOf),
+    candidates: record.decisions.flatMap(({ verdicts }) => verdicts.map(candidateOf)),
+    decisions: record.decisions.map(decisionOf),
     ...(firstTokenAtMs === undefined ? {} : { firstTokenAtMs }),
     ...(endedAtMs === undefined ? {} : { endedAtMs }),
     ...(outputTokens === undefined ? {} : { outputTokens }),

@@ -46,6 +46,11 @@ export class FleetDirectory {
     this.#options = options;
   }
 
+  /** Every engine as routing sees it. */
+  get engines(): EngineTable {
+    return this.#options.engines;
+  }
+
   /** Takes an event in; what it gives is for the caller to carry out. */
   apply(event: FleetEvent, moment: Moment): readonly FleetEffect[] {
     if (event.kind !== 'telemetry') this.#models = undefined;

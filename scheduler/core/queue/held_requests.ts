@@ -122,7 +122,8 @@ export class HeldRequests {
       promptTokens,
       outputTokens: Math.min(maxOutputTokens, router.typicalOutputTokens(request.model)),
       bytes: request.body.length,
-      mayWait: ({ code }) => code === 'overloaded' || (code === 'no_engine' && isWorthWaiting(running.record.refused)),
+      mayWait: ({ code }) =>
+        code === 'overloaded' || (code === 'no_engine' && isWorthWaiting(running.record.decisions.at(-1)?.refused)),
       place,
       refuse: (error) => running.abort(error),
       told: (where) => door.onQueued?.(where) ?? false,

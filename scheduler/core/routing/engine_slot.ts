@@ -7,7 +7,7 @@ import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { Endpoint } from '../../ports.ts';
 import { type Breaker, newBreaker } from './breaker.ts';
 import type { EngineLife, EngineLoad, EngineSpeed } from './contract.ts';
-import { createSpeedFit, type SpeedFit } from './speed_fit.ts';
+import { createSpeedFit, createSpeedPool, type SpeedFit } from './speed_fit.ts';
 import { NEUTRAL_SPEED } from './speed_priors.ts';
 
 /** Why an engine may not be picked. A state's word (`draining`, `starting`, ...) stands for itself. */
@@ -53,6 +53,9 @@ export interface PendingPrefill {
 export interface EngineSlot extends Omit<Mutable<EngineLoad>, 'engine' | 'incarnation' | 'kvUsageRatio'> {
   readonly engine: EngineId;
   readonly incarnation: number;
+  /** Its numbers for picks, and where they stand among all rows; undefined and -1: it is not listed. */
+  row: Float64Array | undefined;
+  rowAt: number;
   node: NodeId;
   name: string;
   /** Whether the fleet has it now; a slot that is not listed only waits for its requests to end. */
@@ -87,6 +90,10 @@ export interface EngineSlot extends Omit<Mutable<EngineLoad>, 'engine' | 'incarn
   prefilledSquares: number;
 }
 
+/** The endpoints as bits of one number. */
+export const ENDPOINT_BIT: Readonly<Record<Endpoint, number>> = { chat: 1, completions: 2, embeddings: 4 };
+export const ANY_ENDPOINT = 7;
+
 /** FNV-1a, 32 bits. */
 export function hashText(text: string): number {
   let hash = 0x811c9dc5;
@@ -96,10 +103,12 @@ export function hashText(text: string): number {
 
 export function newSlot(engine: EngineId, incarnation: number): EngineSlot {
   const slash = engine.indexOf('/');
-  const fit = createSpeedFit(NEUTRAL_SPEED);
+  const fit = createSpeedFit(createSpeedPool(NEUTRAL_SPEED));
   return {
     engine,
     incarnation,
+    row: undefined,
+    rowAt: -1,
     node: engine.slice(0, slash) as NodeId,
     name: engine.slice(slash + 1),
     listed: false,
@@ -142,14 +151,20 @@ export function stepMs(speed: EngineSpeed, sequences: number, contextTokens: num
   return speed.stepBaseMs + speed.stepPerSequenceMs * sequences + speed.stepPerContextTokenMs * contextTokens;
 }
 
+/** The part of the oldest waiting prompt, 0 to 1, that must have had its prefill since its turn came. */
+export function prefillDone({ head, headSinceMs, speed }: EngineSlot, nowMs: number): number {
+  if (head === undefined) return 0;
+  const headMs = prefillWorkMs(speed, head.tokens, head.squares);
+  return headMs > 0 ? Math.min(1, Math.max(0, nowMs - headSinceMs) / headMs) : 1;
+}
+
 /**
  * Milliseconds until the prompts that wait on the engine have had their prefill, as far as is known here: their work
  * less what the oldest must have got since its turn came. An engine that is late is not believed to be done.
  */
 export function waitingPrefillMs(slot: EngineSlot, nowMs: number): number {
   const { head, speed } = slot;
-  if (head === undefined) return 0;
-  const headMs = prefillWorkMs(speed, head.tokens, head.squares);
-  const done = Math.min(Math.max(0, nowMs - slot.headSinceMs), headMs);
-  return prefillWorkMs(speed, slot.pendingPrefillTokens, slot.pendingPrefillSquares) - done;
+  const allMs = prefillWorkMs(speed, slot.pendingPrefillTokens, slot.pendingPrefillSquares);
+  if (head === undefined) return allMs;
+  return allMs - prefillDone(slot, nowMs) * prefillWorkMs(speed, head.tokens, head.squares);
 }

@@ -4,24 +4,30 @@
  */
 import type { EngineId } from '../../../lib/ids.ts';
 import type { Endpoint } from '../../ports.ts';
-import { type EngineFacts, type EngineSlot } from './engine_slot.ts';
+import { createEngineRows, settleRow } from './engine_rows.ts';
+import { ANY_ENDPOINT, ENDPOINT_BIT, type EngineFacts, type EngineSlot } from './engine_slot.ts';
 import type { Reservations } from './reservations.ts';
-import { createSpeedFit } from './speed_fit.ts';
+import { createSpeedFit, createSpeedPool, type SpeedPool } from './speed_fit.ts';
+import { NEUTRAL_SPEED } from './speed_priors.ts';
 
 /** The engines that stand for one model. */
 export interface Pool {
   readonly model: string;
   readonly slots: readonly EngineSlot[];
-  /** Bits of ENDPOINT_BIT that each of the slots answers. */
+  /** Where the row of each of them stands. */
+  readonly rowsAt: readonly number[];
+  /** Bits of ENDPOINT_BIT that each of them answers, and those that all do. */
   readonly endpoints: readonly number[];
+  readonly commonEndpoints: number;
+  /** Monotonic milliseconds; none of those that serve was seen last before it. A bound, which is not always the closest. */
+  seenSinceMs: number;
 }
-
-export const ENDPOINT_BIT: Readonly<Record<Endpoint, number>> = { chat: 1, completions: 2, embeddings: 4 };
-const ANY_ENDPOINT = 7;
 
 interface OpenPool extends Pool {
   readonly slots: EngineSlot[];
+  readonly rowsAt: number[];
   readonly endpoints: number[];
+  commonEndpoints: number;
 }
 
 export interface EngineTable {
@@ -33,6 +39,8 @@ export interface EngineTable {
   find(engine: EngineId): EngineSlot | undefined;
   pool(model: string): Pool | undefined;
   readonly slots: Iterable<EngineSlot>;
+  /** The numbers of all engines. */
+  readonly rows: Float64Array;
 }
 
 const countOf = (value: number): number => (value >= 0 && value < Infinity ? value : 0);
@@ -52,6 +60,19 @@ function sameModels(left: EngineFacts['serves'], right: EngineFacts['serves']): 
   );
 }
 
+function noteSeen(pool: Pool | undefined, { refusal, lastSeenAtMs }: EngineSlot): void {
+  if (pool !== undefined && refusal === undefined) pool.seenSinceMs = Math.min(pool.seenSinceMs, lastSeenAtMs);
+}
+
+/** Looks at every engine again: the bound is the closest then. */
+export function settleSeen(pool: Pool): void {
+  pool.seenSinceMs = Infinity;
+  for (const slot of pool.slots) noteSeen(pool, slot);
+}
+
+/** Kinds of engines whose speeds are kept. */
+const MOST_SPEED_POOLS = 4096;
+
 export interface EngineTableOptions {
   readonly reservations: Reservations;
   /** A life is over: what is kept for it elsewhere can go. */
@@ -61,6 +82,17 @@ export interface EngineTableOptions {
 export function createEngineTable({ reservations, onEnded }: EngineTableOptions): EngineTable {
   const byEngine = new Map<EngineId, EngineSlot>();
   const pools = new Map<string, OpenPool>();
+  const rows = createEngineRows();
+  /** By model and the speed that the hardware promises; bounded, and begun anew when full. */
+  const speeds = new Map<string, SpeedPool>();
+
+  const speedsOf = ({ serves, prior = NEUTRAL_SPEED }: EngineFacts): SpeedPool => {
+    const key = JSON.stringify([serves[0]?.model, prior]);
+    if (speeds.size >= MOST_SPEED_POOLS && !speeds.has(key)) speeds.clear();
+    const pool = speeds.get(key) ?? createSpeedPool(prior);
+    speeds.set(key, pool);
+    return pool;
+  };
 
   const leavePools = (slot: EngineSlot): void => {
     for (const { model } of slot.serves) {
@@ -68,22 +100,34 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
       const at = pool?.slots.indexOf(slot) ?? -1;
       if (pool === undefined || at < 0) continue;
       pool.slots.splice(at, 1);
+      pool.rowsAt.splice(at, 1);
       pool.endpoints.splice(at, 1);
+      pool.commonEndpoints = pool.endpoints.reduce((common, bits) => common & bits, ANY_ENDPOINT);
       if (pool.slots.length === 0) pools.delete(model);
     }
   };
   const enterPools = (slot: EngineSlot): void => {
     for (const { model, endpoints } of slot.serves) {
-      const pool = pools.get(model) ?? { model, slots: [], endpoints: [] };
+      const pool = pools.get(model) ?? {
+        model,
+        slots: [],
+        rowsAt: [],
+        endpoints: [],
+        commonEndpoints: ANY_ENDPOINT,
+        seenSinceMs: Infinity,
+      };
       pools.set(model, pool);
       pool.slots.push(slot);
+      pool.rowsAt.push(slot.rowAt);
       pool.endpoints.push(bitsOf(endpoints));
+      pool.commonEndpoints &= bitsOf(endpoints);
     }
   };
   const unlist = (slot: EngineSlot): void => {
     leavePools(slot);
     byEngine.delete(slot.engine);
     slot.listed = false;
+    rows.remove(slot);
     reservations.forget(slot);
     onEnded?.(slot);
   };
@@ -93,9 +137,10 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
     slot.listed = true;
     const known = before !== undefined && sameModels(before.serves, facts.serves);
     if (known) slot.fit = before.fit;
-    else if (facts.prior !== undefined) slot.fit = createSpeedFit(facts.prior);
+    else slot.fit = createSpeedFit(speedsOf(facts));
     slot.speed = slot.fit.speed;
     byEngine.set(facts.engine, slot);
+    rows.add(slot);
     return slot;
   };
   return {
@@ -112,11 +157,15 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
       slot.kvUsageRatio = ratioOf(facts.kvUsageRatio);
       slot.maxRequests = facts.maxRequests ?? Infinity;
       slot.maxSequences = facts.maxSequences ?? Infinity;
+      // What others of its kind have taught counts for it too.
+      slot.speed = slot.fit.speed;
       if (!sameLife || !sameModels(slot.serves, facts.serves)) {
         leavePools(slot);
         slot.serves = facts.serves;
         enterPools(slot);
       }
+      settleRow(slot);
+      for (const { model } of slot.serves) noteSeen(pools.get(model), slot);
       return slot;
     },
     remove(engine) {
@@ -127,6 +176,9 @@ export function createEngineTable({ reservations, onEnded }: EngineTableOptions)
     pool: (model) => pools.get(model),
     get slots() {
       return byEngine.values();
+    },
+    get rows() {
+      return rows.data;
     },
   };
 }

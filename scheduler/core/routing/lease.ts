@@ -5,6 +5,7 @@
 import type { EngineId } from '../../../lib/ids.ts';
 import { breakerAfter, breakerSpoke, verdictOfOutcome } from './breaker.ts';
 import type { PromptBlocks, Residency } from './contract.ts';
+import { settleRow } from './engine_rows.ts';
 import { type EngineSlot, prefillWorkMs, stepMs } from './engine_slot.ts';
 import type { AttemptEnd, Lease, Place } from './reservations.ts';
 
@@ -82,10 +83,12 @@ export class RoutedLease implements Lease {
     if (blocks !== undefined && cachedTokens !== undefined)
       this.#host.residency?.corrected(slot, blocks, cachedTokens, nowMs);
     if (outcome === 'ok') this.#host.answered(outputTokens);
-    if (this.#firstTokenAtMs === undefined) return;
-    this.#learnPrefill(this.#firstTokenAtMs, cachedTokens);
-    if (outputTokens >= LEAST_TOKENS) this.#learnDecode(this.#firstTokenAtMs, nowMs, outputTokens - 1);
-    slot.speed = slot.fit.speed;
+    if (this.#firstTokenAtMs !== undefined) {
+      this.#learnPrefill(this.#firstTokenAtMs, cachedTokens);
+      if (outputTokens >= LEAST_TOKENS) this.#learnDecode(this.#firstTokenAtMs, nowMs, outputTokens - 1);
+      slot.speed = slot.fit.speed;
+    }
+    settleRow(slot);
   }
 
   #learnPrefill(firstTokenAtMs: number, told: number | undefined): void {

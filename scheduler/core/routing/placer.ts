@@ -4,7 +4,7 @@
  */
 import { CodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
-import type { AdmittedRequest, Endpoint, LaneOrder } from '../../ports.ts';
+import type { AdmittedRequest, Endpoint, Figures, LaneOrder } from '../../ports.ts';
 import type { FleetDirectory } from '../fleet/directory.ts';
 import type { Placement, RunningRequest } from '../relay/running_request.ts';
 import type { RequestShape } from './contract.ts';
@@ -19,6 +19,7 @@ export interface PlacerDeps {
   readonly log: RequestLog;
   /** What routing is told of a request; absent: its size is guessed from its bytes. */
   readonly shapeOf?: ((request: AdmittedRequest) => RequestShape) | undefined;
+  readonly figures: Pick<Figures, 'routed'>;
   readonly placed: (fields: {
     readonly requestId: RequestId;
     readonly engine: string;
@@ -72,8 +73,10 @@ export function createPlacer(deps: PlacerDeps): Placer {
       nowMs,
       plain: !request.stream,
     });
-    log.decided(record, decision);
-    if (decision.picked === undefined) throw refusalOf(request.model, decision);
+    log.decided(record, decision.trace);
+    const { policy, mode = 'normal' } = decision.trace;
+    deps.figures.routed(policy, decision.picked === undefined ? 'none' : mode);
+    if (decision.picked === undefined) throw refusalOf(request.model, decision.trace);
     const { slot, lease } = decision.picked;
     try {
       const lane = directory.laneOf(slot.node);

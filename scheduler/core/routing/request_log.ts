@@ -4,7 +4,7 @@
  */
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
 import type { QueueRecord } from '../queue/contract.ts';
-import type { Decision, DecisionMode, Verdict } from './decision.ts';
+import type { DecisionTrace } from './decision.ts';
 
 export type Outcome = 'running' | 'finished' | 'failed' | 'cancelled';
 
@@ -20,12 +20,8 @@ export interface RequestRecord {
   outcome: Outcome;
   errorCode: string;
   policy: string;
-  /** Of all tries, in order. */
-  verdicts: readonly Verdict[];
-  /** Of the newest try: what was unusual, the engines of the model, and how many were refused by which reason. */
-  mode?: DecisionMode | undefined;
-  engines?: number;
-  refused?: ReadonlyMap<string, number>;
+  /** One for each try, in order. */
+  decisions: readonly DecisionTrace[];
   outputTokens: number | undefined;
   /** Its wait for an engine; absent: it had none. */
   queue?: QueueRecord;
@@ -35,9 +31,17 @@ export interface RequestLog {
   /** The newest request with this id. */
   find(id: string): RequestRecord | undefined;
   add(record: RequestRecord): void;
-  /** Adds the verdicts of one more try. */
-  decided(record: RequestRecord, decision: Decision): void;
+  /** Adds the decision of one more try. */
+  decided(record: RequestRecord, decision: DecisionTrace): void;
   readonly count: number;
+}
+
+const verdictsOf = ({ decisions }: RequestRecord): number => decisions.reduce((sum, { count }) => sum + count, 0);
+
+function foundNothing({ engines, refused }: DecisionTrace): boolean {
+  let count = 0;
+  for (const each of refused.values()) count += each;
+  return count >= engines;
 }
 
 export function createRequestLog(limits: { readonly maxRequests: number; readonly maxVerdicts: number }): RequestLog {
@@ -45,7 +49,7 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
   let verdicts = 0;
   const forget = (id: string, record: RequestRecord): void => {
     records.delete(id);
-    verdicts -= record.verdicts.length;
+    verdicts -= verdictsOf(record);
   };
   const trim = (): void => {
     for (const [id, record] of records) {
@@ -59,16 +63,17 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
       const before = records.get(record.id);
       if (before !== undefined) forget(record.id, before);
       records.set(record.id, record);
-      verdicts += record.verdicts.length;
+      verdicts += verdictsOf(record);
       trim();
     },
     decided(record, decision) {
       record.policy = decision.policy;
-      record.mode = decision.mode;
-      record.engines = decision.engines;
-      record.refused = decision.refused;
-      record.verdicts = [...record.verdicts, ...decision.verdicts];
-      if (records.get(record.id) === record) verdicts += decision.verdicts.length;
+      // A request that waits looks again and again: the newest look that found nothing stands for all before it.
+      const last = record.decisions.at(-1);
+      const kept = last !== undefined && foundNothing(last) ? record.decisions.slice(0, -1) : record.decisions;
+      const before = verdictsOf(record);
+      record.decisions = [...kept, decision];
+      if (records.get(record.id) === record) verdicts += verdictsOf(record) - before;
       trim();
     },
     get count() {

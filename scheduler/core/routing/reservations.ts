@@ -7,6 +7,7 @@
 import type { ErrorCode } from '../../../lib/errors.ts';
 import type { EngineId } from '../../../lib/ids.ts';
 import type { EngineLife } from './contract.ts';
+import { settleRow } from './engine_rows.ts';
 import { type EngineSlot, newSlot, type PendingPrefill, prefillWorkMs } from './engine_slot.ts';
 
 /** What a request takes on an engine, in tokens. */
@@ -67,13 +68,14 @@ export interface Reservations {
 const MOST_TOKENS = 2 ** 21;
 
 /** Anything that is no count is none. */
-const tokensOf = (value: number): number => (value >= 0 ? Math.min(MOST_TOKENS, Math.round(value)) : 0);
+export const tokensOf = (value: number): number => (value >= 0 ? Math.min(MOST_TOKENS, Math.round(value)) : 0);
 
 /** What nobody told: a request of unknown size is one of no tokens. */
 const NO_SHARE: Share = { uncachedTokens: 0, promptTokens: 0, outputTokens: 0 };
 
-/** Brings the integrals of the batch up to now; a clock that went back adds nothing. */
-export function settleAreas(slot: EngineSlot, nowMs: number): void {
+/** Brings the integrals of the batch up to now; a clock that went back adds nothing, and no time at all changes nothing. */
+function settleAreas(slot: EngineSlot, nowMs: number): void {
+  if (!Number.isFinite(nowMs)) return;
   const forMs = Math.max(0, nowMs - slot.areaAtMs);
   slot.batchArea += forMs * (slot.reservedRequests - slot.pending.size + slot.otherRequests);
   slot.contextArea += forMs * slot.decodeTokens;
@@ -85,7 +87,7 @@ function settleHead(slot: EngineSlot, nowMs: number): void {
   const [head] = slot.pending;
   if (head === slot.head) return;
   slot.head = head;
-  slot.headSinceMs = nowMs;
+  slot.headSinceMs = Number.isFinite(nowMs) ? nowMs : slot.areaAtMs;
 }
 
 /** Prompts whose first token nobody sees have had their prefill once the time for it is over. */
@@ -126,6 +128,7 @@ class TakenPlace implements Place, PendingPrefill {
     slot.pendingPrefillSquares += this.squares;
     slot.contextTokens += this.#context;
     settleHead(slot, nowMs);
+    settleRow(slot);
   }
 
   get engine(): EngineId {
@@ -144,6 +147,7 @@ class TakenPlace implements Place, PendingPrefill {
     slot.decodeTokens += this.#context;
     slot.prefilledTokens += this.tokens;
     slot.prefilledSquares += this.squares;
+    settleRow(slot);
   }
 
   release(nowMs: number = this.slot.areaAtMs): boolean {
@@ -157,6 +161,7 @@ class TakenPlace implements Place, PendingPrefill {
     this.#state = 'released';
     slot.reservedRequests -= 1;
     slot.contextTokens -= this.#context;
+    settleRow(slot);
     this.#onRelease(slot);
     return true;
   }

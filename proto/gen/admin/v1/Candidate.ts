@@ -1,5 +1,6 @@
 // Original file: admin/v1/admin.proto
 
+import type { CostPart as _admin_v1_CostPart, CostPart__Output as _admin_v1_CostPart__Output } from '../../admin/v1/CostPart.ts';
 
 export interface Candidate {
   'engine'?: (string);
@@ -7,6 +8,7 @@ export interface Candidate {
   'refusedBy'?: (string);
   'detail'?: (string);
   'cost'?: (number | string);
+  'parts'?: (_admin_v1_CostPart)[];
   '_cost'?: "cost";
 }
 
@@ -16,5 +18,6 @@ export interface Candidate__Output {
   'refusedBy': (string);
   'detail': (string);
   'cost'?: (number);
+  'parts': (_admin_v1_CostPart__Output)[];
   '_cost'?: "cost";
 }

@@ -1,6 +1,7 @@
 // Original file: admin/v1/admin.proto
 
 import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from '../../admin/v1/Candidate.ts';
+import type { RoutingDecision as _admin_v1_RoutingDecision, RoutingDecision__Output as _admin_v1_RoutingDecision__Output } from '../../admin/v1/RoutingDecision.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from '../../admin/v1/QueueWait.ts';
 import type { Long } from '@grpc/proto-loader';
 
@@ -16,6 +17,7 @@ export interface ExplainRequestResponse {
   'policy'?: (string);
   'candidates'?: (_admin_v1_Candidate)[];
   'outputTokens'?: (number);
+  'decisions'?: (_admin_v1_RoutingDecision)[];
   'queue'?: (_admin_v1_QueueWait | null);
   '_firstTokenAtMs'?: "firstTokenAtMs";
   '_endedAtMs'?: "endedAtMs";
@@ -34,6 +36,7 @@ export interface ExplainRequestResponse__Output {
   'policy': (string);
   'candidates': (_admin_v1_Candidate__Output)[];
   'outputTokens'?: (number);
+  'decisions': (_admin_v1_RoutingDecision__Output)[];
   'queue': (_admin_v1_QueueWait__Output | null);
   '_firstTokenAtMs'?: "firstTokenAtMs";
   '_endedAtMs'?: "endedAtMs";

@@ -6,6 +6,7 @@ export const breaker: Filter = {
   by: 'breaker',
   strength: 'ejected',
   admits: (slot, ask) => slot.breaker.state === 'closed' || breakerAdmits(slot.breaker, ask.nowMs),
+  clear: (slot) => slot.breaker.state === 'closed',
   why: ({ breaker: { state, dueAtMs } }, ask) => ({
     by: 'breaker',
     detail:

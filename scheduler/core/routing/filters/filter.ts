@@ -14,8 +14,16 @@ export interface FilterAsk {
   readonly staleAfterMs: number;
 }
 
+/** What is known of all engines of a model together. */
+export interface FilterPool {
+  /** Bits of the endpoints that every engine answers. */
+  readonly commonEndpoints: number;
+  /** Monotonic milliseconds; no engine was seen last before it. */
+  readonly seenSinceMs: number;
+}
+
 export interface Filter {
-  /** The word for operators. Where an engine's own reason says more, `why` gives it. */
+  /** The word for operators; an engine's own reason may say more. */
   readonly by: string;
   /**
    * `always`: no request may go there. `unless_last`: better than no answer at all, so it is passed over only while
@@ -24,4 +32,11 @@ export interface Filter {
   readonly strength: 'always' | 'unless_last' | 'ejected';
   admits(slot: EngineSlot, ask: FilterAsk): boolean;
   why(slot: EngineSlot, ask: FilterAsk): { readonly by: string; readonly detail: string };
+  /**
+   * For filters that look at the engine alone: nothing speaks against it, whatever the request and the time, until the
+   * engine changes. Such an engine is not looked at by the filter at each pick.
+   */
+  clear?(slot: EngineSlot): boolean;
+  /** For the others: every engine is admitted, and none has to be looked at. */
+  sparesAll?(pool: FilterPool, ask: FilterAsk): boolean;
 }

@@ -5,5 +5,6 @@ export const state: Filter = {
   by: 'state',
   strength: 'always',
   admits: (slot) => slot.refusal === undefined,
+  clear: (slot) => slot.refusal === undefined,
   why: (slot) => slot.refusal ?? { by: 'state', detail: '' },
 };

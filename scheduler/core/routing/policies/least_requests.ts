@@ -1,21 +1,23 @@
 /** Fewest requests: this scheduler's own, counted exactly, and those of others by the newest reading. */
+import { ROW } from '../engine_rows.ts';
 import type { EngineSlot } from '../engine_slot.ts';
-import type { Policy } from './policy.ts';
+import type { Policy, PolicyAsk } from './policy.ts';
 
-export const requestsOn = (slot: EngineSlot): number => slot.reservedRequests + slot.otherRequests;
+/** Requests on an open engine. */
+export const requestsOn = ({ rows, rowsAt }: PolicyAsk, at: number): number =>
+  rows[(rowsAt[at] as number) + ROW.requests] as number;
 
 export const leastRequests: Policy = {
   usesResidency: false,
   tolerance: 0,
   prefersWarm: false,
-  score({ open, count }, totals) {
-    for (let i = 0; i < count; i++) totals[i] = requestsOn(open[i] as EngineSlot);
+  score(ask, totals) {
+    for (let i = 0; i < ask.count; i++) totals[i] = requestsOn(ask, i);
   },
-  parts({ open }, at) {
+  partNames: ['own requests', "others' requests"],
+  parts({ open }, at, out, to) {
     const { reservedRequests, otherRequests } = open[at] as EngineSlot;
-    return [
-      { name: 'own requests', value: reservedRequests },
-      { name: "others' requests", value: otherRequests },
-    ];
+    out[to] = reservedRequests;
+    out[to + 1] = otherRequests;
   },
 };

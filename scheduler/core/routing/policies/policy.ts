@@ -1,6 +1,6 @@
 /** What a routing policy is: it gives each engine that may be picked a cost, and the lowest cost wins. Types only. */
 import type { RandomSource } from '../../../../lib/rng.ts';
-import type { CostPart, RequestShape } from '../contract.ts';
+import type { RequestShape } from '../contract.ts';
 import type { EngineSlot } from '../engine_slot.ts';
 
 export interface PolicyAsk {
@@ -10,6 +10,9 @@ export interface PolicyAsk {
   /** The engines that may be picked: entries 0 to `count` - 1. */
   readonly open: readonly EngineSlot[];
   readonly count: number;
+  /** The numbers of all engines (engine_rows.ts), and where the row of each open engine begins. */
+  readonly rows: Float64Array;
+  readonly rowsAt: Int32Array;
   /** Leading prompt tokens that each of them is believed to hold; zeros unless the policy asks for them. */
   readonly cachedTokens: Float64Array;
   /** Tokens of the answer, as far as they can be told before. */
@@ -25,6 +28,8 @@ export interface Policy {
   readonly prefersWarm: boolean;
   /** Writes the cost of each engine; Infinity passes it over. */
   score(ask: PolicyAsk, totals: Float64Array): void;
-  /** What the cost of one engine is made of, for `sophia explain request`. */
-  parts(ask: PolicyAsk, at: number): readonly CostPart[];
+  /** What a cost is made of, for `sophia explain request`. */
+  readonly partNames: readonly string[];
+  /** Writes the parts of the cost of one engine to `out`, from `to` on. */
+  parts(ask: PolicyAsk, at: number, out: Float64Array, to: number): void;
 }

@@ -8,5 +8,6 @@ export const random: Policy = {
   score({ count }, totals) {
     totals.fill(0, 0, count);
   },
-  parts: () => [],
+  partNames: [],
+  parts: () => undefined,
 };

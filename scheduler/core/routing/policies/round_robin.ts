@@ -9,5 +9,8 @@ export const roundRobin: Policy = {
   score({ open, count }, totals) {
     for (let i = 0; i < count; i++) totals[i] = (open[i] as EngineSlot).pickOrder;
   },
-  parts: ({ open }, at) => [{ name: 'picked last as number', value: (open[at] as EngineSlot).pickOrder }],
+  partNames: ['picked last as number'],
+  parts({ open }, at, out, to) {
+    out[to] = (open[at] as EngineSlot).pickOrder;
+  },
 };

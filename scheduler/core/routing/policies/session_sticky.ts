@@ -25,17 +25,15 @@ export const sessionSticky: Policy = {
   usesResidency: false,
   tolerance: 0,
   prefersWarm: false,
-  score({ shape, open, count }, totals) {
-    const key = keyOf(shape);
-    for (let i = 0; i < count; i++) {
-      const slot = open[i] as EngineSlot;
-      totals[i] = key === undefined ? requestsOn(slot) : mix(slot.nameHash, key);
-    }
+  score(ask, totals) {
+    const key = keyOf(ask.shape);
+    for (let i = 0; i < ask.count; i++)
+      totals[i] = key === undefined ? requestsOn(ask, i) : mix((ask.open[i] as EngineSlot).nameHash, key);
   },
-  parts: ({ shape, open }, at) => {
-    const slot = open[at] as EngineSlot;
-    const key = keyOf(shape);
-    if (key === undefined) return [{ name: 'requests', value: requestsOn(slot) }];
-    return [{ name: 'rendezvous hash', value: mix(slot.nameHash, key) }];
+  partNames: ['requests', 'rendezvous hash'],
+  parts(ask, at, out, to) {
+    const key = keyOf(ask.shape);
+    out[to] = requestsOn(ask, at);
+    out[to + 1] = key === undefined ? 0 : mix((ask.open[at] as EngineSlot).nameHash, key);
   },
 };

@@ -25,9 +25,9 @@ function directoryWith(
   /** Why no engine is picked, or whether one is only taken as the last. */
   const refusals = (nowMs = 0, endpoint: 'chat' | 'embeddings' = 'chat') => {
     const shape = { model: 'm', tenant: TENANT, promptTokens: 1 };
-    const { picked, refused, mode } = router.pick({ shape, endpoint, tried: new Set(), nowMs });
+    const { picked, trace } = router.pick({ shape, endpoint, tried: new Set(), nowMs });
     picked?.lease.release();
-    return picked === undefined ? [...refused.keys()] : [mode];
+    return picked === undefined ? [...trace.refused.keys()] : [trace.mode];
   };
   return { directory, engines, reservations, lane, refusals };
 }

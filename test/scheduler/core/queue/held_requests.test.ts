@@ -23,11 +23,11 @@ t.test('a request whose engine was lost waits before all that have not run, at i
   const aborted: string[] = [];
   const running = {
     request: request(),
-    record: {},
+    record: { decisions: [] },
     deadlineAtMs: 60_000,
     abort: (error: { code: string }) => void aborted.push(error.code),
   } as unknown as RunningRequest;
-  held.start({ ...running, record: {} } as RunningRequest, recordingDoor());
+  held.start({ ...running, record: { decisions: [] } } as unknown as RunningRequest, recordingDoor());
   let hasRoom = false;
   const placed: string[] = [];
   const ticket = held.wait(running, recordingDoor(), () => {

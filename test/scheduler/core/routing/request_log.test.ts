@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { RequestId } from '../../../../lib/ids.ts';
 import { createRequestLog, type RequestRecord } from '../../../../scheduler/core/routing/request_log.ts';
-import type { Decision, Verdict } from '../../../../scheduler/core/routing/decision.ts';
+import { type DecisionTrace, type Verdict } from '../../../../scheduler/core/routing/decision.ts';
 import { engineIdOf, TENANT } from '../../fakes.ts';
 
 function record(id: string): RequestRecord {
@@ -16,18 +16,18 @@ function record(id: string): RequestRecord {
     outcome: 'running',
     errorCode: '',
     policy: '',
-    verdicts: [],
+    decisions: [],
     outputTokens: undefined,
   };
 }
 
-function decision(count: number): Decision {
+function decision(count: number): DecisionTrace {
   const verdicts = Array.from(
     { length: count },
     (_, i): Verdict => ({ kind: 'passed', engine: engineIdOf(`e${i}`), cost: i, parts: [] }),
   );
   const refused = new Map([['starting', 1]]);
-  return { policy: 'least_requests', mode: undefined, engines: count, refused, verdicts, picked: undefined };
+  return { policy: 'least_requests', mode: undefined, engines: count, refused, verdicts, count };
 }
 
 t.test('the oldest request is forgotten first', async (t) => {
@@ -44,7 +44,10 @@ t.test('verdicts of all tries are kept in order and bound the log too', async (t
   log.add(first);
   log.decided(first, decision(2));
   log.decided(first, decision(1));
-  t.equal(first.verdicts.length, 3);
+  t.same(
+    first.decisions.map(({ count }) => count),
+    [2, 1],
+  );
   t.equal(first.policy, 'least_requests');
   const second = record('b');
   log.add(second);
