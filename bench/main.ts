@@ -6,6 +6,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { CodedError } from '../lib/errors.ts';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
+import { runCancel } from './cancel/cancel.ts';
 import { runChaos } from './chaos/chaos.ts';
 import { addCompareCommand } from './compare/command.ts';
 import { runDeath } from './death/death.ts';
@@ -158,6 +159,13 @@ program
   .option('--tokens <n>', 'tokens of each stream', wholeNumber, 512)
   .option('--rounds <n>', 'measured rounds of each path', wholeNumber, 9)
   .action(runMicroRelay);
+
+program
+  .command('cancel')
+  .description('time from a client going away to the engine having stopped, in every phase and at every door')
+  .option('--json', 'one JSON object as the last line')
+  .option('--rounds <n>', 'clients of each phase and door', wholeNumber, 50)
+  .action(runCancel);
 
 program
   .command('fairness')

@@ -3,6 +3,8 @@ import * as grpc from '@grpc/grpc-js';
 import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
 import type { GetNodeResponse__Output } from '../../proto/gen/admin/v1/GetNodeResponse.ts';
 import type { ListEnginesResponse__Output } from '../../proto/gen/admin/v1/ListEnginesResponse.ts';
+import type { ListModelsResponse__Output } from '../../proto/gen/admin/v1/ListModelsResponse.ts';
+import type { Model__Output } from '../../proto/gen/admin/v1/Model.ts';
 import type { Node__Output } from '../../proto/gen/admin/v1/Node.ts';
 import { adminService } from '../../proto/load.ts';
 
@@ -13,6 +15,8 @@ export interface Admin {
   engines(): Promise<readonly Engine__Output[]>;
   /** A node with its newest telemetry. @throws when it does not answer in 10 s or does not know the node */
   node(name: string): Promise<Node__Output | null>;
+  /** Every model, with what waits for it. @throws when it does not answer in 10 s */
+  models(): Promise<readonly Model__Output[]>;
   close(): void;
 }
 
@@ -39,6 +43,7 @@ export function connectAdmin(address: string, key: string): Admin {
   return {
     engines: async () => ((await call('ListEngines', {})) as ListEnginesResponse__Output).engines,
     node: async (name) => ((await call('GetNode', { name })) as GetNodeResponse__Output).node,
+    models: async () => ((await call('ListModels', {})) as ListModelsResponse__Output).models,
     close: () => client.close(),
   };
 }

@@ -141,6 +141,7 @@ t.test('a cold model is waited for, and all goes when its engine is ready', asyn
   clock.advance(5000);
   t.equal(lane.sent.length, 0);
   t.ok(first.places.length > 5, 'its client knows that it waits');
+  t.equal(loop.inspector.log.find('r1')?.decisions.length, 1, 'its looks in vain are one in its record');
   loop.fleetSink.onEngineEvent(session, engineEvent());
   t.equal(lane.sent.length, 1);
   t.equal(lane.sent[0]?.order.meta.deadlineMs, 55_000, 'the wait counts');

@@ -38,6 +38,12 @@ export interface RequestLog {
 
 const verdictsOf = ({ decisions }: RequestRecord): number => decisions.reduce((sum, { count }) => sum + count, 0);
 
+function foundNothing({ engines, refused }: DecisionTrace): boolean {
+  let count = 0;
+  for (const each of refused.values()) count += each;
+  return count >= engines;
+}
+
 export function createRequestLog(limits: { readonly maxRequests: number; readonly maxVerdicts: number }): RequestLog {
   const records = new Map<string, RequestRecord>();
   let verdicts = 0;
@@ -62,8 +68,12 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
     },
     decided(record, decision) {
       record.policy = decision.policy;
-      record.decisions = [...record.decisions, decision];
-      if (records.get(record.id) === record) verdicts += decision.count;
+      // A request that waits looks again and again: the newest look that found nothing stands for all before it.
+      const last = record.decisions.at(-1);
+      const kept = last !== undefined && foundNothing(last) ? record.decisions.slice(0, -1) : record.decisions;
+      const before = verdictsOf(record);
+      record.decisions = [...kept, decision];
+      if (records.get(record.id) === record) verdicts += verdictsOf(record) - before;
       trim();
     },
     get count() {

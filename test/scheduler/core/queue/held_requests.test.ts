@@ -1,0 +1,47 @@
+/** Requests of clients as orders of the waiting room; what they do in a whole run loop is in test/scheduler/queue.test.ts. */
+import t from 'tap';
+import type { RequestShape } from '../../../../scheduler/core/routing/contract.ts';
+import { HeldRequests, NO_QUEUE } from '../../../../scheduler/core/queue/held_requests.ts';
+import type { RunningRequest } from '../../../../scheduler/core/relay/running_request.ts';
+import { fakeClock, recordingDoor, request } from '../../fakes.ts';
+
+t.test('a request whose engine was lost waits before all that have not run, at its size', async (t) => {
+  const clock = fakeClock();
+  const held = new HeldRequests({
+    clock,
+    options: {
+      ...NO_QUEUE,
+      maxRequests: 10,
+      maxBytes: 1000,
+      maxTotalRequests: 10,
+      maxTotalBytes: 1000,
+      maxWaitMs: 5000,
+    },
+    router: { room: () => ({ kind: 'full', waitMs: 5 }), typicalOutputTokens: () => 100 },
+    shapeOf: ({ model, tenant }): RequestShape => ({ model, tenant, promptTokens: 40, maxOutputTokens: 8 }),
+  });
+  const aborted: string[] = [];
+  const running = {
+    request: request(),
+    record: { decisions: [] },
+    deadlineAtMs: 60_000,
+    abort: (error: { code: string }) => void aborted.push(error.code),
+  } as unknown as RunningRequest;
+  held.start({ ...running, record: { decisions: [] } } as unknown as RunningRequest, recordingDoor());
+  let hasRoom = false;
+  const placed: string[] = [];
+  const ticket = held.wait(running, recordingDoor(), () => {
+    if (hasRoom) placed.push('moved');
+    return hasRoom;
+  });
+  t.equal(ticket.place?.position, 1);
+  t.match(held.room.views(), [{ requests: 2, tokens: 2 * 48 }]);
+  hasRoom = true;
+  held.room.changed('m');
+  t.same(placed, ['moved']);
+  held.wait(running, recordingDoor(), () => false);
+  clock.advance(6000);
+  t.same(aborted, ['overloaded', 'overloaded'], 'a wait has an end for both');
+  held.ended(running, true, 5);
+  t.equal(held.room.requests, 0);
+});
