@@ -119,7 +119,7 @@ await t.test('the listener speaks TLS and nothing else', async (t) => {
   t.match(await callDirect({ url, ca, ticket, body }), { status: 200 });
 });
 
-await t.test('another certificate in place of the first is shown soon', async (t) => {
+await t.test('another certificate in place of the first is shown soon', async () => {
   const other = await createCa('another authority of the test', Date.now());
   const next = await issueCertificate(other, { commonName: 'direct', hosts, nowMs: Date.now() });
   await writePair(certificates, 'direct', next);
