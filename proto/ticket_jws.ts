@@ -57,9 +57,9 @@ export class TicketVerifier<Issuer extends TicketIssuerKeys> {
       for (const { keyId, publicKey } of issuer.keys) {
         const before = known.get(keyId);
         if (before !== undefined) before.issuers.push(issuer);
-        else if (publicKey.length === PUBLIC_KEY_BYTES && (await ticketKeyId(publicKey)) === keyId) {
-          const key = (await importJWK(jwkOf(publicKey), ALGORITHM)) as CryptoKey;
-          known.set(keyId, { key, issuers: [issuer] });
+        else {
+          const key = await importKey(keyId, publicKey);
+          if (key !== undefined) known.set(keyId, { key, issuers: [issuer] });
         }
       }
     }
@@ -93,6 +93,11 @@ export class TicketVerifier<Issuer extends TicketIssuerKeys> {
     const issuer = signers.find((each) => each.issuer === claims.iss) ?? signers[0];
     return { claims, issuer: issuer as Issuer };
   }
+}
+
+async function importKey(keyId: string, publicKey: Uint8Array): Promise<CryptoKey | undefined> {
+  if (publicKey.length !== PUBLIC_KEY_BYTES || (await ticketKeyId(publicKey)) !== keyId) return undefined;
+  return (await importJWK(jwkOf(publicKey), ALGORITHM)) as CryptoKey;
 }
 
 function parse(payload: Uint8Array): unknown {

@@ -21,7 +21,7 @@ const MODEL = 'sim/model-a';
 const certificates = await mkdtemp(path.join(tmpdir(), 'direct-tls-'));
 t.teardown(() => rm(certificates, { recursive: true, force: true }));
 const authority = await createCa('authority of the test', Date.now());
-const ca = authority.certPem;
+let ca = authority.certPem;
 const hosts = ['localhost', '127.0.0.1'];
 const pair = await issueCertificate(authority, { commonName: 'direct', hosts, nowMs: Date.now() });
 const { certFile, keyFile } = await writePair(certificates, 'direct', pair);
@@ -30,7 +30,7 @@ const fleet = await startFleet(t, {
   engines: [simEngine({ name: 'sim-0', model: MODEL, flags: ['--sim-itl-ms', '20'] })],
   scheduler: { schedulerId: 'sched-1', ticketTtlMs: 6000, ticketSkewMs: 500, directLeaseMs: 3000, tlsReloadMs: 200 },
   agent: {
-    ...{ directPort: 0, directClockSkewMs: 500, directCertFile: certFile, directKeyFile: keyFile },
+    ...{ tlsReloadMs: 200, directPort: 0, directClockSkewMs: 500, directCertFile: certFile, directKeyFile: keyFile },
   },
 });
 const ticketKeyFile = path.join(fleet.root, 'tls', 'ticket.key');
@@ -117,6 +117,18 @@ await t.test('the listener speaks TLS and nothing else', async (t) => {
   await t.rejects(callDirect({ url: url.replace('https', 'http'), ticket, body }));
   await t.rejects(callDirect({ url, ticket, body }), /certificate/, 'and its certificate is not of a public authority');
   t.match(await callDirect({ url, ca, ticket, body }), { status: 200 });
+});
+
+await t.test('another certificate in place of the first is shown soon', async () => {
+  const other = await createCa('another authority of the test', Date.now());
+  const next = await issueCertificate(other, { commonName: 'direct', hosts, nowMs: Date.now() });
+  await writePair(certificates, 'direct', next);
+  await eventually('the new certificate', async () => {
+    const ticket = await nextTicket();
+    const answer = await callDirect({ ...ticket, ca: other.certPem, body }).catch(() => undefined);
+    return answer?.status === 200;
+  });
+  ca = other.certPem;
 });
 
 await t.test('another key file signs soon, and tickets of the old key still open', async (t) => {
