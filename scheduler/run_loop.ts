@@ -14,7 +14,7 @@ import { PendingCommands } from './core/command/pending.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import { type Dropped, type Placement, type RelayHost, RunningRequest } from './core/relay/running_request.ts';
-import type { Residency } from './core/routing/contract.ts';
+import type { RequestShape, Residency } from './core/routing/contract.ts';
 import type { PolicyName } from './core/routing/policies.ts';
 import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
 import { createPlacer, type Placer } from './core/routing/placer.ts';
@@ -57,6 +57,8 @@ export interface RunLoopDeps {
   readonly configuredModels: readonly string[];
   /** What engines hold of prompts; absent: nothing is known of it. */
   readonly residency?: Residency;
+  /** What routing is told of a request; absent: its size is guessed from its bytes. */
+  readonly shapeOf?: (request: AdmittedRequest) => RequestShape;
   readonly options: RunLoopOptions;
 }
 
@@ -133,6 +135,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       directory: this.directory,
       log: this.log,
       figures: deps.figures,
+      shapeOf: deps.shapeOf,
       placed: (fields) => deps.logger.debug(fields, 'placed'),
     });
     this.generator = {

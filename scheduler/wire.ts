@@ -31,8 +31,9 @@ import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
-import type { Authenticator, KeyStore } from './ports.ts';
+import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
 export interface ReadyMessage {
@@ -63,6 +64,8 @@ interface Parts {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly loop: RunLoop;
+  readonly prefixes: Prefixes;
+  readonly generator: Generator;
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly startedAtMs: number;
@@ -118,7 +121,13 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
   return openJwtVerifier([issuer], systemClock);
 }
 
-function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, generation: number): RunLoop {
+function makeLoop(
+  config: SchedulerConfig,
+  logger: Logger,
+  metrics: Metrics,
+  generation: number,
+  prefixes: Prefixes,
+): RunLoop {
   return createRunLoop({
     clock: systemClock,
     random: seededRandom(systemRandom.next() * 2 ** 32),
@@ -126,6 +135,8 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
     configuredModels: configuredModels(config.nodes),
+    residency: prefixes.residency,
+    shapeOf: prefixes.shapeOf,
     options: {
       policy: config.routingPolicy,
       maxPendingPrefillMs: config.maxPendingPrefillMs,
@@ -139,9 +150,9 @@ function makeLoop(config: SchedulerConfig, logger: Logger, metrics: Metrics, gen
   });
 }
 
-function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): HttpDoor {
+function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator }: Parts): HttpDoor {
   return createHttpDoor({
-    generator: loop.generator,
+    generator,
     fleet: loop.fleetView,
     authenticator,
     metrics,
@@ -168,7 +179,7 @@ function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): 
 }
 
 function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
-  const { config, logger, metrics, loop, authenticator, keys, startedAtMs } = parts;
+  const { config, logger, metrics, loop, generator, authenticator, keys, startedAtMs } = parts;
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
@@ -177,7 +188,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
     startedAtMs,
   };
   return createGrpcDoor({
-    generator: loop.generator,
+    generator,
     fleet: loop.fleetView,
     authenticator,
     admin: (identityOf) =>
@@ -211,9 +222,9 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor({ config, logger, metrics, loop, prefixes, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
   return createFleetDoor({
-    sink: loop.fleetSink,
+    sink: prefixes.sinkOf(loop),
     clock: systemClock,
     logger,
     metrics,
@@ -271,6 +282,8 @@ async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, lo
   loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
 }
 
+const nothing = (): void => undefined;
+
 const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
   [() => part.start(), () => part.stop()] as const;
 
@@ -287,10 +300,12 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   if (config.bootstrapKeyFile !== undefined) await bootstrapKey(config.bootstrapKeyFile, keys, logger);
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
-  const loop = makeLoop(config, logger, metrics, startedAtMs);
+  const prefixes = createPrefixes(config, logger, metrics);
+  const loop = makeLoop(config, logger, metrics, startedAtMs, prefixes);
+  const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
-  const parts: Parts = { config, logger, metrics, loop, keys, authenticator, startedAtMs };
+  const parts: Parts = { config, logger, metrics, loop, prefixes, generator, keys, authenticator, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -300,6 +315,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const manager = serviceManagerOf(parts);
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
+    .add('tokenisers', nothing, prefixes.stop)
     .add(
       'fleet door',
       async () => {
