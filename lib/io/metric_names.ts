@@ -133,6 +133,12 @@ export const METRICS = {
     help: 'Requests by how their prompt was named for routing: by its tokens, or by its bytes and why.',
     labels: ['how'],
   },
+  prefix_tokens_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Prompt tokens of answered requests that were foretold to be cached on their engine, and that were.',
+    labels: ['kind'],
+  },
   prefix_index_bytes: {
     on: 'scheduler',
     type: 'gauge',

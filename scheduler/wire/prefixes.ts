@@ -35,7 +35,14 @@ function isPresent({ inspector }: RunLoop, node: NodeId, engine: string, incarna
 }
 
 export function createPrefixes(config: SchedulerConfig, logger: Logger, metrics: Metrics): Prefixes {
-  const residency = createResidency({ maxBytes: config.prefixIndexBytes });
+  const compared = metrics.counter('prefix_tokens_total');
+  const residency = createResidency({
+    maxBytes: config.prefixIndexBytes,
+    onCompared(foretoldTokens, cachedTokens) {
+      compared.inc({ kind: 'foretold' }, foretoldTokens);
+      compared.inc({ kind: 'cached' }, cachedTokens);
+    },
+  });
   const book = createShapeBook();
   const shaped = metrics.counter('prompt_shapes_total');
   const dropped = metrics.counter('dropped_total');
