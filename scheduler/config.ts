@@ -44,6 +44,11 @@ const nodesSchema = z
   )
   .describe('for each node name, or * for all others, a list of up to 64 engine specifications with unique names');
 
+const tokenizersSchema = z
+  .record(z.string().min(1).max(512), z.string().min(1).max(4096))
+  .refine((tokenizers) => Object.keys(tokenizers).length <= 64)
+  .describe('for up to 64 model names the path of a folder');
+
 export const settings = defineSettings('scheduler', {
   schedulerId: {
     schema: text({ maxLength: 128 }),
@@ -283,6 +288,23 @@ export const settings = defineSettings('scheduler', {
     schema: durationMs({ max: 600_000 }),
     default: 3000,
     doc: 'After a start, how long a request with an idempotency key waits for agents to tell that it runs there.',
+  },
+  prefixIndexBytes: {
+    schema: byteSize({ min: 1024 * 1024, max: 4 * 1024 * 1024 * 1024 }),
+    default: 32 * 1024 * 1024,
+    doc: 'Memory for knowing which engines hold which prompt prefixes; 32 MiB are 1.7 million blocks of 16 tokens.',
+  },
+  tokenizers: {
+    schema: tokenizersSchema,
+    default: {},
+    doc: 'For each model the folder of its tokenizer.json, tokenizer_config.json and chat template, so that its prompts are known by tokens; those of other models are known by bytes.',
+    fileOnly: true,
+  },
+  tokenizeThreads: { schema: integer({ min: 1, max: 64 }), default: 1, doc: 'Threads that tokenise prompts.' },
+  tokenizeWaitMs: {
+    schema: durationMs({ min: 1, max: 1000 }),
+    default: 5,
+    doc: 'Longest wait of a request of up to 32 KiB for its tokens, longer in proportion for larger ones; then its bytes are taken.',
   },
   metricsDetailNodes: {
     schema: integer({ max: 200 }),

@@ -19,7 +19,7 @@ import { FleetDirectory } from './core/fleet/directory.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
 import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
-import type { Residency } from './core/routing/contract.ts';
+import type { RequestShape, Residency } from './core/routing/contract.ts';
 import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
 import { DetachedRequests } from './core/relay/detached.ts';
 import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
@@ -81,6 +81,8 @@ export interface RunLoopDeps {
   readonly residency?: Residency;
   /** How tickets for direct calls are made; absent: none are. */
   readonly direct?: { readonly options: DirectOptions; readonly issuer: () => TicketIssuer };
+  /** What routing is told of a request; absent: its size is guessed from its bytes. */
+  readonly shapeOf?: (request: AdmittedRequest) => RequestShape;
   readonly options: RunLoopOptions;
 }
 
@@ -177,6 +179,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       directory: this.directory,
       log: this.log,
       figures: deps.figures,
+      shapeOf: deps.shapeOf,
       placed: (fields) => deps.logger.debug(fields, 'placed'),
     });
     this.generator = {

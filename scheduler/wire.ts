@@ -35,8 +35,9 @@ import { createKey } from './core/access/keys.ts';
 import type { FailoverOptions } from './core/relay/failover.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { QueueOptions } from './core/queue/contract.ts';
-import type { Authenticator, KeyStore } from './ports.ts';
+import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -68,6 +69,8 @@ interface Parts {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly loop: RunLoop;
+  readonly prefixes: Prefixes;
+  readonly generator: Generator;
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
@@ -149,9 +152,9 @@ function failoverOptions(config: SchedulerConfig): FailoverOptions {
   };
 }
 
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs'>;
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs' | 'prefixes'>;
 
-function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }: LoopParts): RunLoop {
+function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: generation }: LoopParts): RunLoop {
   return createRunLoop({
     direct: directOf(config, tickets),
     clock: systemClock,
@@ -161,6 +164,8 @@ function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }:
     queueFigures: createQueueFigures(metrics),
     desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
     configuredModels: configuredModels(config.nodes),
+    residency: prefixes.residency,
+    shapeOf: prefixes.shapeOf,
     options: {
       policy: config.routingPolicy,
       maxPendingPrefillMs: config.maxPendingPrefillMs,
@@ -184,9 +189,9 @@ function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }:
   });
 }
 
-function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): HttpDoor {
+function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator }: Parts): HttpDoor {
   return createHttpDoor({
-    generator: loop.generator,
+    generator,
     fleet: loop.fleetView,
     authenticator,
     metrics,
@@ -213,7 +218,7 @@ function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): 
 }
 
 function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
-  const { config, logger, metrics, loop, authenticator, keys, tickets, startedAtMs } = parts;
+  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, startedAtMs } = parts;
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
@@ -222,7 +227,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
     startedAtMs,
   };
   return createGrpcDoor({
-    generator: loop.generator,
+    generator,
     ...(loop.direct === undefined ? {} : { direct: { router: loop.direct, signer: tickets } }),
     fleet: loop.fleetView,
     authenticator,
@@ -257,9 +262,9 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor({ config, logger, metrics, loop, prefixes, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
   return createFleetDoor({
-    sink: loop.fleetSink,
+    sink: prefixes.sinkOf(loop),
     clock: systemClock,
     logger,
     metrics,
@@ -317,6 +322,8 @@ async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, lo
   loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
 }
 
+const nothing = (): void => undefined;
+
 const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
   [() => part.start(), () => part.stop()] as const;
 
@@ -334,11 +341,13 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
-  const loop = makeLoop({ config, logger, metrics, tickets, startedAtMs });
+  const prefixes = createPrefixes(config, logger, metrics);
+  const loop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs });
+  const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  const parts: Parts = { config, logger, metrics, loop, keys, authenticator, tickets, startedAtMs };
+  const parts: Parts = { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, startedAtMs };
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -348,6 +357,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const manager = serviceManagerOf(parts);
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
+    .add('tokenisers', nothing, prefixes.stop)
     .add(
       'fleet door',
       async () => {

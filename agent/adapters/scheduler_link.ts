@@ -17,7 +17,6 @@ import { LANE_PROTOCOL_VERSION } from '../../proto/codec.ts';
 import type { AgentMessage } from '../../proto/gen/fleet/v1/AgentMessage.ts';
 import type { Hello } from '../../proto/gen/fleet/v1/Hello.ts';
 import type { SchedulerMessage__Output } from '../../proto/gen/fleet/v1/SchedulerMessage.ts';
-import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { fleetService } from '../../proto/load.ts';
 import type { SchedulerLinks, SessionEvents } from '../ports.ts';
 

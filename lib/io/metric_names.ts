@@ -129,6 +129,24 @@ export const METRICS = {
     help: 'What happened to requests beside their ordinary way, by event: detached, reattached, expired, unattachable, resent, batched, or lost with a relay thread that crashed.',
     labels: ['event'],
   },
+  prompt_shapes_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Requests by how their prompt was named for routing: by its tokens, or by its bytes and why.',
+    labels: ['how'],
+  },
+  prefix_tokens_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Prompt tokens of answered requests that were foretold to be cached on their engine, and that were.',
+    labels: ['kind'],
+  },
+  prefix_index_bytes: {
+    on: 'scheduler',
+    type: 'gauge',
+    help: 'Memory of the index of prompt prefixes; it is taken at the start and never grows.',
+    labels: [],
+  },
   lane_thread_crashes_total: {
     on: 'agent',
     type: 'counter',

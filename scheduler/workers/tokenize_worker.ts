@@ -3,9 +3,8 @@
  * tokeniser ever holds up the loop that relays tokens.
  */
 import { workerData } from 'node:worker_threads';
-import { BLOCK_TOKENS, blockHashes } from '../../lib/prefix_hash.ts';
 import type { TenantId } from '../../lib/ids.ts';
-import { type BodyMembers, memberValue, readMembers, seedOf } from '../core/prompt/shape.ts';
+import { type BodyMembers, memberValue, readMembers, tokenHashes } from '../core/prompt/shape.ts';
 import { loadTokenizer, type ModelTokenizer } from './model_tokenizer.ts';
 import type { TokenizeAnswer, TokenizeSettings, TokenizeTask } from './tokenize_messages.ts';
 
@@ -59,6 +58,5 @@ export async function tokenize(task: TokenizeTask): Promise<TokenizeAnswer> {
   const prompt = promptText(tokenizer, task, body);
   if (prompt === undefined) return undefined;
   const ids = tokenizer.idsOf(prompt.text, prompt.special);
-  const seed = seedOf({ ...task, tenant: '' as TenantId }, body, 'tokens');
-  return { tokens: ids.length, hashes: blockHashes(seed, ids, BLOCK_TOKENS) };
+  return { tokens: ids.length, hashes: tokenHashes({ ...task, tenant: '' as TenantId }, body, ids) };
 }

@@ -140,9 +140,8 @@ export class KvFeed {
     const { replayPath, clock } = this.#options;
     const batches: Batch<Uint8Array>[] = [];
     let bytes = 0;
-    let stopTimer: (() => void) | undefined;
     const finish = (): void => {
-      stopTimer?.();
+      stopTimer();
       client.close();
       this.#replay = undefined;
       this.#follow(this.#order.replayed(batches));
@@ -161,6 +160,6 @@ export class KvFeed {
       onEnd: finish,
     });
     this.#replay = client;
-    stopTimer = clock.after(REPLAY_TIMEOUT_MS, finish);
+    const stopTimer = clock.after(REPLAY_TIMEOUT_MS, finish);
   }
 }

@@ -4,7 +4,7 @@
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { rm } from 'node:fs/promises';
-import { encodeMsgpack, type MsgpackValue } from '../../../lib/msgpack.ts';
+import { encodeMsgpack } from '../../../lib/msgpack.ts';
 import { zmtpMessage, zmtpOpening, ZmtpReader, type ZmtpSocket } from '../../../lib/zmtp.ts';
 import type { KvBatch } from './core_client.ts';
 
@@ -84,7 +84,7 @@ export async function startKvPublisher({ events, replay }: KvEndpoints): Promise
         });
   return {
     add({ ts, events: list }) {
-      const payload = encodeMsgpack([ts, list as unknown as MsgpackValue, 0]);
+      const payload = encodeMsgpack([ts, list, 0]);
       const seq = next;
       next += 1;
       kept.push({ seq, payload });

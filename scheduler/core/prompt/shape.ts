@@ -3,7 +3,7 @@
  * It is read off the body's bytes; the prompt itself goes no further.
  */
 import { scanJson, type TopLevelMember } from '../../../lib/json_scan.ts';
-import { BLOCK_TOKENS, blockHashes, type ChainSeed } from '../../../lib/prefix_hash.ts';
+import { BLOCK_TOKENS, blockHashes, type ChainSeed, MAX_BLOCKS } from '../../../lib/prefix_hash.ts';
 import type { TenantId } from '../../../lib/ids.ts';
 import type { Endpoint } from '../../ports.ts';
 import type { RequestShape } from '../routing/contract.ts';
@@ -89,6 +89,15 @@ export function tokenShape(
   return { ...commonShape(source, body), promptTokens: Math.max(1, prompt.tokens), blocks };
 }
 
+/**
+ * The blocks of token ids that an engine may have cached for them: the last token of a prompt is always computed, so a
+ * prompt of exactly four blocks finds three.
+ */
+export function tokenHashes(source: ShapeSource, body: BodyMembers, ids: readonly number[]): Uint32Array {
+  const findable = Math.floor(Math.max(0, ids.length - 1) / BLOCK_TOKENS);
+  return blockHashes(seedOf(source, body, 'tokens'), ids, BLOCK_TOKENS, Math.min(findable, MAX_BLOCKS));
+}
+
 /** The ids of a prompt that came as ids; undefined for any other. */
 function promptIds(source: ShapeSource, body: BodyMembers): number[] | undefined {
   if (source.endpoint !== 'completions') return undefined;
@@ -108,8 +117,7 @@ export function byteShape(source: ShapeSource): RequestShape {
   if (body === undefined) return { model, tenant, promptTokens: Math.max(1, Math.ceil(source.body.length / 4)) };
   const ids = promptIds(source, body);
   if (ids !== undefined) {
-    const hashes = blockHashes(seedOf(source, body, 'tokens'), ids, BLOCK_TOKENS);
-    return tokenShape(source, body, { tokens: ids.length, hashes });
+    return tokenShape(source, body, { tokens: ids.length, hashes: tokenHashes(source, body, ids) });
   }
   const parts = PROMPT_MEMBERS[endpoint].map((key) => bytesOf(body, key)).filter((part) => part !== undefined);
   const { promptTokens, hashes } = byteBlocks(seedOf(source, body, 'bytes'), parts);

@@ -16,6 +16,8 @@ export interface ResidencyOptions {
   readonly maxBytes: number;
   /** Lives of engines at a time, those included whose traces are still being swept away; default 5,120. */
   readonly maxLives?: number;
+  /** Told, for each answer that says it, how many tokens were foretold to be cached and how many were. */
+  readonly onCompared?: (foretoldTokens: number, cachedTokens: number) => void;
 }
 
 export interface ResidencyFigures {
@@ -53,8 +55,15 @@ const MAX_PREDICTIONS = 16_384;
 const LIVES_SHARE = 1 / 4;
 /** Scratch memory of the walk and flags, for each slot. */
 const WALK_BYTES_PER_SLOT = 8;
+/**
+ * What is missing of a prediction says something only when it is much: engines count whole blocks, of 128 tokens and more at
+ * times, and what bytes are in tokens is an estimate.
+ */
+const LEAST_MISSING_TOKENS = 256;
 /** Entries swept with each dispatch while a dead engine's traces are left: some microseconds. */
 const SWEEP_STEP = 512;
+
+const ignored = (): void => undefined;
 
 /** @throws RangeError on less than 1 MiB */
 export function createResidency(options: ResidencyOptions): PrefixIndex {
@@ -70,6 +79,7 @@ class Index implements PrefixIndex {
   readonly #evictions;
   readonly #predictions;
   readonly #walk;
+  readonly #onCompared: (foretoldTokens: number, cachedTokens: number) => void;
   /** 1: the engine of the slot sends cache events. */
   readonly #tells: Uint8Array;
   readonly #isLeaving = (slot: number): boolean => this.#lives.isLeaving(slot);
@@ -78,7 +88,8 @@ class Index implements PrefixIndex {
   /** Next entry to sweep; -1: no sweep is on. */
   #sweepAt = -1;
 
-  constructor({ maxBytes, maxLives = DEFAULT_LIVES }: ResidencyOptions) {
+  constructor({ maxBytes, maxLives = DEFAULT_LIVES, onCompared = ignored }: ResidencyOptions) {
+    this.#onCompared = onCompared;
     const perSlot = BYTES_PER_LIFE + EVICTION_BYTES_PER_SLOT + WALK_BYTES_PER_SLOT;
     const slots = Math.max(1, Math.min(maxLives, MAX_SLOTS, Math.floor((maxBytes * LIVES_SHARE) / perSlot)));
     this.#lives = createEngineLives(slots);
@@ -136,11 +147,11 @@ class Index implements PrefixIndex {
     const last = hashes.length - 2;
     const prediction = this.#predictions.take(slot, hashes[last] as number, hashes[last + 1] as number);
     if (!(cachedTokens >= 0)) return;
-    const foretold = prediction?.foretoldBlocks ?? 0;
-    // An engine computes the last token of a prompt anew, so of a prompt that it holds whole it counts a block less.
-    const whole = Math.min(foretold, (hashes.length >>> 1) - 1);
-    if (whole === 0 && cachedTokens === 0) return;
-    const outcome = cachedTokens === 0 ? 'nothing' : cachedTokens < whole * blockTokens ? 'less' : 'held';
+    const foretoldTokens = (prediction?.foretoldBlocks ?? 0) * blockTokens;
+    if (prediction !== undefined) this.#onCompared(foretoldTokens, cachedTokens);
+    if (foretoldTokens === 0 && cachedTokens === 0) return;
+    const isLess = cachedTokens < foretoldTokens / 2 && foretoldTokens - cachedTokens >= LEAST_MISSING_TOKENS;
+    const outcome = !isLess ? 'held' : cachedTokens === 0 ? 'nothing' : 'less';
     this.#evictions.observed(slot, outcome, prediction?.foretoldTick ?? -1, tickOf(nowMs));
   }
 

@@ -130,7 +130,7 @@ export class RoutedLease implements Lease {
 
 /** The lease of a request that was not picked here: how it goes says nothing of what this scheduler expected. */
 export function plainLease(place: Place): Lease {
-  const { engine, incarnation } = place;
+  const { engine, incarnation } = place.slot;
   return {
     engine,
     incarnation,

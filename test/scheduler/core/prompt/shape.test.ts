@@ -87,6 +87,11 @@ t.test('prompts that are token ids are counted and named exactly, the first of a
   const shape = shapeOf({ prompt: ids }, 'completions');
   t.equal(shape.promptTokens, 40);
   t.strictSame(shape.blocks?.hashes, expected);
+  t.strictSame(
+    shapeOf({ prompt: ids.slice(0, 32) }, 'completions').blocks?.hashes,
+    expected.slice(0, 2),
+    'the last token is computed anew',
+  );
   t.strictSame(shapeOf({ prompt: [ids, [1, 2]] }, 'completions').blocks?.hashes, expected);
   t.not(shapeOf({ prompt: 'text' }, 'completions').promptTokens, 40);
   t.equal(shapeOf({ prompt: ['text one', 'text two'] }, 'completions').blocks?.hashes.length, 0);
