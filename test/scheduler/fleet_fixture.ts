@@ -44,7 +44,8 @@ export async function openFleetDoor(
     figures: createFigures({ metrics, recordingDoors: new Set(['http']) }),
     desiredFor: change.desiredFor ?? (() => undefined),
     configuredModels: [],
-    options: LOOP_OPTIONS,
+    // These tests look at the door: what fails there is to be seen at once.
+    options: { ...LOOP_OPTIONS, failover: { ...LOOP_OPTIONS.failover, reattachWaitMs: 0, maxWaitMs: 0 } },
   });
   const door = createFleetDoor({
     sink: loop.fleetSink,

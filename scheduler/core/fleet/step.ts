@@ -106,6 +106,13 @@ const LIVE: ReadonlySet<string> = new Set([
   'ENGINE_STATE_ADOPTED',
 ]);
 
+/** Reasons to stop an engine that answers nobody any more: who waits for it would wait for its end in vain. */
+const SILENT: ReadonlySet<string> = new Set(['wedged', 'unhealthy']);
+
+/** Whether what runs on the engine may still get its answer. */
+const mayAnswer = ({ state, reason }: EngineEvent__Output): boolean =>
+  LIVE.has(state) && !(state === 'ENGINE_STATE_STOPPING' && SILENT.has(reason));
+
 /** Takes one event into the state; the effects are for the caller to carry out, in order. */
 export function step(state: FleetState, event: FleetEvent, context: StepContext): readonly FleetEffect[] {
   if (event.kind === 'hello') return stepHello(state, event, context);
@@ -151,8 +158,8 @@ function stepHello(
     engines.set(told.engine, recordOf(event.node, told, before?.engines.get(told.engine)));
   for (const old of before?.engines.values() ?? []) {
     const now = engines.get(old.name);
-    if (now === undefined || now.event.incarnation !== old.event.incarnation || !LIVE.has(now.event.state)) {
-      if (LIVE.has(old.event.state)) effects.push(ended(old));
+    if (now === undefined || now.event.incarnation !== old.event.incarnation || !mayAnswer(now.event)) {
+      if (mayAnswer(old.event)) effects.push(ended(old));
     }
   }
   makeRoom(state, event.node);
@@ -204,9 +211,9 @@ function stepEngine(state: FleetState, node: NodeState, event: EngineEvent__Outp
   const told = node.hasSnapshot ? node.telemetry?.engines.find(({ engine }) => engine === event.engine) : undefined;
   const record = recordOf(node.name, event, before, told);
   state.nodes.set(node.name, { ...node, engines: new Map(node.engines).set(event.engine, record) });
-  if (before === undefined || !LIVE.has(before.event.state)) return NOTHING;
+  if (before === undefined || !mayAnswer(before.event)) return NOTHING;
   const sameLife = event.incarnation === before.event.incarnation;
-  return sameLife && LIVE.has(event.state) ? NOTHING : [ended(before)];
+  return sameLife && mayAnswer(event) ? NOTHING : [ended(before)];
 }
 
 function ended(record: EngineRecord): FleetEffect {

@@ -6,9 +6,11 @@ import type { ResumeMeta } from '../../../proto/codec.ts';
 import type { AdmittedRequest } from '../../ports.ts';
 import { EmissionJournal } from './journal.ts';
 import { type Ask, whyNotResumable } from './recovery_rules.ts';
-import { type ChunkHead, readChunkHead, SentText, textOf } from './sent_text.ts';
+import { type ChunkHead, hasReasoning, readChunkHead, SentText, textOf } from './sent_text.ts';
 
 const decoder = new TextDecoder();
+/** Reasoning comes before all other text, so only the first tokens are looked at. */
+const LOOKED_AT_TOKENS = 8;
 
 export class AnswerSoFar {
   readonly journal: EmissionJournal;
@@ -17,6 +19,8 @@ export class AnswerSoFar {
   /** The client has the finish reason. */
   finished = false;
   #head: ChunkHead | undefined;
+  /** The engine parses reasoning out of the text, whatever the request says. */
+  #reasoning = false;
   /** The engine sends text whose token ids it does not tell. */
   #untold = false;
   readonly #text: SentText | undefined;
@@ -33,6 +37,7 @@ export class AnswerSoFar {
     else if (!this.#untold && sse.length > 0) this.#untold = textOf(sse) !== '';
     if (finished) this.finished = true;
     if (sse.length === 0) return;
+    if (this.journal.length <= LOOKED_AT_TOKENS && hasReasoning(sse)) this.#reasoning = true;
     if (!this.sent) {
       this.sent = true;
       this.#head = readChunkHead(sse);
@@ -44,6 +49,7 @@ export class AnswerSoFar {
   whyNotResumable(request: AdmittedRequest): string | undefined {
     if (this.journal.overflowed) return 'too_long';
     if (this.#untold) return 'no_token_ids';
+    if (this.#reasoning) return 'reasoning';
     if (this.#head === undefined || this.#text?.lost === true) return 'unknown_chunks';
     return whyNotResumable(request.endpoint, JSON.parse(decoder.decode(request.body)) as Ask);
   }

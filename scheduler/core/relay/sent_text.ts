@@ -76,6 +76,18 @@ export function textOf(sse: Uint8Array): string | undefined {
   return text;
 }
 
+const REASONING = encoder.encode('"reasoning');
+const FIRST_CHUNK_BYTES = 16_384;
+
+/** Whether events carry the words of a parser of reasoning; such an answer begins with them. */
+export function hasReasoning(sse: Uint8Array): boolean {
+  const at = indexOf(sse, REASONING, 0, FIRST_CHUNK_BYTES);
+  if (at === -1) return false;
+  // A key, not text: in text the quote would be escaped. A member that is null says nothing.
+  const key = decoder.decode(sse.subarray(at, at + 40));
+  return /^"reasoning(_content)?":\s*"[^"]/.test(key);
+}
+
 /** Counts the text that a client got. */
 export class SentText {
   units = 0;

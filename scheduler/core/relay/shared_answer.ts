@@ -131,8 +131,7 @@ export class SharedAnswer implements GenerationSink {
     before?.sink.onError(
       new CodedError('already_exists', 'Another connection with the same key reads the answer now.'),
     );
-    // A door gets its first calls once it knows the running request.
-    queueMicrotask(() => this.#pump(reader));
+    this.#pump(reader);
     return {
       id: this.id,
       grant: (bytes) => {

@@ -8,7 +8,7 @@ import { DetachedRequests } from '../../../scheduler/core/relay/detached.ts';
 import { createRetryBudget, lookAgainMs } from '../../../scheduler/core/relay/failover.ts';
 import { EmissionJournal } from '../../../scheduler/core/relay/journal.ts';
 import { type Ask, NOT_RESUMABLE, whyNotResumable } from '../../../scheduler/core/relay/recovery_rules.ts';
-import { readChunkHead, SentText, textOf } from '../../../scheduler/core/relay/sent_text.ts';
+import { hasReasoning, readChunkHead, SentText, textOf } from '../../../scheduler/core/relay/sent_text.ts';
 import { fakeLane, idBytes, NODE, request } from '../fakes.ts';
 
 t.test('the journal keeps ids in order, grows, is cut back, and gives up at its bound', async (t) => {
@@ -82,6 +82,14 @@ t.test('an answer can go on when its ids and the shape of its chunks are known',
   const untold = new AnswerSoFar(4, false);
   untold.take(Buffer.from(delta('text without ids')), idBytes(), false);
   t.equal(untold.whyNotResumable(asked), 'no_token_ids');
+  const thinks = new AnswerSoFar(4, false);
+  thinks.take(
+    Buffer.from(event({ ...head, choices: [{ delta: { reasoning_content: 'Let me see' } }] })),
+    idBytes(1),
+    false,
+  );
+  t.equal(thinks.whyNotResumable(asked), 'reasoning');
+  t.notOk(hasReasoning(Buffer.from(delta('"reasoning":"x') + event({ choices: [{ delta: { reasoning: null } }] }))));
   const plain = new AnswerSoFar(4, false);
   plain.take(Buffer.from(delta('')), idBytes(), false);
   t.same(Object.keys(plain.resume), ['id', 'created', 'model']);

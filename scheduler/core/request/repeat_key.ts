@@ -3,10 +3,9 @@
  * events of the answer it has had (`X-Resume-After`). The request's id in the fleet is made from tenant and key, so that a
  * scheduler that has never seen the request finds it at the agent that runs it.
  */
-import { createHash } from 'node:crypto';
-import { CodedError } from '../../lib/errors.ts';
-import type { RequestId, TenantId } from '../../lib/ids.ts';
-import type { Endpoint, Identity, RepeatKey } from '../ports.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import type { RequestId, TenantId } from '../../../lib/ids.ts';
+import type { Endpoint, Identity, RepeatKey } from '../../ports.ts';
 
 export const KEY_HEADER = 'idempotency-key';
 export const AFTER_HEADER = 'x-resume-after';
@@ -21,11 +20,8 @@ export interface Repeated {
   readonly repeat: RepeatKey;
 }
 
-function hashOf(...parts: readonly (string | Uint8Array)[]): string {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part).update('\0');
-  return hash.digest('hex');
-}
+/** A hash that nobody can find another text for, as hexadecimal text; the parts are kept apart. */
+export type HashOf = (...parts: readonly (string | Uint8Array)[]) => string;
 
 export interface RepeatAsked {
   readonly key: string;
@@ -38,7 +34,8 @@ export interface RepeatAsked {
 }
 
 /** @throws CodedError invalid_value when the key or the count is malformed */
-export function repeatOf({ key, after = '0', tenant, identity, endpoint, body }: RepeatAsked): Repeated {
+export function repeatOf(asked: RepeatAsked, hashOf: HashOf): Repeated {
+  const { key, after = '0', tenant, identity, endpoint, body } = asked;
   if (!KEY.test(key))
     throw new CodedError('invalid_value', 'The idempotency key must be 1 to 255 visible ASCII characters.', {
       param: KEY_HEADER,
