@@ -17,7 +17,7 @@ t.test('a loss above 2 % is found in either direction, and so is a figure that i
   t.same(lossesOf(stored, { 'x cost ttftP99S': 1.019, 'x cost goodput': 0.89, 'x cost tpotMs': 5 }), []);
   const found = { 'x cost ttftP99S': 1.03, 'x cost goodput': 0.8, 'x cost outTokS': 1 };
   t.match(lossesOf(stored, found), [
-    { figure: 'x cost ttftP99S', loss: 0.03 },
+    { figure: 'x cost ttftP99S', stored: 1, found: 1.03 },
     { figure: 'x cost goodput', stored: 0.9, found: 0.8 },
     { figure: 'x cost tpotMs', found: Number.NaN },
     { figure: 'x cost outTokS', stored: Number.NaN },
