@@ -125,6 +125,11 @@ export const settings = defineSettings('agent', {
     default: 'vllm',
     doc: 'The vLLM program, looked up on PATH when it has no slash.',
   },
+  kvEvents: {
+    schema: flag(),
+    default: true,
+    doc: 'vLLM engines tell what their prefix caches hold, over private sockets, so that schedulers know and need not guess.',
+  },
   keeperUnits: {
     schema: oneOf(['auto', 'never']),
     default: 'auto',

@@ -23,6 +23,7 @@ import { noteLostThread } from './run_loop/told.ts';
 import { createAdminSocketOf, createCommandsOf, sessionEventsOf } from './wire/commands.ts';
 import { createLoop } from './wire/control.ts';
 import { createDirectOf, type DirectParts } from './wire/direct.ts';
+import { createKvReporterOf } from './wire/kv_events.ts';
 import { createGpusOf, type Gpus } from './wire/gpus.ts';
 import { createLinksOf, createRelayOf, makeDataFolder, type Parts } from './wire/parts.ts';
 import type { AgentConfig } from './wire/settings.ts';
@@ -72,12 +73,13 @@ interface Members {
   readonly loop: RunLoop;
   readonly telemetry: { start(): Promise<void>; stop(): void };
   readonly watch: AgentWatch;
+  readonly kv: { start(): void; stop(): void };
   readonly readFacts: () => Promise<void>;
   readonly connect: () => void;
 }
 
 function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycle {
-  const { socket, gpus, metrics, relay, direct, links, loop, telemetry, watch, readFacts, connect } = members;
+  const { socket, gpus, metrics, relay, direct, links, loop, telemetry, watch, kv, readFacts, connect } = members;
   // Whoever asks a second time wants an end at once; engines that are to outlive the agent do so also then.
   const onForced = (): void => {
     if (config.stopEnginesOnExit) loop.killAll();
@@ -117,6 +119,7 @@ function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycl
     .add('engines', () => loop.restore(), nothing)
     // Before the sessions, so that the first one gets a whole picture.
     .add('telemetry', ...startAndStop(telemetry))
+    .add('cache events', ...startAndStop(kv))
     .add('sessions', connect, () => links.stop('the agent stops'))
     .add('supervision', nothing, letGo)
     .add('watch', ...startAndStop(watch))
@@ -204,6 +207,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   });
   const host = createHostFacts(dataFolder, systemClock);
   const telemetry = createTelemetryOf(parts, { loop, relay, links, gpus, host, metrics, onRound: watch.onRound });
+  const kv = createKvReporterOf(parts, { loop, links, metrics });
   metrics.observe({
     relay,
     sessions: () => telemetry.loop.sessions,
@@ -226,7 +230,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     log: logger,
   });
   const events = watch.noted(
-    sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands, direct: desk }),
+    sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands, direct: desk, kv }),
   );
   return lifecycleOf(parts, {
     socket: createAdminSocketOf(parts, runner, hello),
@@ -238,6 +242,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     loop,
     telemetry,
     watch,
+    kv,
     readFacts: async () => void (facts = await host.facts()),
     connect: () => links.start(events, hello),
   });

@@ -16,6 +16,7 @@ import type { DirectLease__Output } from '../proto/gen/fleet/v1/DirectLease.ts';
 import type { DirectListener__Output } from '../proto/gen/fleet/v1/DirectListener.ts';
 import type { GpuEvent__Output } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../proto/gen/fleet/v1/Hello.ts';
+import type { KvEvents__Output } from '../proto/gen/fleet/v1/KvEvents.ts';
 import type { NodeEvent__Output } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
@@ -280,6 +281,8 @@ export interface FleetSink {
   onDesiredStateAck(session: SessionHandle, generation: number, rejections: readonly SpecRejection__Output[]): void;
   onGpuEvent(session: SessionHandle, event: GpuEvent__Output): void;
   onNodeEvent(session: SessionHandle, event: NodeEvent__Output): void;
+  /** Advice for routing; a sink without an index passes it over. */
+  onKvEvents?(session: SessionHandle, events: KvEvents__Output): void;
   onCommandOutput(session: SessionHandle, output: CommandOutput__Output): void;
   onCommandResult(session: SessionHandle, result: CommandResult__Output): void;
   /** Where clients may call the node themselves, and what became of their tickets. */

@@ -18,9 +18,14 @@ export interface LaunchHost {
   /** A short private folder for sockets whose path under the data folder would be too long. */
   readonly shortSocketFolder: string;
   readonly cpuCores: number;
+  /** Whether vLLM engines are told to publish what their prefix caches hold. */
+  readonly kvEvents?: boolean;
   /** The agent's own environment, from which the allow-list takes. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
+
+/** What of the host decides where cache events are published. */
+export type KvHost = Pick<LaunchHost, 'dataFolder' | 'shortSocketFolder' | 'kvEvents'>;
 
 /** Variables that an engine inherits: paths, locale, caches, and what an air-gapped host needs to stay offline. */
 const INHERITED = [
@@ -71,6 +76,77 @@ export function chooseAddress(spec: AcceptedSpec, host: LaunchHost, choice: Addr
   const path = `${host.dataFolder}/engines/${spec.name}/api${turn}.sock`;
   if (utf8Length(path) <= MAX_SOCKET_PATH_BYTES) return { kind: 'unix', path };
   return { kind: 'unix', path: `${host.shortSocketFolder}/${hashText(spec.name)}${turn}.sock` };
+}
+
+/** Where an engine publishes what its prefix cache holds. */
+export interface KvSockets {
+  readonly eventsPath: string;
+  readonly replayPath: string;
+}
+
+const KV_FLAG = '--kv-events-config';
+
+/** The value of a flag, in either spelling. */
+function flagValue(flags: readonly string[], name: string): string | undefined {
+  const at = flags.findIndex((flag) => flag === name || flag.startsWith(`${name}=`));
+  const found = flags[at];
+  return found === undefined || found === name ? flags[at + 1] : found.slice(name.length + 1);
+}
+
+const ipcPath = (value: unknown): string | undefined =>
+  typeof value === 'string' && value.startsWith('ipc:///') ? value.slice('ipc://'.length) : undefined;
+
+/** The sockets that a specification's own configuration names; undefined when it does not publish on any. */
+function namedSockets(config: string): KvSockets | undefined {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(config);
+  } catch {
+    // The engine itself will say what is wrong with it.
+    return undefined;
+  }
+  const {
+    enable_kv_cache_events: enabled,
+    endpoint,
+    replay_endpoint: replay,
+  } = (parsed ?? {}) as Record<string, unknown>;
+  const eventsPath = ipcPath(endpoint);
+  return enabled === true && eventsPath !== undefined
+    ? { eventsPath, replayPath: ipcPath(replay) ?? `${eventsPath}.replay` }
+    : undefined;
+}
+
+/**
+ * Where a life of an engine publishes its cache events; undefined: nowhere. vLLM cannot do so on Unix sockets with several
+ * data-parallel ranks, and has nothing to tell without prefix caching.
+ */
+export function kvSocketsOf(spec: AcceptedSpec, address: EngineAddress, host: KvHost): KvSockets | undefined {
+  const named = flagValue(spec.extraFlags, KV_FLAG);
+  if (named !== undefined) return namedSockets(named);
+  if (spec.kind !== 'vllm' || host.kvEvents !== true) return undefined;
+  const hinders = (flag: string): boolean =>
+    flag.startsWith('--data-parallel') || flag === '--no-enable-prefix-caching' || flag === '-dp';
+  if (spec.extraFlags.some(hinders)) return undefined;
+  const folder = `${host.dataFolder}/engines/${spec.name}`;
+  // No longer than the engine's own socket: where that fits, these do.
+  if (utf8Length(`${folder}/kvr.sock`) <= MAX_SOCKET_PATH_BYTES) {
+    return { eventsPath: `${folder}/kv.sock`, replayPath: `${folder}/kvr.sock` };
+  }
+  // The short folder is made for the engine's own socket; nobody makes it for these alone.
+  if (address.kind !== 'unix' || !address.path.startsWith(`${host.shortSocketFolder}/`)) return undefined;
+  const short = `${host.shortSocketFolder}/${hashText(spec.name)}`;
+  return { eventsPath: `${short}-kv.sock`, replayPath: `${short}-kvr.sock` };
+}
+
+function kvFlags(spec: AcceptedSpec, sockets: KvSockets | undefined): string[] {
+  if (sockets === undefined || flagValue(spec.extraFlags, KV_FLAG) !== undefined) return [];
+  const config = {
+    enable_kv_cache_events: true,
+    publisher: 'zmq',
+    endpoint: `ipc://${sockets.eventsPath}`,
+    replay_endpoint: `ipc://${sockets.replayPath}`,
+  };
+  return [KV_FLAG, JSON.stringify(config)];
 }
 
 function addressFlags(address: EngineAddress): string[] {
@@ -129,6 +205,7 @@ export function buildLaunchPlan(
       ...addressFlags(address),
       ...common,
       '--enable-prompt-tokens-details',
+      ...kvFlags(spec, kvSocketsOf(spec, address, host)),
       ...spec.extraFlags,
     ];
   } else {

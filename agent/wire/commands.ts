@@ -56,11 +56,12 @@ export interface SessionListeners {
   readonly relay: Relay;
   readonly commands: SessionCommands;
   readonly direct?: DirectDesk | undefined;
+  readonly kv: { connected(scheduler: string): void; disconnected(scheduler: string): void };
 }
 
 /** What sessions bring to the loop, the telemetry, the relay and the commands. */
 export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners): SessionEvents {
-  const { loop, telemetry, relay, commands, direct } = listeners;
+  const { loop, telemetry, relay, commands, direct, kv } = listeners;
   const seen = new Set<string>();
   return {
     onConnected: (scheduler, term, periodMs) => {
@@ -68,12 +69,14 @@ export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners):
       loop.observeTerm(term);
       telemetry.connected(scheduler, periodMs);
       direct?.connected(scheduler);
+      kv.connected(scheduler);
       // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
       seen.add(scheduler);
       relay.setSchedulers([...seen]);
     },
     onDisconnected: (scheduler, reason) => {
       telemetry.disconnected(scheduler);
+      kv.disconnected(scheduler);
       logger.warn({ scheduler, reason }, 'session lost');
       commands.onDisconnected(scheduler);
     },

@@ -16,6 +16,10 @@ import { RunLoop } from '../run_loop/run_loop.ts';
 import { createQuestions } from '../workers/engine_questions.ts';
 import type { AgentConfig } from './settings.ts';
 
+/** Where sockets go whose path under the data folder would be too long. */
+export const shortSocketFolder = (dataFolder: string): string =>
+  path.join(os.tmpdir(), `sophia-${hashText(dataFolder)}`);
+
 const WATCH_PERIOD_MS = 250;
 
 export interface ControlParts {
@@ -82,8 +86,9 @@ export function createLoop(parts: ControlParts): RunLoop {
       nodeCommand: process.execPath,
       engineProgramFolder: fileURLToPath(new URL('../engines', import.meta.url)),
       dataFolder,
-      shortSocketFolder: path.join(os.tmpdir(), `sophia-${hashText(dataFolder)}`),
+      shortSocketFolder: shortSocketFolder(dataFolder),
       cpuCores: os.availableParallelism(),
+      kvEvents: config.kvEvents,
       environment,
     },
     times: timesOf(config),

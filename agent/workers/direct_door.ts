@@ -191,7 +191,10 @@ export class DirectDoor {
       const error = toCodedError(thrown);
       this.#reports.refused(error.code);
       if (response.destroyed || response.headersSent) return;
-      sendRefusal(response, requestId, error, !mayKeep(request));
+      const keep = mayKeep(request);
+      // Also for a client that asked to close: closing while it still sends would reset what it is to read.
+      if (keep && !request.complete) response.shouldKeepAlive = true;
+      sendRefusal(response, requestId, error, !keep);
     }
   }
 

@@ -57,7 +57,9 @@ async function readKeyFile(file: string): Promise<string> {
     throw refusal(`the file ${file} cannot be read (${why}).`, cause);
   }
   try {
-    const { mode, size } = await handle.stat();
+    const stat = await handle.stat();
+    const { mode, size } = stat;
+    if (!stat.isFile()) throw refusal('it names no file.');
     if ((mode & OTHERS) !== 0) throw refusal('others may read the file: set its mode to 0600.');
     if (size > MAX_FILE_BYTES) throw refusal('the file is too large for a key.');
     return await handle.readFile('utf8');

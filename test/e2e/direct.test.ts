@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import OpenAI from 'openai';
 import t from 'tap';
 import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
 import type { RouteResponse__Output } from '../../proto/gen/inference/v1/RouteResponse.ts';
@@ -68,7 +69,7 @@ await t.test('the answer is that of the scheduler, streamed and plain, chat and 
     const relayed = await callDirect({ url: `${fleet.url}${at}`, ticket: key, body });
     const ticket = await route(fleet, { envelope: { model: MODEL, endpoint }, body: Buffer.from(body) });
     const direct = await callDirect({ ...ticket, body });
-    t.equal(direct.status, 200, direct.text);
+    t.equal(direct.status, 200);
     t.equal(plain(direct.text), plain(relayed.text), 'byte by byte');
     t.equal(direct.headers['content-type'], relayed.headers['content-type']);
     t.equal(direct.headers['x-request-id'], ticket.requestId);
@@ -93,6 +94,18 @@ await t.test(
     t.ok(explained.candidates.some((each) => each.picked));
   },
 );
+
+await t.test('an OpenAI client needs the address and the ticket in place of the key', async (t) => {
+  const { url, ticket } = await route(fleet, { envelope: { model: MODEL } });
+  const client = new OpenAI({ baseURL: new URL('/v1', url).href, apiKey: ticket, maxRetries: 0 });
+  const messages = [{ role: 'user', content: 'Hello' }] as const;
+  const stream = await client.chat.completions.create({ model: MODEL, messages: [...messages], stream: true });
+  let text = '';
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
+  t.ok(text.length > 0);
+  const again = client.chat.completions.create({ model: MODEL, messages: [...messages] });
+  await t.rejects(again, { status: 401, code: 'ticket_used' });
+});
 
 await t.test('what has no good ticket is refused with a code', async (t) => {
   const body = { model: MODEL, messages: PROMPTS[0], max_tokens: 4 };

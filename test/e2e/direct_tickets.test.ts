@@ -108,7 +108,7 @@ await t.test('a ticket runs out, and its place with it', async (t) => {
   t.equal(await held(), 1);
   await eventually('the time to pass', () => Date.now() > expiresAtMs + 600, 10_000);
   t.match(await callDirect({ url, ca, ticket, body }), { status: 401, code: 'ticket_expired' });
-  await eventually('the place to be free', async () => (await held()) === 0, 15_000);
+  await eventually('the place to be free', async () => (await held()) === 0, 60_000);
 });
 
 await t.test('the listener speaks TLS and nothing else', async (t) => {
@@ -153,7 +153,19 @@ await t.test('an agent that is killed leaves no place taken, and its next life t
   const fresh = await minted(waiting.ticket, {});
   t.match(await callDirect({ url, ca, ticket: fresh, body }), { status: 410, code: 'ticket_stale' });
   t.match(await callDirect({ url, ca, ticket, body }), { status: 200 });
-  await eventually('every place to be free', async () => (await held()) === 0, 20_000);
+  await eventually('every place to be free', async () => (await held()) === 0, 60_000);
+});
+
+await t.test('a scheduler that is killed takes neither a running stream nor a ticket with it', async (t) => {
+  const running = openDirect({ ...(await nextTicket()), ca, body: { ...long, max_tokens: 100 } });
+  await running.begun;
+  const waiting = await nextTicket();
+  process.kill(fleet.scheduler.pid, 'SIGKILL');
+  await fleet.scheduler.exited;
+  t.match(await callDirect({ ...waiting, ca, body }), { status: 200 });
+  const { status, text } = await running.answer;
+  t.equal(status, 200);
+  t.match(text, /data: \[DONE\]\n\n$/);
 });
 
 await t.test('the fleet stops and leaves no process behind', async (t) => {

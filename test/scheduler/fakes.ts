@@ -1,6 +1,6 @@
 /** Parts for tests of the run loop and of the rules under it: a clock that the test moves, a lane and a door that record. */
 import type { Clock } from '../../lib/clock.ts';
-import type { CodedError } from '../../lib/errors.ts';
+import { CodedError } from '../../lib/errors.ts';
 import type { EngineId, NodeId, RequestId, TenantId } from '../../lib/ids.ts';
 import { seededRandom } from '../../lib/rng.ts';
 import type { LaneUsage } from '../../proto/codec.ts';
@@ -12,6 +12,7 @@ import type { Hello__Output } from '../../proto/gen/fleet/v1/Hello.ts';
 import type { Telemetry__Output } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import type {
   AdmittedRequest,
+  AttachOrder,
   EndedRequest,
   Figures,
   GenerationSink,
@@ -67,8 +68,19 @@ export interface SentOrder {
   cancelled: boolean;
 }
 
+export interface SentAttach {
+  readonly order: AttachOrder;
+  readonly sink: GenerationSink;
+  granted: number;
+  cancelled: boolean;
+}
+
 export interface FakeLaneHandle extends LaneHandle {
   readonly sent: SentOrder[];
+  readonly attached: SentAttach[];
+  closed: boolean;
+  /** The lane is lost, as by a cut: what is on it fails. */
+  cut(): void;
   closedWith: CodedError | undefined;
   load: number;
   /** The next submit throws this. */
@@ -81,6 +93,22 @@ export function fakeLane(nodeName: NodeId = NODE, worker = 0): FakeLaneHandle {
     worker,
     load: 0,
     sent: [],
+    attached: [],
+    closed: false,
+    cut() {
+      lane.closed = true;
+      const error = new CodedError('stream_lost', 'The lane was cut.');
+      for (const { sink, cancelled } of [...lane.sent, ...lane.attached]) if (!cancelled) sink.onError(error);
+    },
+    attach(order, sink) {
+      const sent: SentAttach = { order, sink, granted: 0, cancelled: false };
+      lane.attached.push(sent);
+      return {
+        lane,
+        grant: (bytes) => void (sent.granted += bytes),
+        cancel: () => void (sent.cancelled = true),
+      };
+    },
     closedWith: undefined,
     refuse: undefined,
     submit(order, sink) {
@@ -88,6 +116,7 @@ export function fakeLane(nodeName: NodeId = NODE, worker = 0): FakeLaneHandle {
       const sent: SentOrder = { order, sink, granted: 0, cancelled: false };
       lane.sent.push(sent);
       return {
+        lane,
         grant(bytes) {
           sent.granted += bytes;
         },

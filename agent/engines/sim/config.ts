@@ -27,6 +27,8 @@ export interface SimConfig {
   readonly startMs: number;
   readonly meanTokens: number;
   readonly kvEvents: boolean;
+  /** Unix sockets on which they are published and sent again, as vLLM's `endpoint` and `replay_endpoint`. */
+  readonly kvEndpoints: { readonly events: string; readonly replay: string | undefined } | undefined;
   readonly orphanTtlS: number;
   readonly deathExitCode: number;
   readonly onSigterm: 'abort' | 'error' | 'hang';
@@ -133,7 +135,7 @@ export function parseConfig(
     ttftAfter: number('sim-ttft-after', 0, 0, 1_000_000),
     startMs: number('sim-start-ms', 0, 0, 3_600_000),
     meanTokens: number('sim-mean-tokens', 200, 1, 1_000_000),
-    kvEvents: kvEventsOf(values),
+    ...kvEventsOf(values),
     orphanTtlS: number('sim-orphan-ttl-s', 600, 0, 86_400, false),
     deathExitCode: number('sim-death-exit-code', 0, 0, 255),
     onSigterm,
@@ -175,13 +177,24 @@ function timingOf(values: Values): SimConfig['timing'] {
   return row as TimingRowName;
 }
 
-function kvEventsOf(values: Values): boolean {
+/** The path of `ipc://PATH`; undefined when it was not given. The simulator opens no ports for events. */
+function ipcPath(value: unknown, name: string): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === 'string' && value.startsWith('ipc:///')) return value.slice('ipc://'.length);
+  throw new UsageError(`argument --kv-events-config: ${name} must be ipc:// and an absolute path`);
+}
+
+function kvEventsOf(values: Values): Pick<SimConfig, 'kvEvents' | 'kvEndpoints'> {
   const raw = values['kv-events-config'];
-  if (typeof raw !== 'string') return false;
+  if (typeof raw !== 'string') return { kvEvents: false, kvEndpoints: undefined };
+  let parsed: Record<string, unknown>;
   try {
-    const parsed = JSON.parse(raw) as { enable_kv_cache_events?: unknown };
-    return parsed.enable_kv_cache_events === true;
+    parsed = JSON.parse(raw) as Record<string, unknown>;
   } catch {
     throw new UsageError('argument --kv-events-config: the value is not JSON');
   }
+  const kvEvents = parsed['enable_kv_cache_events'] === true;
+  const events = ipcPath(parsed['endpoint'], 'endpoint');
+  const replay = ipcPath(parsed['replay_endpoint'], 'replay_endpoint');
+  return { kvEvents, kvEndpoints: kvEvents && events !== undefined ? { events, replay } : undefined };
 }

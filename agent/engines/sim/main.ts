@@ -6,9 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { assertListenable } from '../surface/listen.ts';
 import { startSurface, type Surface } from '../surface/server.ts';
 import { parseConfig, UsageError, type SimConfig } from './config.ts';
-import { startCore, type CoreClient } from './core_client.ts';
+import { startCore, type CoreClient, type KvBatch } from './core_client.ts';
 import { createFaults } from './faults.ts';
 import { createKvLog } from './kv_log.ts';
+import { startKvPublisher } from './kv_publisher.ts';
 import { createSimRoutes } from './routes.ts';
 import { engineLogger } from './startup_log.ts';
 
@@ -75,7 +76,12 @@ async function run(engine: Engine): Promise<void> {
   process.on('SIGINT', () => void stop(engine));
   const kvLog = createKvLog();
   await assertListenable(config.listen);
-  engine.core = startCore(config, { onDeath: () => void die(engine), onKvEvents: (batch) => kvLog.add(batch) });
+  const publisher = config.kvEndpoints === undefined ? undefined : await startKvPublisher(config.kvEndpoints);
+  const onKvEvents = (batch: KvBatch): void => {
+    kvLog.add(batch);
+    publisher?.add(batch);
+  };
+  engine.core = startCore(config, { onDeath: () => void die(engine), onKvEvents });
   await engine.core.ready;
   const faults = createFaults({ specs: config.faults, core: engine.core });
   engine.surface = await startSurface({

@@ -111,7 +111,9 @@ function step(state: State, choice: Choice, ids: readonly number[], reason: EndR
     else if (reason !== undefined) piece += state.stops.flush();
   }
   if (choice.finish === undefined && reason !== undefined) choice.finish = finishOf(plan, ids, reason);
-  const logprobs = plan.topLogprobs === undefined ? undefined : logprobJson(plan, state.backend, ids, position);
+  // Counted from the begin of the prompt: an answer that goes on elsewhere has the tokens before it in its prompt.
+  const at = state.promptIds.length + position;
+  const logprobs = plan.topLogprobs === undefined ? undefined : logprobJson(plan, state.backend, ids, at);
   if (!plan.stream) {
     state.text += piece;
     if (plan.returnTokenIds) state.ids.push(...ids);

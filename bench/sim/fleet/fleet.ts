@@ -220,6 +220,12 @@ function silent(sim: Sim, at: number, incarnation: number): void {
   tellDown(sim, at, lost);
 }
 
+/** A stopped engine goes on, if it has not died meanwhile. */
+function resume(sim: Sim, at: number, incarnation: number): void {
+  const engine = sim.engines[at] as SimEngine;
+  if (engine.alive && engine.incarnation === incarnation) sim.dispatcher.engineUp(at, incarnation, sim.nowMs);
+}
+
 function handle(sim: Sim, event: SimEvent): void {
   const { a, b } = event;
   const { options, dispatcher } = sim;
@@ -239,8 +245,7 @@ function handle(sim: Sim, event: SimEvent): void {
     case KIND.silent:
       return silent(sim, a, b);
     case KIND.resume:
-      if (sim.engines[a]?.incarnation === b) dispatcher.engineUp(a, b, sim.nowMs);
-      return;
+      return resume(sim, a, b);
     default:
       return dispatcher.wake(sim.nowMs);
   }

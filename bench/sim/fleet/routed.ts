@@ -24,7 +24,9 @@ export interface RoutedOptions {
 
 const MODEL = 'model';
 const TENANT = 'tenant' as TenantId;
-const INDEX_BYTES = 64 * 2 ** 20;
+/** Room for every chunk of the trace several times over, so that the index's own cap is not what is measured. */
+const INDEX_BYTES = 2 * 2 ** 20;
+const INDEX_BYTES_PER_CHUNK = 256;
 /** As the scheduler's settings have it. */
 const STALE_AFTER_MS = 10_000;
 
@@ -118,7 +120,9 @@ const SERVES = [{ model: MODEL, endpoints: [] }] as const;
 /** A dispatcher that routes as the scheduler does. */
 export function routedBy(options: RoutedOptions): CreateDispatcher {
   return (view) => {
-    const index = createResidency({ maxBytes: INDEX_BYTES });
+    const index = createResidency({
+      maxBytes: INDEX_BYTES + INDEX_BYTES_PER_CHUNK * view.workload.distinctChunks,
+    });
     const router = createRouter({
       options: { policy: options.policy, staleAfterMs: STALE_AFTER_MS, maxPendingPrefillMs: Infinity },
       random: seededRandom(view.seed),

@@ -198,6 +198,9 @@ class Session implements SessionHandle {
         if (message.nodeEvent) sink.onNodeEvent(this, message.nodeEvent);
         this.#send({ eventAck: { seq: message.seq } });
         return;
+      case 'kvEvents':
+        if (message.kvEvents) sink.onKvEvents?.(this, message.kvEvents);
+        return;
       case 'commandOutput':
         if (message.commandOutput) sink.onCommandOutput(this, message.commandOutput);
         return;

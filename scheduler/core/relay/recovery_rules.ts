@@ -67,8 +67,7 @@ export const NOT_RESUMABLE: Readonly<Record<string, ResumeRule>> = {
   },
   several_prompts: {
     reason: 'several prompts run beside each other',
-    applies: ({ prompt }) =>
-      Array.isArray(prompt) && prompt.some((item) => typeof item !== 'number') && prompt.length > 0,
+    applies: ({ prompt }) => Array.isArray(prompt) && prompt.some((item) => typeof item !== 'number'),
   },
   guided: {
     reason: 'the grammar of a guided answer has a state',

@@ -125,7 +125,7 @@ export class Repeats {
       checkSame(found, repeat);
       // A client that has had nothing is served as well by a new run as by one whose beginning is lost.
       if (repeat.after === 0 && found.eventsBefore > 0) detached.forget(request.id);
-      else answer.eventsBefore = found.eventsBefore;
+      else answer.beginsAfter(found.eventsBefore);
     }
     answer.writtenBy(start(request, answer, CREDIT_BYTES));
   }

@@ -57,8 +57,6 @@ function afterEvents(sse: Uint8Array, count: number): { readonly at: number; rea
 
 export class SharedAnswer implements GenerationSink {
   readonly id: RequestId;
-  /** Events that an earlier attempt gave to an earlier scheduler: they are not here. */
-  eventsBefore = 0;
   readonly #host: SharedAnswerHost;
   readonly #pieces: Piece[] = [];
   #bytes = 0;
@@ -67,6 +65,8 @@ export class SharedAnswer implements GenerationSink {
   #end: End | undefined;
   #reader: Reader | undefined;
   #upstream: Generation | undefined;
+  /** Events that an earlier attempt gave to an earlier scheduler: they are not here. */
+  #eventsBefore = 0;
 
   constructor(id: RequestId, host: SharedAnswerHost) {
     this.id = id;
@@ -93,7 +93,7 @@ export class SharedAnswer implements GenerationSink {
 
   /** Events of the answer so far, those before this scheduler's time included. */
   get events(): number {
-    let events = this.eventsBefore;
+    let events = this.#eventsBefore;
     for (const { kind, bytes } of this.#pieces) if (kind === 'tokens') events += afterEvents(bytes, Infinity).events;
     return events;
   }
@@ -101,6 +101,12 @@ export class SharedAnswer implements GenerationSink {
   /** The request that writes. Its credit is this answer's memory. */
   writtenBy(upstream: Generation): void {
     this.#upstream = upstream;
+  }
+
+  /** The answer goes on with one whose first `events` events are not here; to be called before any of it has come. */
+  beginsAfter(events: number): void {
+    this.#eventsBefore = events;
+    if (this.#reader !== undefined) this.#reader.skip = Math.max(0, this.#reader.skip - events);
   }
 
   /** Gives it up: its engine stops. */
@@ -114,13 +120,13 @@ export class SharedAnswer implements GenerationSink {
    * @throws CodedError idempotency_conflict when its beginning is asked for and is not here
    */
   readBy(sink: GenerationSink, creditBytes: number, events: number): Generation {
-    if (events < this.eventsBefore)
+    if (events < this.#eventsBefore)
       throw new CodedError(
         'idempotency_conflict',
         'The beginning of the answer was lost with the scheduler that had it.',
       );
     const before = this.#reader;
-    const reader: Reader = { sink, creditBytes, next: 0, skip: events - this.eventsBefore, headed: false };
+    const reader: Reader = { sink, creditBytes, next: 0, skip: events - this.#eventsBefore, headed: false };
     this.#reader = reader;
     before?.sink.onError(
       new CodedError('already_exists', 'Another connection with the same key reads the answer now.'),

@@ -7,7 +7,7 @@
  * month) is left out and counted.
  */
 import type { EngineSpeed } from './contract.ts';
-import { createScaledLine, type ScaledLine } from './scaled_line.ts';
+import { createScaledFit, type Factors, type ScaledFit } from './scaled_fit.ts';
 
 /** A first token: how long it took, and what was before it. */
 export interface PrefillSample {
@@ -45,8 +45,8 @@ export interface SpeedFit {
 /** What engines of one model on the same hardware have in common. */
 export interface SpeedPool {
   readonly prior: EngineSpeed;
-  readonly prefill: ScaledLine;
-  readonly decode: ScaledLine;
+  readonly prefill: ScaledFit;
+  readonly decode: ScaledFit;
 }
 
 /** Longest time that is believed, ten minutes: a request lives no longer by default. */
@@ -70,19 +70,19 @@ function isTime(tookMs: number, otherMs: number): boolean {
 export function createSpeedPool(prior: EngineSpeed): SpeedPool {
   return {
     prior,
-    prefill: createScaledLine(prior.prefillBaseMs),
-    decode: createScaledLine(prior.stepBaseMs),
+    prefill: createScaledFit(),
+    decode: createScaledFit(),
   };
 }
 
-/** How one engine differs from its pool in one of the two lines. */
+/** How one engine differs from its pool in one of the two times. */
 class OwnFactor {
-  readonly #line: ScaledLine;
+  readonly #fit: ScaledFit;
   #log = 0;
   #atCount = 0;
 
-  constructor(line: ScaledLine) {
-    this.#line = line;
+  constructor(fit: ScaledFit) {
+    this.#fit = fit;
   }
 
   get factor(): number {
@@ -90,15 +90,15 @@ class OwnFactor {
     return Math.exp(Math.sign(log) * Math.max(0, Math.abs(log) - DEAD_BAND));
   }
 
-  observe(x: number, y: number): void {
-    const ratio = this.#line.observe(x, y);
+  observe(parts: Factors, y: number): void {
+    const ratio = this.#fit.observe(parts, y);
     const log = this.#faded();
     this.#log = Math.min(MOST_FACTOR, Math.max(-MOST_FACTOR, log + PACE * (Math.log(ratio) - log)));
-    this.#atCount = this.#line.count;
+    this.#atCount = this.#fit.count;
   }
 
   #faded(): number {
-    return this.#log * Math.exp((this.#atCount - this.#line.count) / FADING);
+    return this.#log * Math.exp((this.#atCount - this.#fit.count) / FADING);
   }
 }
 
@@ -124,22 +124,24 @@ class PooledFit implements SpeedFit {
     const { prior, prefill, decode } = this.#pool;
     if (prefill.count + decode.count === 0) return prior;
     const [prefillFactor, decodeFactor] = [this.#prefill.factor, this.#decode.factor];
-    const [prefillSlope, decodeSlope] = [prefill.slope * prefillFactor, decode.slope * decodeFactor];
+    const [base, perToken, perSquare] = prefill.factors;
+    const [step, perSequence, perContextToken] = decode.factors;
     return {
-      prefillBaseMs: prefill.base * prefillFactor,
-      prefillPerTokenMs: prior.prefillPerTokenMs * prefillSlope,
-      prefillPerTokenSquaredMs: (prior.prefillPerTokenSquaredMs ?? 0) * prefillSlope,
-      stepBaseMs: decode.base * decodeFactor,
-      stepPerSequenceMs: prior.stepPerSequenceMs * decodeSlope,
-      stepPerContextTokenMs: prior.stepPerContextTokenMs * decodeSlope,
+      prefillBaseMs: prior.prefillBaseMs * base * prefillFactor,
+      prefillPerTokenMs: prior.prefillPerTokenMs * perToken * prefillFactor,
+      prefillPerTokenSquaredMs: (prior.prefillPerTokenSquaredMs ?? 0) * perSquare * prefillFactor,
+      stepBaseMs: prior.stepBaseMs * step * decodeFactor,
+      stepPerSequenceMs: prior.stepPerSequenceMs * perSequence * decodeFactor,
+      stepPerContextTokenMs: prior.stepPerContextTokenMs * perContextToken * decodeFactor,
     };
   }
 
   prefill({ tookMs, tokens, squares, otherMs }: PrefillSample): boolean {
     if (!isTime(tookMs, otherMs) || !counts(tokens) || !counts(squares)) return this.#reject();
     const { prior } = this.#pool;
-    const work = prior.prefillPerTokenMs * tokens + (prior.prefillPerTokenSquaredMs ?? 0) * squares;
-    this.#prefill.observe(work, Math.max(tookMs - otherMs, tookMs * LEAST_PART));
+    const perSquare = prior.prefillPerTokenSquaredMs ?? 0;
+    const parts = [prior.prefillBaseMs, prior.prefillPerTokenMs * tokens, perSquare * squares] as const;
+    this.#prefill.observe(parts, Math.max(tookMs - otherMs, tookMs * LEAST_PART));
     this.taken += 1;
     return true;
   }
@@ -148,8 +150,12 @@ class PooledFit implements SpeedFit {
     const usable = isTime(tookMs, otherMs) && tokens >= 1 && counts(tokens);
     if (!usable || !counts(sequences) || !counts(contextTokens)) return this.#reject();
     const { prior } = this.#pool;
-    const batch = prior.stepPerSequenceMs * sequences + prior.stepPerContextTokenMs * contextTokens;
-    this.#decode.observe(batch, Math.max(tookMs - otherMs, tookMs * LEAST_PART) / tokens);
+    const parts = [
+      prior.stepBaseMs,
+      prior.stepPerSequenceMs * sequences,
+      prior.stepPerContextTokenMs * contextTokens,
+    ] as const;
+    this.#decode.observe(parts, Math.max(tookMs - otherMs, tookMs * LEAST_PART) / tokens);
     this.taken += 1;
     return true;
   }

@@ -83,7 +83,7 @@ t.test(
     put('secret words');
     const error = (await open().catch((thrown: unknown) => thrown)) as Error;
     t.notMatch(`${error.message} ${error.stack} ${String(error.cause)}`, 'secret words');
-    await t.rejects(open({ file: path.dirname(file) }), { code: 'invalid_config' });
+    await t.rejects(open({ file: path.dirname(file) }), { code: 'invalid_config', message: /names no file/ });
   },
 );
 

@@ -51,7 +51,7 @@ t.test('no ticket is made before the agent has a listener and has said that it k
   const { open, listen, told, figures, record } = setUp();
   t.throws(() => open(), { code: 'direct_unavailable' });
   t.match(record('r1'), { outcome: 'failed', errorCode: 'direct_unavailable' });
-  t.match(record('r1')?.decisions, [{ kind: 'refused', by: 'no_direct_listener' }]);
+  t.match(record('r1')?.decisions[0]?.verdicts, [{ kind: 'refused', by: 'no_direct_listener' }]);
   t.same(figures.refusals, ['m direct direct_unavailable']);
   listen({ keyIds: [] });
   t.match(told, [{ issuer: 'sched', keys: [{ keyId: 'k1' }] }], 'the agent is told the key');

@@ -1,6 +1,6 @@
 /** The default policy: one cost in milliseconds. */
 import t from 'tap';
-import { WORK_WEIGHT } from '../../../../../scheduler/core/routing/policies/cost.ts';
+import { ANSWER_WEIGHT, WORK_WEIGHT } from '../../../../../scheduler/core/routing/policies/cost.ts';
 import { NEUTRAL_SPEED } from '../../../../../scheduler/core/routing/speed_priors.ts';
 import { blocksOf, fleet, heldBlocks, picksOf } from '../support.ts';
 
@@ -18,7 +18,7 @@ t.test('the parts add up to the cost, in milliseconds of the engine’s speed', 
   t.ok(Math.abs((parts['prefill'] ?? 0) - prefillBaseMs - work) < 1e-9);
   t.ok(Math.abs((parts['work'] ?? 0) - WORK_WEIGHT * work) < 1e-9);
   t.equal(parts['wait'], 0);
-  t.ok((parts['decode'] ?? 0) > 10 * stepBaseMs);
+  t.ok((parts['decode'] ?? 0) > ANSWER_WEIGHT * 10 * stepBaseMs);
   t.ok(Math.abs(verdict.parts.reduce((sum, { value }) => sum + value, 0) - verdict.cost) < 1e-9);
 });
 
