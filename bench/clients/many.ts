@@ -44,6 +44,8 @@ export interface ManyClient {
   run(request: ManyRequest): { readonly done: Promise<ManyOutcome>; cancel(): void };
   /** Chunk entries received so far. */
   readonly events: number;
+  /** Messages received so far; one carries the chunks of many requests. */
+  readonly messages: number;
   close(): void;
 }
 
@@ -56,6 +58,7 @@ class ManyStreams implements ManyClient {
   readonly #running = new Map<number, Running>();
   #nextStream = 1;
   #events = 0;
+  #messages = 0;
 
   constructor(call: ManyCall, shut: () => void) {
     this.#call = call;
@@ -63,6 +66,10 @@ class ManyStreams implements ManyClient {
     call.on('data', (batch: ManyResponse) => this.#takeBatch(batch));
     call.on('error', (error: Error) => this.#breakAll(error.message));
     call.on('end', () => this.#breakAll('the stream ended'));
+  }
+
+  get messages(): number {
+    return this.#messages;
   }
 
   get events(): number {
@@ -102,6 +109,7 @@ class ManyStreams implements ManyClient {
   }
 
   #takeBatch({ stream, kind, size, data }: ManyResponse): void {
+    this.#messages++;
     let at = 0;
     for (let i = 0; i < stream.length; i++) {
       const start = at;

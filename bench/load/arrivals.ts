@@ -12,6 +12,8 @@ export interface Arrival {
   readonly outputTokens: number;
   /** Ids of the blocks that the prompt begins with; equal ids are equal text. Absent: the prompt shares nothing. */
   readonly blocks?: readonly number[];
+  /** Tokens of each such block. */
+  readonly blockTokens?: number;
 }
 
 export interface PoissonPlan {

@@ -37,7 +37,10 @@ export function addLoadCommand(program: Command): void {
     .option('--seconds <n>', 'length of the run', numberBetween(0.1, MAX_SECONDS, false), 30)
     .option('--input-tokens <n>', 'of each prompt, about', tokens, 200)
     .option('--output-tokens <n>', 'of each answer', tokens, 100)
-    .option('--trace <file>', "replays a trace in Mooncake's JSON lines or Azure's CSV, .gz too")
+    .option(
+      '--trace <file>',
+      'replays a trace: mooncake, azure, llmd, or a file in the form of one of the first two, .gz too',
+    )
     .option('--speed <n>', 'how many times as fast as the trace', numberBetween(0.001, 1000, false), 1)
     .option('--seed <n>', 'for the arrivals', numberBetween(0, 2 ** 32 - 1, true), 1)
     .option('--max-in-flight <n>', 'requests open at a time; the next wait', numberBetween(1, 60_000, true), 5000)

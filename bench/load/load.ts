@@ -17,7 +17,7 @@ import { printLoad } from './print.ts';
 import { promptOf } from './prompt.ts';
 import { type Distribution, loadPage } from './report.ts';
 import { openTarget, type Target, type TargetOptions } from './target.ts';
-import { readTrace } from './trace.ts';
+import { readArrivals } from './trace.ts';
 
 export interface LoadOptions extends TargetOptions {
   readonly json?: true;
@@ -81,7 +81,7 @@ export function bodyOf(
 async function scheduleOf(options: LoadOptions): Promise<{ arrivals: Arrival[]; words: string }> {
   const { trace, speed, seconds, rate, inputTokens, outputTokens } = options;
   if (trace !== undefined) {
-    const arrivals = replayArrivals(await readTrace(trace), { speed, seconds });
+    const arrivals = replayArrivals(await readArrivals(trace, options.seed), { speed, seconds });
     return { arrivals, words: `${trace}, ${speed} times as fast, ${seconds} s` };
   }
   const plan = { ratePerS: rate, seconds, inputTokens, outputTokens };

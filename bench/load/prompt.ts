@@ -4,7 +4,6 @@
  */
 import { seededRandom } from '../../lib/rng.ts';
 import type { Arrival } from './arrivals.ts';
-import { BLOCK_TOKENS } from './trace.ts';
 
 /** Common words, each one token with a leading blank in the tokenisers of the models that people serve. */
 const WORDS =
@@ -25,12 +24,11 @@ function words(count: number, seed: number): string {
 
 /** @param index of the request in its run: what is not shared depends on it */
 export function promptOf(arrival: Arrival, index: number): string {
-  const { inputTokens, blocks = [] } = arrival;
+  const { inputTokens, blocks = [], blockTokens = 0 } = arrival;
   let text = '';
   let left = inputTokens;
   for (const id of blocks) {
-    // The last block of a trace's prompt stands for what is left of it.
-    const tokens = Math.min(BLOCK_TOKENS, left);
+    const tokens = Math.min(blockTokens, left);
     text += words(tokens, BLOCK_SEED ^ Math.imul(id + 1, 0x9e3779b1));
     left -= tokens;
   }

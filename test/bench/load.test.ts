@@ -11,8 +11,8 @@ import { LoadRecorder } from '../../bench/load/figures.ts';
 import { LatencyHistogram } from '../../bench/load/histogram.ts';
 import { type LoopClock, realClock, runOpenLoop } from '../../bench/load/open_loop.ts';
 import { promptOf } from '../../bench/load/prompt.ts';
-import { BLOCK_TOKENS, parseTrace, readTrace } from '../../bench/load/trace.ts';
-import { CodedError } from '../../lib/errors.ts';
+import { arrivalsOf, readArrivals } from '../../bench/load/trace.ts';
+import { parseTrace, TraceError } from '../../bench/sim/traces/formats.ts';
 import { seededRandom } from '../../lib/rng.ts';
 
 /** A clock that moves only when somebody waits: the whole run takes no time. */
@@ -129,39 +129,21 @@ t.test('Poisson arrivals have the asked rate, exponential gaps, and come from th
   t.ok(arrivals.every(({ atMs }) => atMs < 200_000));
 });
 
-/** The words of a refusal; a trace that is taken has none. */
-function refusalOf(text: string): string {
-  try {
-    parseTrace(text, 'x');
-    return '';
-  } catch (error) {
-    if (error instanceof CodedError && error.code === 'invalid_value') return error.message;
-    throw error;
-  }
-}
-
-t.test('a Mooncake trace keeps its blocks, and is replayed as fast as asked', async (t) => {
+t.test('a trace keeps the blocks that prompts share, and is replayed as fast as asked', async (t) => {
   const text =
     '{"timestamp": 3000, "input_length": 600, "output_length": 5, "hash_ids": [0, 7]}\n' +
     '{"timestamp": 9000, "input_length": 700, "output_length": 6, "hash_ids": [0, 9]}\n\n' +
     '{"timestamp": 90000, "input_length": 1, "output_length": 1, "hash_ids": []}\n';
-  const trace = parseTrace(text, 'x');
-  t.same(trace[1], { atMs: 9000, inputTokens: 700, outputTokens: 6, blocks: [0, 9] });
-  const played = replayArrivals(trace, { speed: 2, seconds: 10 });
-  t.same(
-    played.map(({ atMs }) => atMs),
-    [0, 3000],
-    'from the first request on, and no longer than asked',
-  );
-  const prompts = played.map((arrival, index) => promptOf(arrival, index));
-  const words = (text: string): string[] => text.split(' ');
-  t.same(
-    prompts.map((prompt) => words(prompt).length),
-    [600, 700],
-  );
-  t.same(words(prompts[0] as string).slice(0, BLOCK_TOKENS), words(prompts[1] as string).slice(0, BLOCK_TOKENS));
-  t.not(words(prompts[0] as string)[BLOCK_TOKENS + 5], undefined);
-  t.notSame(words(prompts[0] as string).slice(BLOCK_TOKENS, 600), words(prompts[1] as string).slice(BLOCK_TOKENS, 600));
+  const played = replayArrivals(arrivalsOf(parseTrace('x', text)), { speed: 2, seconds: 10 });
+  t.match(played, [
+    { atMs: 0, inputTokens: 600, outputTokens: 5 },
+    { atMs: 3000, inputTokens: 700, outputTokens: 6 },
+  ]);
+  t.equal(played.length, 2, 'no longer than asked');
+  const [first, second] = played.map((arrival, index) => promptOf(arrival, index).split(' ')) as [string[], string[]];
+  t.same([first.length, second.length], [600, 700]);
+  t.same(first.slice(0, 512), second.slice(0, 512));
+  t.notSame(first.slice(512, 600), second.slice(512, 600));
 });
 
 t.test('prompts without blocks share nothing', async (t) => {
@@ -170,31 +152,23 @@ t.test('prompts without blocks share nothing', async (t) => {
   t.equal(promptOf(arrival, 1), promptOf(arrival, 1));
 });
 
-t.test('Azure traces of both years are read, compressed or not', async (t) => {
-  const of2023 =
-    'TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n2023-11-16 18:15:50.9951690,396,0\r\n';
-  const rows = parseTrace(of2023, 'x');
-  t.equal(rows.length, 2);
-  t.ok(Math.abs((rows[1] as Arrival).atMs - (rows[0] as Arrival).atMs - 4314.579) < 0.01);
-  t.match(rows[1], { inputTokens: 396, outputTokens: 1 });
-  const of2024 = 'TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.009930+00:00,2162,5\n';
+t.test('traces of Azure are read with and without a zone, by name or from a compressed file', async (t) => {
+  const header = 'TIMESTAMP,ContextTokens,GeneratedTokens';
   const file = path.join(t.testdir(), 'trace.csv.gz');
-  writeFileSync(file, gzipSync(of2024));
-  t.match(await readTrace(file), [{ atMs: Date.UTC(2024, 4, 10) + 9.93, inputTokens: 2162 }]);
-  await t.rejects(readTrace('/nowhere/at/all'), { code: 'invalid_value' });
+  const rows = '2024-05-10 00:00:01.250000+00:00,2162,5\n2024-05-10 01:00:00.009930+01:00,7,8\n';
+  writeFileSync(file, gzipSync(`${header}\n${rows}`));
+  const [first, second] = await readArrivals(file, 0);
+  t.match([first, second], [{ atMs: 0, inputTokens: 7 }, { inputTokens: 2162 }]);
+  t.ok(Math.abs((second?.atMs ?? 0) - 1240.07) < 0.01, 'the zones are taken into account');
+  t.equal((await readArrivals('azure', 0)).length, 19_366);
+  t.throws(() => parseTrace('x', `${header}\nyesterday,1,2\n`), TraceError);
 });
 
-t.test('a trace that is not whole is refused with its line', async (t) => {
-  const good = '{"timestamp": 0, "input_length": 6, "output_length": 5}\n';
-  t.match(refusalOf(`${good}{"timestamp": 0, "inp`), /Line 2 of x/);
-  t.match(refusalOf(`${good}null`), /Line 2/);
-  t.match(refusalOf('{"timestamp": -1, "input_length": 6, "output_length": 5}'), /Line 1/);
-  t.match(refusalOf('{"timestamp": 1, "input_length": 1e99, "output_length": 5}'), /Line 1/);
-  t.match(refusalOf('{"timestamp": 1, "input_length": 6, "output_length": 5, "hash_ids": ["a"]}'), /Line 1/);
-  t.match(refusalOf('TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n'), /Line 2/);
-  t.match(refusalOf('TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,1,NaN\n'), /Line 2/);
-  t.match(refusalOf('time,in,out\n1,2,3\n'), /neither/);
-  t.match(refusalOf('TIMESTAMP,ContextTokens,GeneratedTokens\n'), /no request/);
+t.test('a trace that cannot be read is refused with a code', async (t) => {
+  await t.rejects(readArrivals('/nowhere/at/all', 0), { code: 'invalid_value', param: 'trace' });
+  const file = path.join(t.testdir(), 'cut.jsonl');
+  writeFileSync(file, '{"timestamp": 0, "inp');
+  await t.rejects(readArrivals(file, 0), { code: 'invalid_value', message: /line 1/ });
 });
 
 t.test('the histogram is exact to three digits at every quantile', async (t) => {

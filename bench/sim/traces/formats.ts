@@ -12,6 +12,7 @@ export class TraceError extends Error {
 
 /** Prompt tokens that one of Mooncake's hash ids stands for. */
 const MOONCAKE_CHUNK_TOKENS = 512;
+const AZURE_TIME = /^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)?$/;
 const AZURE_HEADER = 'TIMESTAMP,ContextTokens,GeneratedTokens';
 /** More than any of the models here takes; a column that was mixed up shows itself. */
 const MAX_TOKENS = 10_000_000;
@@ -42,8 +43,10 @@ function mooncakeRow(name: string, line: string, number: number): TraceRow {
 
 function azureRow(name: string, line: string, number: number): TraceRow {
   const [stamp = '', input, output, ...rest] = line.split(',');
-  const wholeMs = Date.parse(`${stamp.slice(0, 19).replace(' ', 'T')}Z`);
-  const fraction = Number(`0${stamp.slice(19)}`);
+  // The traces of 2024 tell their zone, those of 2023 do not; Date.parse keeps three digits of a second at most.
+  const [, second = '', fractionDigits = '', zone = 'Z'] = AZURE_TIME.exec(stamp.trim()) ?? [];
+  const wholeMs = Date.parse(`${second.replace(' ', 'T')}${zone}`);
+  const fraction = Number(`0${fractionDigits}`);
   if (rest.length > 0 || Number.isNaN(wholeMs) || Number.isNaN(fraction))
     refuse(name, number, 'it is not TIMESTAMP,ContextTokens,GeneratedTokens');
   const [inputTokens, outputTokens] = [Number(input), Number(output)];

@@ -2,6 +2,8 @@
  * The benchmarks that start fleets of their own, run as a user runs them, small: that they run to their end, leave nothing
  * behind and find nothing wrong. How fast anything was is not judged here; that is what the programs are for.
  */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { startChild } from '../../support/child.ts';
@@ -67,4 +69,30 @@ t.test('agent-idle measures an agent and a scheduler, and names what it fed how'
   t.match(result, { schedulerAgents: 6, simulatedAgents: 50, simulatedBy: /in process/, gpus: 2, engines: 1 });
   for (const name of ['corePercent', 'rssMb', 'schedulerCorePercentAt1000', 'sensorRssMb'])
     t.ok(Number.isFinite(result[name]), `${name} is a figure`);
+});
+
+t.test('load puts an open loop on a fleet at both doors, and writes its report', async (t) => {
+  const html = path.join(t.testdir(), 'load.html');
+  const sizes = ['--rate', '15', '--seconds', '3', '--warm-up', '1', '--output-tokens', '20', '--engines', '1'];
+  const report = await run(t, ['load', ...sizes, '--html', html]);
+  t.match(report, {
+    door: 'http',
+    failed: 0,
+    unsent: 0,
+    goodput: Number,
+    ttft: { p50Ms: Number },
+    gap: { p99Ms: Number },
+  });
+  t.equal(report['requests'], report['ok']);
+  t.equal((report['ttft'] as { count: number }).count, report['ok']);
+  t.match(readFileSync(html, 'utf8'), /<svg[\s\S]*Time to first token[\s\S]*<\/html>/);
+  const many = await run(t, ['load', ...sizes, '--door', 'many', '--trace', 'azure', '--speed', '10']);
+  t.match(many, { door: 'many', failed: 0, load: /azure/ });
+  t.ok((many['requests'] as number) > 0);
+});
+
+t.test('compare measures this fleet alone when no router is asked for', async (t) => {
+  const report = await run(t, ['compare', '--quick', '--seconds', '0.5', '--routers', 'none', '--parts', 'ttft,hang']);
+  t.match(report, { skipped: [], ttft: [{ streams: 1, router: 'sophia' }, { streams: 32 }] });
+  t.match(report, { faults: [{ router: 'sophia', fault: 'hang', finished: Number, stuck: Number }] });
 });
