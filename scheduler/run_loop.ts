@@ -7,7 +7,6 @@ import type { Clock } from '../lib/clock.ts';
 import { CodedError, type ErrorCode } from '../lib/errors.ts';
 import type { EngineId, NodeId, RequestId, TenantId } from '../lib/ids.ts';
 import type { Logger } from '../lib/io/logger.ts';
-import { ENDPOINT_PATHS } from '../lib/openai.ts';
 import type { RandomSource } from '../lib/rng.ts';
 import type { LaneUsage } from '../proto/codec.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
@@ -16,6 +15,8 @@ import { PendingCommands } from './core/command/pending.ts';
 import type { DirectLeases, DirectOptions } from './core/direct/leases.ts';
 import { createDirectLeases } from './core/direct/place.ts';
 import { FleetDirectory } from './core/fleet/directory.ts';
+import { keyOf } from './core/fleet/names.ts';
+import type { FleetInspector } from './core/fleet/inspector.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
 import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
 import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
@@ -24,15 +25,16 @@ import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned
 import { DetachedRequests } from './core/relay/detached.ts';
 import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
 import { Repeats, type RepeatsOptions } from './core/relay/repeats.ts';
-import {
-  type Dropped,
-  type Placement,
-  type Recovered,
-  type RelayHost,
-  RunningRequest,
-} from './core/relay/running_request.ts';
+import type { Dropped, Placement, Recovered, RelayHost } from './core/relay/relay_host.ts';
+import { RunningRequest } from './core/relay/running_request.ts';
 import type { PolicyName } from './core/routing/policies.ts';
-import { createRequestLog, type RequestLog, type RequestRecord } from './core/routing/request_log.ts';
+import {
+  closeRecord,
+  createRequestLog,
+  openRecord,
+  type RequestLog,
+  type RequestRecord,
+} from './core/routing/request_log.ts';
 import { createPlacer, type Placer } from './core/routing/placer.ts';
 import type { Reservations } from './core/routing/reservations.ts';
 import { createRouter, type Router } from './core/routing/router.ts';
@@ -86,19 +88,6 @@ export interface RunLoopDeps {
   readonly options: RunLoopOptions;
 }
 
-/** What operators ask; read-only. */
-export interface FleetInspector {
-  readonly directory: FleetDirectory;
-  readonly log: RequestLog;
-  readonly reservations: Reservations;
-  readonly router: Router;
-  readonly draining: boolean;
-  readonly runningRequests: number;
-  /** Requests that wait for an engine, by model. */
-  queues(): readonly QueueView[];
-  nowMs(): number;
-}
-
 export interface RunLoop {
   readonly generator: Generator;
   readonly fleetSink: FleetSink;
@@ -140,6 +129,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly direct: DirectLeases | undefined;
   readonly #deps: RunLoopDeps;
   readonly #commands: PendingCommands;
+  readonly #watch: FleetWatch;
   readonly #held: HeldRequests;
   readonly #detached = new DetachedRequests();
   readonly #repeats: Repeats;
@@ -173,6 +163,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       ...(deps.queueFigures === undefined ? {} : { figures: deps.queueFigures }),
       options: options.queue ?? NO_QUEUE,
       router: this.router,
+      shapeOf: deps.shapeOf,
     });
     this.#place = createPlacer({
       router: this.router,
@@ -195,31 +186,18 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     this.#commands = new PendingCommands({
       clock,
       state: this.directory.state,
-      sessionOf: (node) => watch.sessionOf(node),
+      sessionOf: (node) => this.#watch.sessionOf(node),
       log: deps.logger,
       maxCommands: MAX_COMMANDS,
       maxCommandsPerNode: MAX_COMMANDS_PER_NODE,
     });
     this.direct = deps.direct && this.#createDirect(deps.direct);
-    const watch = new FleetWatch({
-      directory: this.directory,
-      commands: this.#commands,
-      clock,
-      log: deps.logger,
-      figures: deps.figures,
-      desiredFor: deps.desiredFor,
-      deathGraceMs: options.deathGraceMs,
-      onLaneOpened: (lane) => this.#laneOpened(lane),
-      direct: this.direct,
-      onDetached: (lane, list) => this.#detached.told(lane, list, clock.monotonicMs()),
-      onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
-      onChanged: () => this.#held.room.fleetChanged(),
-    });
-    this.fleetSink = watch;
+    this.#watch = this.#createWatch();
+    this.fleetSink = this.#watch;
     this.commander = this.#commands;
     this.fleetView = {
       models: () => this.directory.models(clock.monotonicMs()).filter((model) => model.engines > 0),
-      ready: () => this.#ready(),
+      ready: () => this.directory.readiness(this.#draining, clock.monotonicMs()),
     };
   }
 
@@ -265,6 +243,25 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     for (const request of [...this.#running.values()]) request.abort(error);
   }
 
+  #createWatch(): FleetWatch {
+    const { clock, directory } = this;
+    const { logger, figures, desiredFor, options } = this.#deps;
+    return new FleetWatch({
+      directory,
+      commands: this.#commands,
+      clock,
+      log: logger,
+      figures,
+      desiredFor,
+      deathGraceMs: options.deathGraceMs,
+      direct: this.direct,
+      onLaneOpened: (lane) => this.#laneOpened(lane),
+      onDetached: (lane, list) => this.#detached.told(lane, list, clock.monotonicMs()),
+      onEngineEnded: (engine, incarnation) => this.#failRequestsOf(engine, incarnation),
+      onChanged: () => this.#held.room.fleetChanged(),
+    });
+  }
+
   #createDirect(direct: NonNullable<RunLoopDeps['direct']>): DirectLeases {
     const { clock, router, log } = this;
     const { random, figures } = this.#deps;
@@ -294,9 +291,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     try {
       this.#held.start(running, door);
     } catch (error) {
-      record.outcome = 'failed';
-      record.errorCode = error instanceof CodedError ? error.code : 'internal';
-      record.endedAtMs = this.clock.wallMs();
+      closeRecord(record, error instanceof CodedError ? error.code : 'internal', this.clock.wallMs());
       this.#refused(request, error);
       throw error;
     }
@@ -325,19 +320,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   }
 
   #recordOf(request: AdmittedRequest): RequestRecord {
-    return {
-      id: request.id,
-      tenant: request.tenant,
-      model: request.model,
-      receivedAtMs: this.clock.wallMs(),
-      firstTokenAtMs: undefined,
-      endedAtMs: undefined,
-      outcome: 'running',
-      errorCode: '',
-      policy: this.#deps.options.policy,
-      decisions: [],
-      outputTokens: undefined,
-    };
+    return openRecord(request, this.#deps.options.policy, this.clock.wallMs());
   }
 
   place(running: RunningRequest): Placement {
@@ -350,9 +333,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     if (!this.#running.delete(keyOf(request.tenant, request.id))) return;
     const wallMs = this.clock.wallMs();
     const nowMs = this.clock.monotonicMs();
-    record.endedAtMs = wallMs;
-    record.outcome = outcome === 'ok' ? 'finished' : outcome === 'cancelled' ? 'cancelled' : 'failed';
-    record.errorCode = outcome === 'ok' ? '' : outcome;
+    closeRecord(record, outcome, wallMs);
     if (running.firstTokenAtMs > 0) record.firstTokenAtMs = Math.round(wallMs - (nowMs - running.firstTokenAtMs));
     const outputTokens = usage?.completionTokens ?? running.outputTokens;
     record.outputTokens = outputTokens;
@@ -412,15 +393,4 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       if (lease?.engine === engine && lease.incarnation === incarnation) request.fail(error);
     }
   }
-
-  #ready(): { ok: boolean; reason: string } {
-    if (this.#draining) return { ok: false, reason: 'draining' };
-    const ok = this.directory.hasRoutableEngine(this.clock.monotonicMs());
-    return { ok, reason: ok ? 'an engine is ready' : 'no engine is ready' };
-  }
-}
-
-/** One request id per tenant; NUL is in neither. */
-function keyOf(tenant: TenantId, id: RequestId): string {
-  return `${tenant}\0${id}`;
 }

@@ -32,11 +32,10 @@ import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
-import type { FailoverOptions } from './core/relay/failover.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
-import type { QueueOptions } from './core/queue/contract.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
@@ -49,9 +48,6 @@ export interface ReadyMessage {
 }
 
 const LOCAL_TENANT = 'local' as TenantId;
-const STALE_PERIODS = 10;
-const LEAST_STALE_MS = 10_000;
-const DEATH_GRACE_MS = 1000;
 const HELLO_TIMEOUT_MS = 10_000;
 /** Room around a body: the envelope, the meta of a lane frame. */
 const MESSAGE_ROOM_BYTES = 1024 * 1024;
@@ -127,31 +123,6 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
   return openJwtVerifier([issuer], systemClock);
 }
 
-function queueOptions(config: SchedulerConfig): QueueOptions {
-  return {
-    maxRequests: config.queueMaxRequests,
-    maxBytes: config.queueMaxBytes,
-    maxTotalRequests: config.queueMaxTotalRequests,
-    maxTotalBytes: config.queueMaxTotalBytes,
-    tenantShare: config.queueTenantSharePercent / 100,
-    maxWaitMs: config.queueMaxWaitMs,
-    silentMs: config.queueSilentMs,
-    noticeMs: config.queueNoticePeriodMs,
-  };
-}
-
-function failoverOptions(config: SchedulerConfig): FailoverOptions {
-  return {
-    migrate: config.failoverMigrate,
-    maxAttempts: config.failoverMaxAttempts,
-    maxWaitMs: config.failoverWaitMs,
-    maxJournalTokens: config.failoverJournalTokens,
-    burst: config.failoverBurst,
-    perSecond: config.failoverPerSecond,
-    reattachWaitMs: config.failoverReattachMs,
-  };
-}
-
 type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs' | 'prefixes'>;
 
 function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: generation }: LoopParts): RunLoop {
@@ -166,26 +137,7 @@ function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: gen
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
-    options: {
-      policy: config.routingPolicy,
-      maxPendingPrefillMs: config.maxPendingPrefillMs,
-      maxRunningRequests: config.maxRunningRequests,
-      requestTimeoutMs: config.requestTimeoutMs,
-      staleAfterMs: Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs),
-      deathGraceMs: DEATH_GRACE_MS,
-      maxLoggedRequests: 2048,
-      maxLoggedVerdicts: 20_000,
-      queue: queueOptions(config),
-      failover: failoverOptions(config),
-      repeats: {
-        graceMs: config.repeatGraceMs,
-        keepMs: config.repeatKeepMs,
-        maxAnswers: config.repeatMaxAnswers,
-        maxAnswerBytes: config.repeatMaxAnswerBytes,
-        maxBytes: config.repeatMaxBytes,
-        settleMs: config.repeatSettleMs,
-      },
-    },
+    options: loopOptions(config),
   });
 }
 
@@ -327,11 +279,8 @@ const nothing = (): void => undefined;
 const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
   [() => part.start(), () => part.stop()] as const;
 
-/**
- * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
- * @throws CodedError invalid_config
- */
-export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
+/** What the doors stand on. @throws CodedError invalid_config */
+async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts> {
   const metrics = createMetrics();
   // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
   const startedAtMs = systemClock.wallMs();
@@ -347,7 +296,16 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  const parts: Parts = { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, startedAtMs };
+  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, startedAtMs };
+}
+
+/**
+ * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
+ * @throws CodedError invalid_config
+ */
+export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
+  const parts = await makeParts(config, logger);
+  const { metrics, loop, prefixes, tickets } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);

@@ -4,7 +4,6 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import { CodedError } from '../../lib/errors.ts';
-import { REQUEST_ID_PATTERN } from '../../lib/ids.ts';
 import { systemRandom } from '../../lib/io/system.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson, readIds } from '../../proto/codec.ts';
@@ -17,8 +16,10 @@ import { EmbeddingBatcher } from './embedding_batcher.ts';
 import { EnginePool } from './engine_connection.ts';
 import { Lane, type LaneHooks } from './lane.ts';
 import { RelayedRequest, type RequestOrder, type SendToEngine } from './relayed_request.ts';
+import { sharedClockMs, type Target } from './relay_target.ts';
 import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerProgress, WorkerStats } from './relay_messages.ts';
 import { RequestBook, type Refusal } from './request_book.ts';
+import { whyMalformed } from './request_checks.ts';
 import { type FrameSink, RequestOutlet, type RetainBudget } from './request_outlet.ts';
 import { type PulseFigures, ThreadPulse } from './thread_pulse.ts';
 
@@ -27,21 +28,7 @@ const MAX_IDLE_CONNECTIONS = 256;
 const STATS_PERIOD_MS = 250;
 /** Ticks that one period of the pulse lasts. */
 const PULSE_TICKS = 8;
-const SAFE_PATH = /^\/[A-Za-z0-9_./-]{1,127}$/;
-const TRACEPARENT = /^[0-9a-f-]{1,64}$/;
 const NO_IDS: readonly number[] = Object.freeze([]);
-
-interface Target {
-  readonly target: RelayTarget;
-  readonly pool: EnginePool;
-  readonly batcher: EmbeddingBatcher;
-  readonly send: SendToEngine;
-  readonly tracker: ProgressTracker;
-  open: number;
-}
-
-/** Milliseconds of the clock that all threads share; performance.now() counts from an origin of its own. */
-const sharedClockMs = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 class RelayWorker {
   readonly #worker: number;
@@ -312,13 +299,7 @@ class RelayWorker {
     if (target.maxConcurrentRequests !== undefined && owner.open >= target.maxConcurrentRequests) {
       return { code: 'engine_overloaded', message: 'The engine has as many requests as its limit allows.' };
     }
-    if (!SAFE_PATH.test(meta.path)) return { code: 'invalid_value', message: 'The path of the request is malformed.' };
-    if (!REQUEST_ID_PATTERN.test(meta.requestId))
-      return { code: 'invalid_value', message: 'The request id is malformed.' };
-    if (meta.traceparent !== undefined && !TRACEPARENT.test(meta.traceparent)) {
-      return { code: 'invalid_value', message: 'The traceparent is malformed.' };
-    }
-    return undefined;
+    return whyMalformed(meta);
   }
 
   #refuse(lane: Lane, frame: Frame, { code, message }: Refusal): void {

@@ -47,7 +47,9 @@ const LONG_PREFILL_MS = 30_000;
 const SPREAD_MS = 25;
 const LIMIT_MS = 10_000;
 
-const FLEETS: Readonly<Record<Phase, { readonly flags: readonly string[]; readonly limits?: Readonly<Record<string, number>> }>> = {
+const FLEETS: Readonly<
+  Record<Phase, { readonly flags: readonly string[]; readonly limits?: Readonly<Record<string, number>> }>
+> = {
   queued: { flags: ['--sim-itl-ms', String(STEP_MS)], limits: { maxConcurrentRequests: 1 } },
   prefill: { flags: ['--sim-itl-ms', String(STEP_MS), '--sim-ttft-ms', String(LONG_PREFILL_MS)] },
   decode: { flags: ['--sim-itl-ms', String(STEP_MS)] },

@@ -108,7 +108,7 @@ export function intervalOf(values: readonly number[]): Interval {
   const { length } = values;
   if (length < 2) return { mean, plusMinus: 0 };
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (length - 1);
-  const t = T_975[length - 2] ?? (T_975.at(-1) as number);
+  const t = T_975[length - 2] ?? T_975.at(-1) ?? 0;
   return { mean, plusMinus: t * Math.sqrt(variance / length) };
 }
 

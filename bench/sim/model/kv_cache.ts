@@ -105,85 +105,111 @@ function emptyEntries(): Entries {
 }
 
 export function createKvCache(options: KvCacheOptions): KvCache {
-  const { totalBlocks, blocksPerChunk } = options;
-  const entryOf = new Int32Array(options.distinctChunks).fill(NONE);
-  let entries = emptyEntries();
-  let empty = totalBlocks;
-  let unused = 0;
+  return new ChunkCache(options);
+}
 
-  function hold(chunk: number): void {
-    const at = entryOf[chunk] as number;
+class ChunkCache implements KvCache {
+  readonly totalBlocks: number;
+  readonly #options: KvCacheOptions;
+  readonly #entryOf: Int32Array;
+  #entries = emptyEntries();
+  #empty: number;
+  #unused = 0;
+
+  constructor(options: KvCacheOptions) {
+    this.#options = options;
+    this.totalBlocks = options.totalBlocks;
+    this.#entryOf = new Int32Array(options.distinctChunks).fill(NONE);
+    this.#empty = options.totalBlocks;
+  }
+
+  available(): number {
+    return this.#empty + this.#unused;
+  }
+
+  has(chunk: number): boolean {
+    return this.#entryOf[chunk] !== NONE;
+  }
+
+  overlap(chunkIds: ArrayLike<number>, from: number, to: number): number {
+    let at = from;
+    while (at < to && this.#entryOf[chunkIds[at] as number] !== NONE) at++;
+    return at - from;
+  }
+
+  unusedBlocks(chunkIds: ArrayLike<number>, from: number, count: number): number {
+    let blocks = 0;
+    for (let at = from; at < from + count; at++) {
+      const entry = this.#entryOf[chunkIds[at] as number] as number;
+      if (this.#entries.users[entry] === 0) blocks += this.#options.blocksPerChunk;
+    }
+    return blocks;
+  }
+
+  hold(chunk: number): void {
+    const entries = this.#entries;
+    const at = this.#entryOf[chunk] as number;
     if (entries.users[at] === 0) {
       unlink(entries, at);
-      unused -= blocksPerChunk;
+      this.#unused -= this.#options.blocksPerChunk;
     }
     entries.users[at] = (entries.users[at] as number) + 1;
   }
 
+  release(chunk: number): void {
+    const entries = this.#entries;
+    const at = this.#entryOf[chunk] as number;
+    const users = (entries.users[at] as number) - 1;
+    entries.users[at] = users;
+    if (users > 0) return;
+    append(entries, at);
+    this.#unused += this.#options.blocksPerChunk;
+  }
+
+  take(blocks: number): void {
+    while (this.#empty < blocks) this.#evictOldest();
+    this.#empty -= blocks;
+  }
+
+  giveBack(blocks: number): void {
+    if (blocks === 0) return;
+    append(this.#entries, newEntry(this.#entries, NONE, blocks));
+    this.#unused += blocks;
+  }
+
+  publish(chunk: number): void {
+    const { blocksPerChunk, onStored } = this.#options;
+    if (this.has(chunk)) {
+      // Two sequences computed it side by side: the second goes on with the first one's blocks.
+      this.hold(chunk);
+      this.#empty += blocksPerChunk;
+      return;
+    }
+    const at = newEntry(this.#entries, chunk, blocksPerChunk);
+    this.#entries.users[at] = 1;
+    this.#entryOf[chunk] = at;
+    onStored?.(chunk);
+  }
+
+  clear(): void {
+    this.#entries = emptyEntries();
+    this.#entryOf.fill(NONE);
+    this.#empty = this.totalBlocks;
+    this.#unused = 0;
+  }
+
   /** Room of the longest unused entry, at least one block: a chunk goes as a whole, the rest of it becomes empty. */
-  function evictOldest(): void {
+  #evictOldest(): void {
+    const entries = this.#entries;
     const at = entries.head;
     const chunk = entries.chunk[at] as number;
     const blocks = entries.blocks[at] as number;
     unlink(entries, at);
     entries.free.push(at);
-    unused -= blocks;
-    empty += blocks;
+    this.#unused -= blocks;
+    this.#empty += blocks;
     if (chunk === NONE) return;
-    entryOf[chunk] = NONE;
-    options.onRemoved?.(chunk);
+    this.#entryOf[chunk] = NONE;
+    this.#options.onRemoved?.(chunk);
   }
-
-  return {
-    totalBlocks,
-    available: () => empty + unused,
-    has: (chunk) => entryOf[chunk] !== NONE,
-    overlap(chunkIds, from, to) {
-      let at = from;
-      while (at < to && entryOf[chunkIds[at] as number] !== NONE) at++;
-      return at - from;
-    },
-    unusedBlocks(chunkIds, from, count) {
-      let blocks = 0;
-      for (let at = from; at < from + count; at++)
-        if (entries.users[entryOf[chunkIds[at] as number] as number] === 0) blocks += blocksPerChunk;
-      return blocks;
-    },
-    hold,
-    release(chunk) {
-      const at = entryOf[chunk] as number;
-      const users = (entries.users[at] as number) - 1;
-      entries.users[at] = users;
-      if (users > 0) return;
-      append(entries, at);
-      unused += blocksPerChunk;
-    },
-    take(blocks) {
-      while (empty < blocks) evictOldest();
-      empty -= blocks;
-    },
-    giveBack(blocks) {
-      if (blocks === 0) return;
-      append(entries, newEntry(entries, NONE, blocks));
-      unused += blocks;
-    },
-    publish(chunk) {
-      if (entryOf[chunk] !== NONE) {
-        // Two sequences computed it side by side: the second goes on with the first one's blocks.
-        hold(chunk);
-        empty += blocksPerChunk;
-        return;
-      }
-      const at = newEntry(entries, chunk, blocksPerChunk);
-      entries.users[at] = 1;
-      entryOf[chunk] = at;
-      options.onStored?.(chunk);
-    },
-    clear() {
-      entries = emptyEntries();
-      entryOf.fill(NONE);
-      empty = totalBlocks;
-      unused = 0;
-    },
-  };
 }

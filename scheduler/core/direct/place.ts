@@ -8,7 +8,7 @@ import type { AdmittedRequest, Figures } from '../../ports.ts';
 import { type DecisionTrace, refusalOf } from '../routing/decision.ts';
 import { NO_DIRECT_LISTENER } from '../routing/filters/direct_listener.ts';
 import { guessedShape } from '../routing/placer.ts';
-import type { RequestLog, RequestRecord } from '../routing/request_log.ts';
+import { closeRecord, type RequestLog, type RequestRecord } from '../routing/request_log.ts';
 import type { Router } from '../routing/router.ts';
 import { type DirectEnd, DirectLeases, type DirectOptions, type RoutedPlace } from './leases.ts';
 
@@ -117,9 +117,7 @@ function finish(
   { outcome, usage, firstTokenAtMs, startedAtMs }: DirectEnd & { readonly startedAtMs: number },
 ): void {
   const outputTokens = usage?.completionTokens ?? 0;
-  record.endedAtMs = clock.wallMs();
-  record.outcome = outcome === 'ok' ? 'finished' : outcome === 'cancelled' ? 'cancelled' : 'failed';
-  record.errorCode = outcome === 'ok' ? '' : outcome;
+  closeRecord(record, outcome, clock.wallMs());
   record.outputTokens = usage?.completionTokens;
   const endedAtMs = clock.monotonicMs();
   figures.ended({ model, door, outcome, startedAtMs, firstTokenAtMs, endedAtMs, usage, outputTokens });

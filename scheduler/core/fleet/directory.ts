@@ -124,6 +124,13 @@ export class FleetDirectory {
     });
   }
 
+  /** Whether requests are served, with the reason for operators. */
+  readiness(draining: boolean, nowMs: number): { readonly ok: boolean; readonly reason: string } {
+    if (draining) return { ok: false, reason: 'draining' };
+    const ok = this.hasRoutableEngine(nowMs);
+    return { ok, reason: ok ? 'an engine is ready' : 'no engine is ready' };
+  }
+
   hasRoutableEngine(nowMs: number): boolean {
     const context = this.#context(nowMs);
     for (const node of this.state.nodes.values()) {

@@ -1,6 +1,6 @@
 /** Finds nodes and engines by what a person types; a name that fits several engines is answered with their names. */
 import { CodedError } from '../../../lib/errors.ts';
-import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { EngineId, NodeId, RequestId, TenantId } from '../../../lib/ids.ts';
 import { type EngineRecord, type FleetState, findEngine, type NodeState } from './state.ts';
 
 const MAX_NAMES_SHOWN = 5;
@@ -35,3 +35,6 @@ export function engineNamed(
 function withName(state: FleetState, name: string): EngineRecord[] {
   return [...state.nodes.values()].flatMap((node) => node.engines.get(name) ?? []);
 }
+
+/** What names a request of one tenant: a request id may come twice in a fleet. NUL is in neither. */
+export const keyOf = (tenant: TenantId, id: RequestId): string => `${tenant}\0${id}`;

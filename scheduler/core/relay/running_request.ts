@@ -4,53 +4,19 @@
  * another engine: from its beginning while nothing was sent, else from the last token on; only what no engine can
  * continue ends with an error. The reserved place is given back whatever happens.
  */
-import type { Clock } from '../../../lib/clock.ts';
 import { CodedError, type ErrorCode } from '../../../lib/errors.ts';
 import type { EngineId, RequestId } from '../../../lib/ids.ts';
-import type { RandomSource } from '../../../lib/rng.ts';
 import type { LaneUsage, ResumeMeta } from '../../../proto/codec.ts';
-import type { AdmittedRequest, Generation, GenerationSink, LaneHandle, LaneRequest } from '../../ports.ts';
+import type { AdmittedRequest, Generation, GenerationSink, LaneHandle } from '../../ports.ts';
 import { plainLease } from '../routing/lease.ts';
 import type { Lease, Reservations } from '../routing/reservations.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
-import type { AbandonedAttempt } from './abandoned.ts';
 import { AnswerSoFar } from './answer_so_far.ts';
 import type { DetachedRequests } from './detached.ts';
-import { type FailoverOptions, lookAgainMs, type RetryBudget } from './failover.ts';
+import { lookAgainMs } from './failover.ts';
 import { FAULTS } from './recovery_rules.ts';
+import type { Placement, RelayHost } from './relay_host.ts';
 import { SharedAnswer } from './shared_answer.ts';
-
-/** A request's place on an engine: what submitting it gave. */
-export interface Placement {
-  readonly lease: Lease;
-  readonly lane: LaneRequest;
-}
-
-/** What went past the rules and was passed over; counted, never shown to a client. */
-export type Dropped = 'late_frame' | 'second_head' | 'duplicate_tokens';
-
-/** How a failed attempt was met; counted. */
-export type Recovered = 'restarted' | 'resumed' | 'reattached' | 'gave_up';
-
-export interface RelayHost {
-  readonly clock: Clock;
-  readonly random: RandomSource;
-  readonly failover: FailoverOptions;
-  readonly retryBudget: RetryBudget;
-  /**
-   * Picks an engine that is not among `request.tried` and submits the request to it.
-   * @throws CodedError when there is none, or its lane takes no more
-   */
-  place(request: RunningRequest): Placement;
-  /** Called once, after the place was given back. */
-  ended(request: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void;
-  dropped(what: Dropped): void;
-  /** The first token came: the engine has room for another prefill. */
-  prefilled?(request: RunningRequest): void;
-  recovered(request: RunningRequest, how: Recovered, why: string): void;
-  /** The attempt runs on a lost lane, and nobody wants it any more. */
-  abandoned(attempt: AbandonedAttempt): void;
-}
 
 /** An attempt whose lane is lost: it may run on at its agent. */
 interface Detached {

@@ -2,6 +2,7 @@
  * The newest requests with the decisions that were taken for them: what `sophia explain request` reads. Bounded by the
  * number of requests and of verdicts; the oldest are forgotten first. It holds no prompt and no answer.
  */
+import type { ErrorCode } from '../../../lib/errors.ts';
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
 import type { QueueRecord } from '../queue/contract.ts';
 import type { DecisionTrace } from './decision.ts';
@@ -25,6 +26,23 @@ export interface RequestRecord {
   outputTokens: number | undefined;
   /** Its wait for an engine; absent: it had none. */
   queue?: QueueRecord;
+}
+
+/** @param wallMs milliseconds since the epoch */
+export function openRecord(
+  { id, tenant, model }: Pick<RequestRecord, 'id' | 'tenant' | 'model'>,
+  policy: string,
+  wallMs: number,
+): RequestRecord {
+  const open = { firstTokenAtMs: undefined, endedAtMs: undefined, outputTokens: undefined };
+  return { id, tenant, model, receivedAtMs: wallMs, ...open, outcome: 'running', errorCode: '', policy, decisions: [] };
+}
+
+/** Writes down how the request ended. @param wallMs milliseconds since the epoch */
+export function closeRecord(record: RequestRecord, outcome: 'ok' | ErrorCode, wallMs: number): void {
+  record.endedAtMs = wallMs;
+  record.outcome = outcome === 'ok' ? 'finished' : outcome === 'cancelled' ? 'cancelled' : 'failed';
+  record.errorCode = outcome === 'ok' ? '' : outcome;
 }
 
 export interface RequestLog {

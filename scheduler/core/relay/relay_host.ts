@@ -1,0 +1,42 @@
+/** What a running request needs of the one that runs it, and what it tells. Types only. */
+import type { Clock } from '../../../lib/clock.ts';
+import type { ErrorCode } from '../../../lib/errors.ts';
+import type { RandomSource } from '../../../lib/rng.ts';
+import type { LaneUsage } from '../../../proto/codec.ts';
+import type { LaneRequest } from '../../ports.ts';
+import type { Lease } from '../routing/reservations.ts';
+import type { AbandonedAttempt } from './abandoned.ts';
+import type { FailoverOptions, RetryBudget } from './failover.ts';
+import type { RunningRequest } from './running_request.ts';
+
+/** A request's place on an engine: what submitting it gave. */
+export interface Placement {
+  readonly lease: Lease;
+  readonly lane: LaneRequest;
+}
+
+/** What went past the rules and was passed over; counted, never shown to a client. */
+export type Dropped = 'late_frame' | 'second_head' | 'duplicate_tokens';
+
+/** How a failed attempt was met; counted. */
+export type Recovered = 'restarted' | 'resumed' | 'reattached' | 'gave_up';
+
+export interface RelayHost {
+  readonly clock: Clock;
+  readonly random: RandomSource;
+  readonly failover: FailoverOptions;
+  readonly retryBudget: RetryBudget;
+  /**
+   * Picks an engine that is not among `request.tried` and submits the request to it.
+   * @throws CodedError when there is none, or its lane takes no more
+   */
+  place(request: RunningRequest): Placement;
+  /** Called once, after the place was given back. */
+  ended(request: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void;
+  dropped(what: Dropped): void;
+  /** The first token came: the engine has room for another prefill. */
+  prefilled?(request: RunningRequest): void;
+  recovered(request: RunningRequest, how: Recovered, why: string): void;
+  /** The attempt runs on a lost lane, and nobody wants it any more. */
+  abandoned(attempt: AbandonedAttempt): void;
+}
