@@ -44,7 +44,8 @@ const fleet = await startFleet(t, {
 
 /** The value of one series of the scheduler; 0 while there is none. */
 async function metric(series: string): Promise<number> {
-  const text = await (await fetch(`${fleet.url}/metrics`)).text();
+  const headers = { authorization: `Bearer ${fleet.key}` };
+  const text = await (await fetch(`${fleet.url}/metrics`, { headers })).text();
   const line = text.split('\n').find((each) => each.startsWith(`${series} `));
   return Number(line?.slice(series.length + 1) ?? 0);
 }
