@@ -61,6 +61,7 @@ t.test('what is foretold is what the engine finds', async (t) => {
   t.strictSame(await ask(first), { foretold: 0, cached: 0 });
   t.strictSame(await ask(first), { foretold: 192, cached: 192 });
   t.strictSame(await ask([...first.slice(0, 100), ...ids(11, 80)]), { foretold: 96, cached: 96 });
+  t.ok((await metric('prefix_blocks_told_total{kind="stored"}')) >= 12);
   t.strictSame(await ask(first.slice(0, 64)), { foretold: 48, cached: 48 }, 'the last token is computed anew');
 });
 
