@@ -135,6 +135,12 @@ export const METRICS = {
     help: 'Requests by how their prompt was named for routing: by its tokens, or by its bytes and why.',
     labels: ['how'],
   },
+  prefix_blocks_told_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Blocks of prompts that agents have told of: stored in, or removed from, the prefix cache of an engine.',
+    labels: ['kind'],
+  },
   prefix_tokens_total: {
     on: 'scheduler',
     type: 'counter',

@@ -46,6 +46,7 @@ export function createPrefixes(config: SchedulerConfig, logger: Logger, metrics:
   const book = createShapeBook();
   const shaped = metrics.counter('prompt_shapes_total');
   const dropped = metrics.counter('dropped_total');
+  const told = metrics.counter('prefix_blocks_told_total');
   const shaper = createShaper({
     tokenizers: Object.entries(config.tokenizers).map(([model, folder]) => ({ model, folder })),
     threads: config.tokenizeThreads,
@@ -64,6 +65,10 @@ export function createPrefixes(config: SchedulerConfig, logger: Logger, metrics:
       const intake = createKvIntake({
         index: residency,
         isPresent: (node, engine, incarnation) => isPresent(loop, node, engine, incarnation),
+        onTaken(stored, removed) {
+          told.inc({ kind: 'stored' }, stored);
+          told.inc({ kind: 'removed' }, removed);
+        },
         onRefused: (why) => dropped.inc({ where: `kv_events_${why}` }),
       });
       sink.onKvEvents = (session, events) => intake.take(session.nodeName, events, systemClock.monotonicMs());

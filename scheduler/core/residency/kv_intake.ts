@@ -14,6 +14,8 @@ export interface KvIntakeDeps {
   /** Whether a life is the present one of its engine: what is said of others comes too late. */
   readonly isPresent: (node: NodeId, engine: string, incarnation: number) => boolean;
   readonly onRefused: (why: KvRefusal) => void;
+  /** Blocks that a message named. */
+  readonly onTaken?: (stored: number, removed: number) => void;
 }
 
 export interface KvIntake {
@@ -35,7 +37,7 @@ function wordsOf(bytes: Uint8Array): Uint32Array | undefined {
   return words;
 }
 
-export function createKvIntake({ index, isPresent, onRefused }: KvIntakeDeps): KvIntake {
+export function createKvIntake({ index, isPresent, onRefused, onTaken }: KvIntakeDeps): KvIntake {
   /** For each node the number that its next message about an engine bears; an engine without one waits for a snapshot. */
   const expected = new Map<NodeId, Map<string, { readonly incarnation: number; seq: number }>>();
 
@@ -76,6 +78,7 @@ export function createKvIntake({ index, isPresent, onRefused }: KvIntakeDeps): K
       next.seq += 1;
       index.removed(life, removedWords);
       index.stored(life, storedWords, nowMs);
+      onTaken?.(storedWords.length / 2, removedWords.length / 2);
     },
   };
 }

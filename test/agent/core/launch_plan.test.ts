@@ -2,7 +2,13 @@
 import t from 'tap';
 import { beginLife } from '../../../agent/core/lifecycle/change.ts';
 import type { AcceptedSpec } from '../../../agent/core/engine_spec.ts';
-import { buildLaunchPlan, chooseAddress, type LaunchHost, lifeMark } from '../../../agent/core/launch_plan.ts';
+import {
+  buildLaunchPlan,
+  chooseAddress,
+  kvSocketsOf,
+  type LaunchHost,
+  lifeMark,
+} from '../../../agent/core/launch_plan.ts';
 import { addressText, differs, toEngineEvent } from '../../../agent/core/report.ts';
 import { startupProgress } from '../../../agent/core/startup_log.ts';
 
@@ -58,6 +64,48 @@ t.test('vLLM gets its flags and a socket of its own', async (t) => {
     outputFile: '/data/engines/e1/output.log',
     workingDirectory: '/data/engines/e1',
   });
+});
+
+t.test('vLLM is told to publish its cache on private sockets, where it can', async (t) => {
+  const host = { ...HOST, kvEvents: true };
+  const own = { eventsPath: '/data/engines/e1/kv.sock', replayPath: '/data/engines/e1/kvr.sock' };
+  const address = { kind: 'unix', path: '/data/engines/e1/api.sock' } as const;
+  const { args } = buildLaunchPlan(SPEC, 4, 0, host, CHOICE);
+  t.same(JSON.parse(args[args.indexOf('--kv-events-config') + 1] ?? ''), {
+    enable_kv_cache_events: true,
+    publisher: 'zmq',
+    endpoint: `ipc://${own.eventsPath}`,
+    replay_endpoint: `ipc://${own.replayPath}`,
+  });
+  t.same(kvSocketsOf(SPEC, address, host), own);
+  t.equal(kvSocketsOf(SPEC, address, HOST), undefined);
+  t.equal(kvSocketsOf({ ...SPEC, kind: 'llama' }, address, host), undefined);
+  for (const flag of ['--data-parallel-size=2', '-dp', '--no-enable-prefix-caching']) {
+    t.equal(kvSocketsOf({ ...SPEC, extraFlags: [flag] }, address, host), undefined, flag);
+  }
+  const deep = { ...host, dataFolder: `/${'d'.repeat(100)}` };
+  t.equal(kvSocketsOf(SPEC, address, deep), undefined, 'nobody makes the short folder for these alone');
+  const short = chooseAddress(SPEC, deep, CHOICE);
+  t.match(kvSocketsOf(SPEC, short, deep), { eventsPath: /^\/tmp\/short\/\w+-kv.sock$/, replayPath: /-kvr.sock$/ });
+});
+
+t.test('a specification that says itself where events go is followed there', async (t) => {
+  const address = { kind: 'unix', path: '/data/engines/e1/api.sock' } as const;
+  const config = { enable_kv_cache_events: true, endpoint: 'ipc:///run/a.sock', replay_endpoint: 'ipc:///run/b.sock' };
+  const withFlags = (...extraFlags: string[]) => ({ ...SPEC, kind: 'sim', extraFlags }) as const;
+  const of = (value: unknown) => withFlags('--kv-events-config', JSON.stringify(value));
+  t.same(kvSocketsOf(of(config), address, HOST), { eventsPath: '/run/a.sock', replayPath: '/run/b.sock' });
+  t.same(
+    kvSocketsOf(withFlags(`--kv-events-config=${JSON.stringify(config)}`), address, HOST)?.eventsPath,
+    '/run/a.sock',
+  );
+  t.same(kvSocketsOf(of({ ...config, replay_endpoint: null }), address, HOST)?.replayPath, '/run/a.sock.replay');
+  t.equal(kvSocketsOf(of({ ...config, enable_kv_cache_events: false }), address, HOST), undefined);
+  t.equal(kvSocketsOf(of({ ...config, endpoint: 'tcp://*:1' }), address, HOST), undefined);
+  t.equal(kvSocketsOf(of(null), address, HOST), undefined);
+  t.equal(kvSocketsOf(withFlags('--kv-events-config', '{'), address, HOST), undefined);
+  const { args } = buildLaunchPlan({ ...of(config), kind: 'vllm' }, 4, 0, { ...HOST, kvEvents: true }, CHOICE);
+  t.equal(args.filter((arg) => arg.startsWith('--kv-events-config')).length, 1);
 });
 
 t.test("nothing of the agent's environment is inherited but the list", async (t) => {
