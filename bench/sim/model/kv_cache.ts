@@ -2,7 +2,7 @@
  * The KV cache of one engine: blocks of 16 tokens, equal prefixes shared, and freed blocks kept until their room is
  * needed, the longest unused first, as vLLM does it. Prefixes are known by chunks of several blocks (the trace's own
  * grain), so one entry stands for a whole chunk, or for all blocks that one sequence leaves and that nobody can ask for
- * again; their room is taken back block by block all the same.
+ * again.
  */
 
 const NONE = -1;
@@ -13,7 +13,6 @@ export interface KvCache {
   available(): number;
   /** Leading chunks of a prompt that are here. */
   overlap(chunkIds: Int32Array, from: number, to: number): number;
-  has(chunk: number): boolean;
   /** Of `count` leading chunks, the blocks that no sequence uses at present and that holding them takes from the free. */
   unusedBlocks(chunkIds: Int32Array, from: number, count: number): number;
   /** One more sequence uses the chunk, which is here. */
@@ -105,85 +104,106 @@ function emptyEntries(): Entries {
 }
 
 export function createKvCache(options: KvCacheOptions): KvCache {
-  const { totalBlocks, blocksPerChunk } = options;
-  const entryOf = new Int32Array(options.distinctChunks).fill(NONE);
-  let entries = emptyEntries();
-  let empty = totalBlocks;
-  let unused = 0;
+  return new ChunkCache(options);
+}
 
-  function hold(chunk: number): void {
-    const at = entryOf[chunk] as number;
-    if (entries.users[at] === 0) {
-      unlink(entries, at);
-      unused -= blocksPerChunk;
-    }
-    entries.users[at] = (entries.users[at] as number) + 1;
+class ChunkCache implements KvCache {
+  readonly totalBlocks: number;
+  readonly #options: KvCacheOptions;
+  readonly #blocksPerChunk: number;
+  readonly #entryOf: Int32Array;
+  #entries = emptyEntries();
+  #empty: number;
+  #unused = 0;
+
+  constructor(options: KvCacheOptions) {
+    this.#options = options;
+    this.totalBlocks = options.totalBlocks;
+    this.#blocksPerChunk = options.blocksPerChunk;
+    this.#entryOf = new Int32Array(options.distinctChunks).fill(NONE);
+    this.#empty = options.totalBlocks;
   }
 
-  /** Room of the longest unused entry, at least one block: a chunk goes as a whole, the rest of it becomes empty. */
-  function evictOldest(): void {
+  available(): number {
+    return this.#empty + this.#unused;
+  }
+
+  overlap(chunkIds: Int32Array, from: number, to: number): number {
+    let at = from;
+    while (at < to && this.#entryOf[chunkIds[at] as number] !== NONE) at++;
+    return at - from;
+  }
+
+  unusedBlocks(chunkIds: Int32Array, from: number, count: number): number {
+    const { users } = this.#entries;
+    let blocks = 0;
+    for (let at = from; at < from + count; at++)
+      if (users[this.#entryOf[chunkIds[at] as number] as number] === 0) blocks += this.#blocksPerChunk;
+    return blocks;
+  }
+
+  hold(chunk: number): void {
+    const at = this.#entryOf[chunk] as number;
+    const { users } = this.#entries;
+    if (users[at] === 0) {
+      unlink(this.#entries, at);
+      this.#unused -= this.#blocksPerChunk;
+    }
+    users[at] = (users[at] as number) + 1;
+  }
+
+  release(chunk: number): void {
+    const at = this.#entryOf[chunk] as number;
+    const users = (this.#entries.users[at] as number) - 1;
+    this.#entries.users[at] = users;
+    if (users > 0) return;
+    append(this.#entries, at);
+    this.#unused += this.#blocksPerChunk;
+  }
+
+  take(blocks: number): void {
+    while (this.#empty < blocks) this.#evictOldest();
+    this.#empty -= blocks;
+  }
+
+  giveBack(blocks: number): void {
+    if (blocks === 0) return;
+    append(this.#entries, newEntry(this.#entries, NONE, blocks));
+    this.#unused += blocks;
+  }
+
+  publish(chunk: number): void {
+    if (this.#entryOf[chunk] !== NONE) {
+      // Two sequences computed it side by side: the second goes on with the first one's blocks.
+      this.hold(chunk);
+      this.#empty += this.#blocksPerChunk;
+      return;
+    }
+    const at = newEntry(this.#entries, chunk, this.#blocksPerChunk);
+    this.#entries.users[at] = 1;
+    this.#entryOf[chunk] = at;
+    this.#options.onStored?.(chunk);
+  }
+
+  clear(): void {
+    this.#entries = emptyEntries();
+    this.#entryOf.fill(NONE);
+    this.#empty = this.totalBlocks;
+    this.#unused = 0;
+  }
+
+  /** The longest unused entry goes as a whole; what is not needed of it at once becomes empty. */
+  #evictOldest(): void {
+    const entries = this.#entries;
     const at = entries.head;
     const chunk = entries.chunk[at] as number;
     const blocks = entries.blocks[at] as number;
     unlink(entries, at);
     entries.free.push(at);
-    unused -= blocks;
-    empty += blocks;
+    this.#unused -= blocks;
+    this.#empty += blocks;
     if (chunk === NONE) return;
-    entryOf[chunk] = NONE;
-    options.onRemoved?.(chunk);
+    this.#entryOf[chunk] = NONE;
+    this.#options.onRemoved?.(chunk);
   }
-
-  return {
-    totalBlocks,
-    available: () => empty + unused,
-    has: (chunk) => entryOf[chunk] !== NONE,
-    overlap(chunkIds, from, to) {
-      let at = from;
-      while (at < to && entryOf[chunkIds[at] as number] !== NONE) at++;
-      return at - from;
-    },
-    unusedBlocks(chunkIds, from, count) {
-      let blocks = 0;
-      for (let at = from; at < from + count; at++)
-        if (entries.users[entryOf[chunkIds[at] as number] as number] === 0) blocks += blocksPerChunk;
-      return blocks;
-    },
-    hold,
-    release(chunk) {
-      const at = entryOf[chunk] as number;
-      const users = (entries.users[at] as number) - 1;
-      entries.users[at] = users;
-      if (users > 0) return;
-      append(entries, at);
-      unused += blocksPerChunk;
-    },
-    take(blocks) {
-      while (empty < blocks) evictOldest();
-      empty -= blocks;
-    },
-    giveBack(blocks) {
-      if (blocks === 0) return;
-      append(entries, newEntry(entries, NONE, blocks));
-      unused += blocks;
-    },
-    publish(chunk) {
-      if (entryOf[chunk] !== NONE) {
-        // Two sequences computed it side by side: the second goes on with the first one's blocks.
-        hold(chunk);
-        empty += blocksPerChunk;
-        return;
-      }
-      const at = newEntry(entries, chunk, blocksPerChunk);
-      entries.users[at] = 1;
-      entryOf[chunk] = at;
-      options.onStored?.(chunk);
-    },
-    clear() {
-      entries = emptyEntries();
-      entryOf.fill(NONE);
-      empty = totalBlocks;
-      unused = 0;
-    },
-  };
 }
