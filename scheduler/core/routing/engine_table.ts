@@ -79,106 +79,118 @@ export interface EngineTableOptions {
   readonly onEnded?: (slot: EngineSlot) => void;
 }
 
-export function createEngineTable({ reservations, onEnded }: EngineTableOptions): EngineTable {
-  const byEngine = new Map<EngineId, EngineSlot>();
-  const pools = new Map<string, OpenPool>();
-  const rows = createEngineRows();
+export function createEngineTable(options: EngineTableOptions): EngineTable {
+  return new OpenTable(options);
+}
+
+class OpenTable implements EngineTable {
+  readonly #options: EngineTableOptions;
+  readonly #byEngine = new Map<EngineId, EngineSlot>();
+  readonly #pools = new Map<string, OpenPool>();
+  readonly #rows = createEngineRows();
   /** By model and the speed that the hardware promises; bounded, and begun anew when full. */
-  const speeds = new Map<string, SpeedPool>();
+  readonly #speeds = new Map<string, SpeedPool>();
 
-  const speedsOf = ({ serves, prior = NEUTRAL_SPEED }: EngineFacts): SpeedPool => {
+  constructor(options: EngineTableOptions) {
+    this.#options = options;
+  }
+
+  get slots(): Iterable<EngineSlot> {
+    return this.#byEngine.values();
+  }
+
+  get rows(): Float64Array {
+    return this.#rows.data;
+  }
+
+  find(engine: EngineId): EngineSlot | undefined {
+    return this.#byEngine.get(engine);
+  }
+
+  pool(model: string): Pool | undefined {
+    return this.#pools.get(model);
+  }
+
+  put(facts: EngineFacts): EngineSlot {
+    const before = this.#byEngine.get(facts.engine);
+    const sameLife = before?.incarnation === facts.incarnation;
+    if (before !== undefined && !sameLife) this.#unlist(before);
+    const slot = before !== undefined && sameLife ? before : this.#begin(facts, before);
+    slot.node = facts.node;
+    slot.name = facts.name;
+    slot.refusal = facts.refusal;
+    slot.lastSeenAtMs = facts.lastSeenAtMs;
+    slot.otherRequests = countOf(facts.otherRequests);
+    slot.kvUsageRatio = ratioOf(facts.kvUsageRatio);
+    slot.maxRequests = facts.maxRequests ?? Infinity;
+    slot.maxSequences = facts.maxSequences ?? Infinity;
+    // What others of its kind have taught counts for it too.
+    slot.speed = slot.fit.speed;
+    if (!sameLife || !sameModels(slot.serves, facts.serves)) {
+      this.#leavePools(slot);
+      slot.serves = facts.serves;
+      this.#enterPools(slot);
+    }
+    settleRow(slot);
+    for (const { model } of slot.serves) noteSeen(this.#pools.get(model), slot);
+    return slot;
+  }
+
+  remove(engine: EngineId): void {
+    const slot = this.#byEngine.get(engine);
+    if (slot !== undefined) this.#unlist(slot);
+  }
+
+  /** The same engine in its next life is as fast as before; with another model it is another engine. */
+  #begin(facts: EngineFacts, before: EngineSlot | undefined): EngineSlot {
+    const slot = this.#options.reservations.slotOf(facts.engine, facts.incarnation);
+    slot.listed = true;
+    const known = before !== undefined && sameModels(before.serves, facts.serves);
+    slot.fit = known ? before.fit : createSpeedFit(this.#speedsOf(facts));
+    this.#byEngine.set(facts.engine, slot);
+    this.#rows.add(slot);
+    return slot;
+  }
+
+  #unlist(slot: EngineSlot): void {
+    this.#leavePools(slot);
+    this.#byEngine.delete(slot.engine);
+    slot.listed = false;
+    this.#rows.remove(slot);
+    this.#options.reservations.forget(slot);
+    this.#options.onEnded?.(slot);
+  }
+
+  #speedsOf({ serves, prior = NEUTRAL_SPEED }: EngineFacts): SpeedPool {
     const key = JSON.stringify([serves[0]?.model, prior]);
-    if (speeds.size >= MOST_SPEED_POOLS && !speeds.has(key)) speeds.clear();
-    const pool = speeds.get(key) ?? createSpeedPool(prior);
-    speeds.set(key, pool);
+    if (this.#speeds.size >= MOST_SPEED_POOLS && !this.#speeds.has(key)) this.#speeds.clear();
+    const pool = this.#speeds.get(key) ?? createSpeedPool(prior);
+    this.#speeds.set(key, pool);
     return pool;
-  };
+  }
 
-  const leavePools = (slot: EngineSlot): void => {
+  #enterPools(slot: EngineSlot): void {
+    for (const { model, endpoints } of slot.serves) {
+      const empty = { slots: [], rowsAt: [], endpoints: [], commonEndpoints: ANY_ENDPOINT, seenSinceMs: Infinity };
+      const pool = this.#pools.get(model) ?? { model, ...empty };
+      this.#pools.set(model, pool);
+      pool.slots.push(slot);
+      pool.rowsAt.push(slot.rowAt);
+      pool.endpoints.push(bitsOf(endpoints));
+      pool.commonEndpoints &= bitsOf(endpoints);
+    }
+  }
+
+  #leavePools(slot: EngineSlot): void {
     for (const { model } of slot.serves) {
-      const pool = pools.get(model);
+      const pool = this.#pools.get(model);
       const at = pool?.slots.indexOf(slot) ?? -1;
       if (pool === undefined || at < 0) continue;
       pool.slots.splice(at, 1);
       pool.rowsAt.splice(at, 1);
       pool.endpoints.splice(at, 1);
       pool.commonEndpoints = pool.endpoints.reduce((common, bits) => common & bits, ANY_ENDPOINT);
-      if (pool.slots.length === 0) pools.delete(model);
+      if (pool.slots.length === 0) this.#pools.delete(model);
     }
-  };
-  const enterPools = (slot: EngineSlot): void => {
-    for (const { model, endpoints } of slot.serves) {
-      const pool = pools.get(model) ?? {
-        model,
-        slots: [],
-        rowsAt: [],
-        endpoints: [],
-        commonEndpoints: ANY_ENDPOINT,
-        seenSinceMs: Infinity,
-      };
-      pools.set(model, pool);
-      pool.slots.push(slot);
-      pool.rowsAt.push(slot.rowAt);
-      pool.endpoints.push(bitsOf(endpoints));
-      pool.commonEndpoints &= bitsOf(endpoints);
-    }
-  };
-  const unlist = (slot: EngineSlot): void => {
-    leavePools(slot);
-    byEngine.delete(slot.engine);
-    slot.listed = false;
-    rows.remove(slot);
-    reservations.forget(slot);
-    onEnded?.(slot);
-  };
-  /** The same engine in its next life is as fast as before; with another model it is another engine. */
-  const begin = (facts: EngineFacts, before: EngineSlot | undefined): EngineSlot => {
-    const slot = reservations.slotOf(facts.engine, facts.incarnation);
-    slot.listed = true;
-    const known = before !== undefined && sameModels(before.serves, facts.serves);
-    if (known) slot.fit = before.fit;
-    else slot.fit = createSpeedFit(speedsOf(facts));
-    slot.speed = slot.fit.speed;
-    byEngine.set(facts.engine, slot);
-    rows.add(slot);
-    return slot;
-  };
-  return {
-    put(facts) {
-      const before = byEngine.get(facts.engine);
-      const sameLife = before?.incarnation === facts.incarnation;
-      if (before !== undefined && !sameLife) unlist(before);
-      const slot = before !== undefined && sameLife ? before : begin(facts, before);
-      slot.node = facts.node;
-      slot.name = facts.name;
-      slot.refusal = facts.refusal;
-      slot.lastSeenAtMs = facts.lastSeenAtMs;
-      slot.otherRequests = countOf(facts.otherRequests);
-      slot.kvUsageRatio = ratioOf(facts.kvUsageRatio);
-      slot.maxRequests = facts.maxRequests ?? Infinity;
-      slot.maxSequences = facts.maxSequences ?? Infinity;
-      // What others of its kind have taught counts for it too.
-      slot.speed = slot.fit.speed;
-      if (!sameLife || !sameModels(slot.serves, facts.serves)) {
-        leavePools(slot);
-        slot.serves = facts.serves;
-        enterPools(slot);
-      }
-      settleRow(slot);
-      for (const { model } of slot.serves) noteSeen(pools.get(model), slot);
-      return slot;
-    },
-    remove(engine) {
-      const slot = byEngine.get(engine);
-      if (slot !== undefined) unlist(slot);
-    },
-    find: (engine) => byEngine.get(engine),
-    pool: (model) => pools.get(model),
-    get slots() {
-      return byEngine.values();
-    },
-    get rows() {
-      return rows.data;
-    },
-  };
+  }
 }

@@ -72,7 +72,12 @@ export class RoutedLease implements Lease {
   }
 
   release(): void {
-    this.#start.place.release();
+    const slot = this.#slot;
+    const { place, decides, nowMs } = this.#start;
+    if (!place.release()) return;
+    // What was never sent decides nothing: the next request may.
+    slot.breaker = breakerAfter(slot.breaker, 'neutral', !decides, nowMs);
+    settleRow(slot);
   }
 
   end({ nowMs, outcome, outputTokens, cachedTokens }: AttemptEnd): void {

@@ -22,7 +22,7 @@ export interface Share {
 }
 
 /** A taken place. */
-export interface Place extends EngineLife {
+export interface Place {
   readonly slot: EngineSlot;
   /** The prompt was read: its share of the prefill is given back. Further calls do nothing. */
   firstToken(nowMs: number): void;
@@ -129,14 +129,6 @@ class TakenPlace implements Place, PendingPrefill {
     slot.contextTokens += this.#context;
     settleHead(slot, nowMs);
     settleRow(slot);
-  }
-
-  get engine(): EngineId {
-    return this.slot.engine;
-  }
-
-  get incarnation(): number {
-    return this.slot.incarnation;
   }
 
   firstToken(nowMs: number): void {

@@ -87,7 +87,9 @@ class OwnFactor {
 
   get factor(): number {
     const log = this.#faded();
-    return Math.exp(Math.sign(log) * Math.max(0, Math.abs(log) - DEAD_BAND));
+    // Heeded a little from the band on and wholly at twice the band, so that it never jumps.
+    const heeded = Math.min(1, Math.max(0, Math.abs(log) / DEAD_BAND - 1));
+    return Math.exp(log * heeded);
   }
 
   observe(parts: Factors, y: number): void {

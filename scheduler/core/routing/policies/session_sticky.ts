@@ -18,7 +18,7 @@ function mix(left: number, right: number): number {
 
 function keyOf({ sessionKey, blocks }: RequestShape): number | undefined {
   if (sessionKey !== undefined) return hashText(sessionKey);
-  return blocks === undefined || blocks.hashes.length === 0 ? undefined : (blocks.hashes[1] as number);
+  return blocks?.hashes[1];
 }
 
 export const sessionSticky: Policy = {

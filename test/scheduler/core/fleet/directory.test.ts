@@ -4,6 +4,7 @@ import type { NodeId } from '../../../../lib/ids.ts';
 import type { DesiredState } from '../../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { Hello__Output } from '../../../../proto/gen/fleet/v1/Hello.ts';
 import { configuredModels, type ConfiguredEngine, desiredStateOf } from '../../../../scheduler/core/fleet/desired.ts';
+import { MAX_NODES } from '../../../../scheduler/core/fleet/state.ts';
 import { FleetDirectory } from '../../../../scheduler/core/fleet/directory.ts';
 import { createRouter } from '../../../../scheduler/core/routing/router.ts';
 import { seededRandom } from '../../../../lib/rng.ts';
@@ -37,6 +38,10 @@ t.test('a ready engine behind a lane may be picked; each reason against it has a
   t.same(refusals(), [undefined]);
   t.ok(directory.hasRoutableEngine(0));
   t.same(refusals(1001), ['stale']);
+  const node = directory.state.nodes.get(NODE);
+  const record = node?.engines.get('e0');
+  if (node === undefined || record === undefined) throw new Error('the node has its engine');
+  t.match(directory.whyNotRoutable(node, record, 1001), { by: 'stale_telemetry', detail: /nothing for 1001 ms/ });
   t.same(refusals(0, 'embeddings'), ['no_endpoint']);
   directory.removeLane(lane);
   t.same(refusals(), ['no_lane']);
@@ -84,6 +89,20 @@ t.test('load of others is what the reading tells beyond our own requests at its 
   t.equal(other(), 5, 'requests that came around the agents count');
   tell({});
   t.equal(other(), 0);
+});
+
+t.test('engines that a node has no more leave the table, and so do those of a node that is forgotten', async (t) => {
+  const { directory, engines } = directoryWith({ engines: [engineEvent(), engineEvent({ engine: 'e1' })] });
+  const known = () => [...directory.engines.slots].map(({ name }) => name);
+  t.same(known(), ['e0', 'e1']);
+  const say = (node: NodeId, connection: number, nowMs: number, told: Partial<Hello__Output>) =>
+    directory.apply({ kind: 'hello', node, connection, hello: hello(told), desired: undefined }, at(nowMs));
+  say(NODE, 2, 1, { engines: [engineEvent({ engine: 'e1' })] });
+  t.same(known(), ['e1']);
+  directory.apply({ kind: 'session_lost', node: NODE, connection: 2 }, at(2));
+  t.equal(engines.find(engineIdOf('e1'))?.refusal?.by, 'node_lost');
+  for (let i = 1; i <= MAX_NODES; i++) say(`other-${i}` as NodeId, i + 2, 3, { engines: [] });
+  t.same(known(), [], 'the lost node made room');
 });
 
 t.test('the least loaded lane of the present session leads to a node', async (t) => {

@@ -127,3 +127,25 @@ t.test(
     t.equal(rowOf('smollm2-8Base', ''), NEUTRAL_SPEED);
   },
 );
+
+t.test('engines of one kind share what they learn, and one that is clearly slower stands apart', async (t) => {
+  const row = TIMING_ROWS['8b-fp8-h100'];
+  const pool = createSpeedPool(NEUTRAL_SPEED);
+  const fits = Array.from({ length: 4 }, () => createSpeedFit(pool));
+  const slow = createSpeedFit(pool);
+  const half = { ...row, prefillBaseMs: 2 * row.prefillBaseMs, prefillMsPerToken: 2 * row.prefillMsPerToken };
+  for (let round = 0; round < 60; round++) {
+    for (const [at, fit] of fits.entries()) learn(fit, row, 5, round * 10 + at);
+    learn(slow, half, 5, round * 10 + 5);
+  }
+  const newcomer = createSpeedFit(pool);
+  t.equal(newcomer.taken, 0);
+  const [first] = fits;
+  t.same(newcomer.speed, first?.speed, 'engines that are alike look alike, one that has just come as well');
+  t.ok(worstError(newcomer.speed, row).prefill < 0.25);
+  const ratio = prefillOf(slow.speed, 1000) / prefillOf(newcomer.speed, 1000);
+  t.ok(ratio > 1.1 && ratio < 2.2, `the slow one is ${ratio} times as slow`);
+  // Nobody sends it anything any more: it is tried again some time.
+  for (let round = 0; round < 300; round++) for (const [at, fit] of fits.entries()) learn(fit, row, 5, round * 7 + at);
+  t.ok(Math.abs(prefillOf(slow.speed, 1000) / prefillOf(newcomer.speed, 1000) - 1) < 0.05, 'what is not seen fades');
+});
