@@ -101,14 +101,16 @@ export interface Interval {
 }
 
 /** Student's t at 97.5 % for 1, 2, ... degrees of freedom; the last stands for all above. */
-const T_975 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131];
+const T_975: readonly number[] = [
+  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145, 2.131,
+];
 
 export function intervalOf(values: readonly number[]): Interval {
   const mean = meanOf(values);
   const { length } = values;
   if (length < 2) return { mean, plusMinus: 0 };
   const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (length - 1);
-  const t = T_975[length - 2] ?? T_975.at(-1) ?? 0;
+  const t = T_975[Math.min(length - 2, T_975.length - 1)] as number;
   return { mean, plusMinus: t * Math.sqrt(variance / length) };
 }
 

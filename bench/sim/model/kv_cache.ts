@@ -2,7 +2,7 @@
  * The KV cache of one engine: blocks of 16 tokens, equal prefixes shared, and freed blocks kept until their room is
  * needed, the longest unused first, as vLLM does it. Prefixes are known by chunks of several blocks (the trace's own
  * grain), so one entry stands for a whole chunk, or for all blocks that one sequence leaves and that nobody can ask for
- * again; their room is taken back block by block all the same.
+ * again.
  */
 
 const NONE = -1;
@@ -13,7 +13,6 @@ export interface KvCache {
   available(): number;
   /** Leading chunks of a prompt that are here. */
   overlap(chunkIds: Int32Array, from: number, to: number): number;
-  has(chunk: number): boolean;
   /** Of `count` leading chunks, the blocks that no sequence uses at present and that holding them takes from the free. */
   unusedBlocks(chunkIds: Int32Array, from: number, count: number): number;
   /** One more sequence uses the chunk, which is here. */
@@ -111,6 +110,7 @@ export function createKvCache(options: KvCacheOptions): KvCache {
 class ChunkCache implements KvCache {
   readonly totalBlocks: number;
   readonly #options: KvCacheOptions;
+  readonly #blocksPerChunk: number;
   readonly #entryOf: Int32Array;
   #entries = emptyEntries();
   #empty: number;
@@ -119,6 +119,7 @@ class ChunkCache implements KvCache {
   constructor(options: KvCacheOptions) {
     this.#options = options;
     this.totalBlocks = options.totalBlocks;
+    this.#blocksPerChunk = options.blocksPerChunk;
     this.#entryOf = new Int32Array(options.distinctChunks).fill(NONE);
     this.#empty = options.totalBlocks;
   }
@@ -127,43 +128,37 @@ class ChunkCache implements KvCache {
     return this.#empty + this.#unused;
   }
 
-  has(chunk: number): boolean {
-    return this.#entryOf[chunk] !== NONE;
-  }
-
-  overlap(chunkIds: ArrayLike<number>, from: number, to: number): number {
+  overlap(chunkIds: Int32Array, from: number, to: number): number {
     let at = from;
     while (at < to && this.#entryOf[chunkIds[at] as number] !== NONE) at++;
     return at - from;
   }
 
-  unusedBlocks(chunkIds: ArrayLike<number>, from: number, count: number): number {
+  unusedBlocks(chunkIds: Int32Array, from: number, count: number): number {
+    const { users } = this.#entries;
     let blocks = 0;
-    for (let at = from; at < from + count; at++) {
-      const entry = this.#entryOf[chunkIds[at] as number] as number;
-      if (this.#entries.users[entry] === 0) blocks += this.#options.blocksPerChunk;
-    }
+    for (let at = from; at < from + count; at++)
+      if (users[this.#entryOf[chunkIds[at] as number] as number] === 0) blocks += this.#blocksPerChunk;
     return blocks;
   }
 
   hold(chunk: number): void {
-    const entries = this.#entries;
     const at = this.#entryOf[chunk] as number;
-    if (entries.users[at] === 0) {
-      unlink(entries, at);
-      this.#unused -= this.#options.blocksPerChunk;
+    const { users } = this.#entries;
+    if (users[at] === 0) {
+      unlink(this.#entries, at);
+      this.#unused -= this.#blocksPerChunk;
     }
-    entries.users[at] = (entries.users[at] as number) + 1;
+    users[at] = (users[at] as number) + 1;
   }
 
   release(chunk: number): void {
-    const entries = this.#entries;
     const at = this.#entryOf[chunk] as number;
-    const users = (entries.users[at] as number) - 1;
-    entries.users[at] = users;
+    const users = (this.#entries.users[at] as number) - 1;
+    this.#entries.users[at] = users;
     if (users > 0) return;
-    append(entries, at);
-    this.#unused += this.#options.blocksPerChunk;
+    append(this.#entries, at);
+    this.#unused += this.#blocksPerChunk;
   }
 
   take(blocks: number): void {
@@ -178,17 +173,16 @@ class ChunkCache implements KvCache {
   }
 
   publish(chunk: number): void {
-    const { blocksPerChunk, onStored } = this.#options;
-    if (this.has(chunk)) {
+    if (this.#entryOf[chunk] !== NONE) {
       // Two sequences computed it side by side: the second goes on with the first one's blocks.
       this.hold(chunk);
-      this.#empty += blocksPerChunk;
+      this.#empty += this.#blocksPerChunk;
       return;
     }
-    const at = newEntry(this.#entries, chunk, blocksPerChunk);
+    const at = newEntry(this.#entries, chunk, this.#blocksPerChunk);
     this.#entries.users[at] = 1;
     this.#entryOf[chunk] = at;
-    onStored?.(chunk);
+    this.#options.onStored?.(chunk);
   }
 
   clear(): void {
@@ -198,7 +192,7 @@ class ChunkCache implements KvCache {
     this.#unused = 0;
   }
 
-  /** Room of the longest unused entry, at least one block: a chunk goes as a whole, the rest of it becomes empty. */
+  /** The longest unused entry goes as a whole; what is not needed of it at once becomes empty. */
   #evictOldest(): void {
     const entries = this.#entries;
     const at = entries.head;
