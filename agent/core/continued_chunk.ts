@@ -50,9 +50,12 @@ interface CompletionLogprobs {
 
 const NOTHING: Continued = { json: undefined, ids: [] };
 const encoder = new TextEncoder();
+const REPLACEMENT = '\ufffd';
 
+/** A completion names a token by its text only: the bytes of a part of a character are not known any more. */
 function chatToken(token: string, logprob: number | null | undefined): object {
-  return { token, logprob: logprob ?? -9999, bytes: [...encoder.encode(token)] };
+  const bytes = token.includes(REPLACEMENT) ? null : [...encoder.encode(token)];
+  return { token, logprob: logprob ?? -9999, bytes };
 }
 
 /** The four parallel lists of a completion as the objects of a chat; the engine lists the sampled token first. */

@@ -183,7 +183,10 @@ t.test('a lane that comes back in time is gone on with from where the answer is'
   sink?.onTokens(chunk('b'), idBytes(3), 2);
   sink?.onDone(undefined);
   t.equal(door.calls.at(-1), 'done');
-  t.same(figures.drops, []);
+  t.same(
+    figures.drops.filter((where) => where.startsWith('relay_')),
+    [],
+  );
   t.equal(lane.sent.length, 1);
   t.equal(first.cancelled, false);
 });

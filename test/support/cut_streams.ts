@@ -98,6 +98,14 @@ export function open(
   return { answer: read(), length: () => raw.length };
 }
 
+/** Without the bytes of parts of characters: a continued answer does not know them. */
+const withoutPartBytes = (logprobs: readonly object[]): object[] =>
+  JSON.parse(
+    JSON.stringify(logprobs, function leaveOut(this: { token?: string }, key: string, value: unknown): unknown {
+      return key === 'bytes' && this.token?.includes('\ufffd') === true ? undefined : value;
+    }),
+  ) as object[];
+
 /** The part of an answer that a cut must not change. */
 export const essence = ({
   status,
@@ -112,7 +120,7 @@ export const essence = ({
   status,
   text,
   ids,
-  logprobs,
+  logprobs: withoutPartBytes(logprobs),
   finishReasons,
   stopReason,
   usage,

@@ -107,7 +107,7 @@ for (const kind of KEEPERS) {
     const [found] = await launcher.adoptable();
     t.match(await found?.launched.exited, { unseen: true });
     t.same(await processesWith(seconds), []);
-    t.notOk(await processStartTicks(agent.keeperPid));
+    await eventually('the keeper is gone', async () => !(await processStartTicks(agent.keeperPid)), PATIENCE_MS);
   });
 
   t.test(...under(kind, 'a keeper whose engine is not the one of the folder is left alone'), async (t) => {
