@@ -90,7 +90,8 @@ const KV_FLAG = '--kv-events-config';
 function flagValue(flags: readonly string[], name: string): string | undefined {
   const at = flags.findIndex((flag) => flag === name || flag.startsWith(`${name}=`));
   const found = flags[at];
-  return found === undefined || found === name ? flags[at + 1] : found.slice(name.length + 1);
+  if (found === undefined) return undefined;
+  return found === name ? flags[at + 1] : found.slice(name.length + 1);
 }
 
 const ipcPath = (value: unknown): string | undefined =>

@@ -127,7 +127,8 @@ await t.test('what is foretold to be cached is what the engine finds, within one
   }
   t.ok(found > 1000, `prompts shared ${found} tokens`);
   const told = await metric('prefix_blocks_told_total{kind="stored"}');
-  t.ok(told >= 90, `the engine told of ${told} blocks by itself`);
+  // 41 blocks of its own are new among these prompts, each two of 16 tokens.
+  t.ok(told >= 80, `the engine told of ${told} blocks by itself`);
 });
 
 await t.test('the fleet stops and leaves no process behind', async (t) => {

@@ -150,3 +150,18 @@ t.test(
     ]);
   },
 );
+
+t.test('what was foretold of a dead engine is not held against the one that takes its place', async (t) => {
+  const compared: [number, number][] = [];
+  const index = createResidency({ maxBytes: MIB, maxLives: 1, onCompared: (...pair) => void compared.push(pair) });
+  ask(index, 1, 0, 0);
+  index.dispatched(ENGINE, ownPrompt(1, 40), 1000);
+  index.forget(ENGINE);
+  const young = life('n/a', 2);
+  index.dispatched(young, ownPrompt(1, 40), 2000);
+  index.corrected(young, ownPrompt(1, 40), 0, 3000);
+  t.strictSame(compared, [
+    [0, 0],
+    [0, 0],
+  ]);
+});

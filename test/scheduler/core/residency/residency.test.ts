@@ -153,6 +153,25 @@ t.test('engines that come and go for ever cost no memory and inherit nothing', a
   t.equal(index.figures.refusedLives, 0);
 });
 
+t.test('a dead engine is not carried from a small set into a large one', async (t) => {
+  const index = createResidency({ maxBytes: MIB, maxLives: 4 });
+  const prompt = ownPrompt(3, 40);
+  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((name) => life(name)) as [
+    EngineLife,
+    EngineLife,
+    EngineLife,
+    EngineLife,
+  ];
+  for (const engine of [a, b]) index.dispatched(engine, prompt, 0);
+  index.forget(a);
+  for (const engine of [c, d]) index.dispatched(engine, prompt, 0);
+  for (let i = 0; i < 400; i++) index.dispatched(d, ownPrompt(100 + i, 1), 0);
+  const young = life('young');
+  index.dispatched(young, ownPrompt(7, 1), 0);
+  t.equal(index.figures.refusedLives, 0);
+  t.strictSame(overlapOf(index, [young, b, c, d], prompt), [0, 40, 40, 40]);
+});
+
 t.test('a full pool of sets forgets engines rather than promise wrongly', async (t) => {
   const index = createResidency({ maxBytes: MIB, maxLives: 500 });
   const plain = new PlainIndex();
