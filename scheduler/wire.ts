@@ -37,6 +37,7 @@ import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { QueueOptions } from './core/queue/contract.ts';
 import type { Authenticator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { withProviders } from './wire/providers.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -151,8 +152,8 @@ function failoverOptions(config: SchedulerConfig): FailoverOptions {
 
 type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs'>;
 
-function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }: LoopParts): RunLoop {
-  return createRunLoop({
+function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }: LoopParts): Promise<RunLoop> {
+  const loop = createRunLoop({
     direct: directOf(config, tickets),
     clock: systemClock,
     random: seededRandom(systemRandom.next() * 2 ** 32),
@@ -182,6 +183,7 @@ function makeLoop({ config, logger, metrics, tickets, startedAtMs: generation }:
       },
     },
   });
+  return withProviders(loop, { config, logger, metrics });
 }
 
 function makeHttpDoor({ config, logger, metrics, loop, authenticator }: Parts): HttpDoor {
@@ -334,7 +336,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
-  const loop = makeLoop({ config, logger, metrics, tickets, startedAtMs });
+  const loop = await makeLoop({ config, logger, metrics, tickets, startedAtMs });
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
