@@ -254,6 +254,27 @@ export const ERRORS = {
   engine_died: engineFault('The engine or its agent went away in the middle of the request.', 'Retry the request.'),
   engine_aborted: engineFault('The engine ended the request without being asked to.', 'Retry the request.'),
   stream_lost: engineFault('The lane to the agent was cut in the middle of the request.', 'Retry the request.'),
+  // Providers, which answer where the fleet cannot.
+  provider_rejected: invalid(
+    'The fleet could not answer, and the provider that was asked instead refused the request as invalid.',
+    'Correct what the message names, or retry when an engine of the fleet is ready.',
+  ),
+  provider_overloaded: {
+    http: 503,
+    grpc: 'UNAVAILABLE',
+    type: 'server_error',
+    retry: true,
+    when: 'The fleet could not answer, and the provider that was asked instead takes no more work now.',
+    next: 'Retry after a moment.',
+  },
+  provider_unreachable: engineFault(
+    'The fleet could not answer, and the provider that was asked instead cannot be reached, or fell silent.',
+    'Retry; see docs/PROVIDERS.md.',
+  ),
+  provider_failed: engineFault(
+    'The fleet could not answer, and the provider that was asked instead failed, or cut its answer.',
+    'Retry; see docs/PROVIDERS.md.',
+  ),
   protocol_mismatch: {
     http: 400,
     grpc: 'FAILED_PRECONDITION',

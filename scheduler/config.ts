@@ -5,6 +5,7 @@ import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
+import { DIALECTS } from './core/providers/contract.ts';
 import { POLICY_NAMES } from './core/routing/policies.ts';
 
 const file = () => text({ maxLength: 4096, allowed: 'a path of 1 to 4096 characters' });
@@ -48,6 +49,33 @@ const tokenizersSchema = z
   .record(z.string().min(1).max(512), z.string().min(1).max(4096))
   .refine((tokenizers) => Object.keys(tokenizers).length <= 64)
   .describe('for up to 64 model names the path of a folder');
+
+/** A model's name, here and at a provider. */
+const modelName = () => z.string().min(1).max(512);
+const providerName = () => z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
+const price = () => z.number().min(0).max(1_000_000).default(0);
+
+const providerSchema = z.strictObject({
+  name: providerName(),
+  url: url(),
+  dialect: z.enum(DIALECTS).default('openai'),
+  apiKeyFile: file().optional(),
+  models: z.record(modelName(), modelName()),
+  leavesFleet: z.boolean().default(true),
+  promptPricePerMillion: price(),
+  outputPricePerMillion: price(),
+  maxRunningRequests: z.int().min(1).max(100_000).default(64),
+  allowDataCollection: z.boolean().default(false),
+});
+
+const providersSchema = z
+  .array(providerSchema)
+  .max(64)
+  .describe('a list of up to 64 providers, each with name, url and models (docs/PROVIDERS.md)');
+
+const fallbacksSchema = z
+  .record(modelName(), z.array(providerName()).max(16))
+  .describe('for each model a list of up to 16 names of providers');
 
 export const settings = defineSettings('scheduler', {
   schedulerId: {
@@ -327,6 +355,33 @@ export const settings = defineSettings('scheduler', {
     doc: 'Time for the answer to a ping.',
   },
   drainTimeoutMs: { schema: durationMs(), default: 30_000, doc: 'Time that running requests have after SIGTERM.' },
+  providers: {
+    schema: providersSchema,
+    default: [],
+    doc: 'OpenAI-compatible services that answer where the fleet cannot: other pools, and services of others (docs/PROVIDERS.md).',
+    fileOnly: true,
+  },
+  fallbacks: {
+    schema: fallbacksSchema,
+    default: {},
+    doc: 'The providers that stand behind each model, in the order in which they are tried.',
+    fileOnly: true,
+  },
+  leaveFleetTenants: {
+    schema: list(text({ maxLength: 128 }), { max: 10_000 }),
+    default: [],
+    doc: 'Tenants whose prompts may go to providers outside of the fleet; empty: nobody’s.',
+  },
+  providerConnectTimeoutMs: {
+    schema: durationMs({ min: 10, max: 600_000 }),
+    default: 5000,
+    doc: 'Longest time for the connection to a provider.',
+  },
+  providerIdleTimeoutMs: {
+    schema: durationMs({ min: 10, max: 3_600_000 }),
+    default: 60_000,
+    doc: 'A provider that says nothing for this long is given up, before its answer and in it.',
+  },
   nodes: { schema: nodesSchema, default: {}, doc: 'The engines that each node is to run.', fileOnly: true },
   logLevel: { schema: oneOf(LOG_LEVELS), default: 'info', doc: 'Least level that is logged.' },
   logFormat: { schema: oneOf(LOG_FORMATS), default: 'json', doc: 'Form of the log.' },

@@ -37,6 +37,7 @@ import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
+import { withProviders } from './wire/providers.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -291,7 +292,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
   const prefixes = createPrefixes(config, logger, metrics);
-  const loop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs });
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs });
+  const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });

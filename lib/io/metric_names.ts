@@ -5,6 +5,7 @@
  * `http_`, `lane_`); what hosts, GPUs, engines and agents are begins with `sophia_`.
  */
 import { FLEET_METRICS } from './fleet_metric_names.ts';
+import { PROVIDER_METRICS } from './provider_metric_names.ts';
 import { QUEUE_METRICS } from './queue_metric_names.ts';
 
 export interface MetricSpec {
@@ -27,6 +28,7 @@ const TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07
 export const METRICS = {
   ...FLEET_METRICS,
   ...QUEUE_METRICS,
+  ...PROVIDER_METRICS,
   chat_requests_total: {
     on: 'scheduler',
     type: 'counter',

@@ -9,6 +9,7 @@ import type { RequestId } from '../../../lib/ids.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
 import type { GenerateRequest__Output } from '../../../proto/gen/inference/v1/GenerateRequest.ts';
 import type { GenerateResponse } from '../../../proto/gen/inference/v1/GenerateResponse.ts';
+import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import type { QueuePlace } from '../../core/queue/contract.ts';
 import { AFTER_HEADER, type HashOf, repeatOf } from '../../core/request/repeat_key.ts';
 import type { AdmittedRequest, Generation, GenerationSink, Identity } from '../../ports.ts';
@@ -49,6 +50,7 @@ class GenerateStream implements GenerationSink {
   readonly #call: GenerateCall;
   readonly #id: RequestId;
   readonly #answer: AnswerBuffer;
+  readonly #trailers = new Metadata();
   #wantTokenIds = false;
   #generation: Generation | undefined;
   #stopTimer: (() => void) | undefined;
@@ -107,6 +109,11 @@ class GenerateStream implements GenerationSink {
     return false;
   }
 
+  /** In the trailers: the initial metadata has left already. */
+  onDegraded(mode: string): void {
+    this.#trailers.set(DEGRADED_HEADER, mode);
+  }
+
   onTokens(sse: Buffer, idBytes: Buffer): void {
     if (this.#ended) return;
     let tokenIds = this.#wantTokenIds ? idsOf(idBytes) : [];
@@ -135,7 +142,7 @@ class GenerateStream implements GenerationSink {
     if (this.#ended) return;
     if (usage !== undefined) this.#write({ usage });
     this.#finish();
-    this.#call.end();
+    this.#call.end(this.#trailers);
   }
 
   onError(error: CodedError): void {

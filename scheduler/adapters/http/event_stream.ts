@@ -21,6 +21,7 @@ import type { CodedError } from '../../../lib/errors.ts';
 import { chunkErrorEvent } from '../../../lib/openai.ts';
 import { SSE_DONE } from '../../../lib/sse.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
+import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { Generation, GenerationSink } from '../../ports.ts';
 import { sendError } from './answers.ts';
@@ -61,7 +62,7 @@ export class EventStream implements GenerationSink {
   firstTokenAtMs = 0;
   readonly #host: EventStreamHost;
   readonly #response: ServerResponse;
-  readonly #headers: Record<string, unknown>;
+  #headers: Record<string, unknown>;
   #socket: Socket | null = null;
   #generation: Generation | undefined;
   #headSent = false;
@@ -111,6 +112,15 @@ export class EventStream implements GenerationSink {
     this.#append(Buffer.from(queuedComment(place)));
     this.flush(0);
     return true;
+  }
+
+  /** In the head; once that has left, in a comment. */
+  onDegraded(mode: string): void {
+    if (this.#ended) return;
+    this.#headers = { ...this.#headers, [DEGRADED_HEADER]: mode };
+    if (!this.#headSent) return;
+    this.#append(Buffer.from(`: degraded mode=${mode}\n\n`));
+    this.flush(0);
   }
 
   onTokens(sse: Buffer): void {

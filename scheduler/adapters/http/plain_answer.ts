@@ -6,6 +6,7 @@
 import type { ServerResponse } from 'node:http';
 import type { CodedError } from '../../../lib/errors.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
+import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import type { Generation, GenerationSink } from '../../ports.ts';
 import { sendError } from './answers.ts';
 import type { StreamEnd } from './event_stream.ts';
@@ -22,7 +23,7 @@ export class PlainAnswer implements GenerationSink {
   stalledSweeps = 0;
   readonly #host: PlainAnswerHost;
   readonly #response: ServerResponse;
-  readonly #headers: Record<string, unknown>;
+  #headers: Record<string, unknown>;
   #generation: Generation | undefined;
   #parts: Buffer[] = [];
   #heldBytes = 0;
@@ -52,6 +53,11 @@ export class PlainAnswer implements GenerationSink {
 
   /** The head waits for the body: until then an error can have its own status. */
   onHead(): void {}
+
+  /** Comes before the body, and so before the head. */
+  onDegraded(mode: string): void {
+    this.#headers = { ...this.#headers, [DEGRADED_HEADER]: mode };
+  }
 
   onTokens(sse: Buffer): void {
     this.onBody(sse);

@@ -41,6 +41,7 @@ export class WsChat implements GenerationSink {
   #isWaiting = false;
   #isOver = false;
   #cancelled: string | undefined;
+  #degraded: string | undefined;
 
   constructor(
     socket: ChatSocket,
@@ -63,7 +64,11 @@ export class WsChat implements GenerationSink {
   }
 
   onHead(): void {
-    if (!this.#isOver) this.#socket.send(startMessage(this.#id, this.#requestId));
+    if (!this.#isOver) this.#socket.send(startMessage(this.#id, this.#requestId, this.#degraded));
+  }
+
+  onDegraded(mode: string): void {
+    this.#degraded = mode;
   }
 
   /** A message of its own commits nothing: an error is a message in any case. */

@@ -68,8 +68,9 @@ export function readyMessage(): string {
   return '{"type":"ready"}';
 }
 
-export function startMessage(id: string, requestId: string): string {
-  return JSON.stringify({ type: 'start', id, request_id: requestId });
+/** @param degraded in which degraded mode it comes; a member that is undefined is left out of the text */
+export function startMessage(id: string, requestId: string, degraded?: string): string {
+  return JSON.stringify({ type: 'start', id, request_id: requestId, degraded });
 }
 
 export function queuedMessage(id: string, { position, etaMs }: QueuePlace): string {
