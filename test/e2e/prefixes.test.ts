@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { askEngine } from '../support/engine_client.ts';
 import { simEngine, startFleet } from '../support/fleet.ts';
-import { removeFolder } from '../support/waits.ts';
+import { removeFolder, until } from '../support/waits.ts';
 
 const MODEL = 'sim';
 
@@ -30,7 +30,7 @@ function engine(name: string): object {
   return { ...spec, extraFlags: [...spec.extraFlags, ...flags] };
 }
 
-const fleet = await startFleet(t, { engines: [engine('one'), engine('two')] });
+const fleet = await startFleet(t, { engines: [engine('one')] });
 const headers = { authorization: `Bearer ${fleet.key}`, 'content-type': 'application/json' };
 
 async function metric(series: string): Promise<number> {
@@ -59,9 +59,10 @@ async function ask(prompt: readonly number[]): Promise<{ readonly foretold: numb
 t.test('what is foretold is what the engine finds', async (t) => {
   const first = ids(7, 200);
   t.strictSame(await ask(first), { foretold: 0, cached: 0 });
+  // The first that a scheduler hears of an engine replaces what it guessed until then.
+  await until(async () => (await metric('prefix_blocks_told_total{kind="stored"}')) >= 12, 'the first events');
   t.strictSame(await ask(first), { foretold: 192, cached: 192 });
   t.strictSame(await ask([...first.slice(0, 100), ...ids(11, 80)]), { foretold: 96, cached: 96 });
-  t.ok((await metric('prefix_blocks_told_total{kind="stored"}')) >= 12);
   t.strictSame(await ask(first.slice(0, 64)), { foretold: 48, cached: 48 }, 'the last token is computed anew');
 });
 
