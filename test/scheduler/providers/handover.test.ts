@@ -2,6 +2,8 @@
 import t from 'tap';
 import { CodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
+import { systemClock } from '../../../lib/io/system.ts';
+import type { Generation } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
 import { answering, chunk, events, type Script, sse, streaming } from '../../support/provider_server.ts';
 import { ask, door, fakeFleet, type FakeFleet, OPEN, over, setUp, textOf } from './setup.ts';
@@ -47,6 +49,19 @@ await t.test('a deadline ends the call', async (t) => {
   await over(sink);
   t.equal(sink.error?.code, 'deadline_exceeded');
   await eventually('the provider is told', () => servers[0]?.asked[0]?.gone === true);
+});
+
+await t.test('an answer is whole at [DONE], also when the provider leaves the connection open', async (t) => {
+  const open: Script = (response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(events.openai);
+  };
+  const { generator, servers } = await setUp(t, { scripts: [[open]] });
+  const sink = door();
+  generator.start(ask(), sink, 65_536);
+  await over(sink);
+  t.equal(sink.calls.at(-1), 'done');
+  await eventually('the connection is given up', () => servers[0]?.asked[0]?.gone === true);
 });
 
 await t.test('a client that does not read holds the provider up, and more credit lets it go on', async (t) => {
