@@ -51,6 +51,21 @@ await t.test('a deadline ends the call', async (t) => {
   await eventually('the provider is told', () => servers[0]?.asked[0]?.gone === true);
 });
 
+await t.test('a kept connection that the provider closed meanwhile is no fault of its', async (t) => {
+  const cut: Script = (response) => void response.destroy();
+  const { generator, servers, metric } = await setUp(t, {
+    scripts: [[streaming(events.openai), cut, streaming(events.openai)]],
+  });
+  for (const id of ['r1', 'r2']) {
+    const sink = door();
+    generator.start(ask({ id: id as RequestId }), sink, 65_536);
+    await over(sink);
+    t.equal(sink.calls.at(-1), 'done');
+  }
+  t.equal(servers[0]?.asked.length, 3, 'the second was sent twice');
+  t.match(await metric('sophia_provider_requests_total'), /code="ok"} 2$/);
+});
+
 await t.test('an answer is whole at [DONE], also when the provider leaves the connection open', async (t) => {
   const open: Script = (response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
