@@ -186,6 +186,7 @@ await t.test(
     t.equal(one.sink.onQueued?.(queued), false, 'nothing is told meanwhile');
     one.sink.onHead();
     await eventually('the provider is told', () => servers[0]?.asked[0]?.gone === true);
+    t.equal(generator.running, 0, 'it is the fleet’s alone');
     one.sink.onDone({});
     t.same(first.calls, ['head', 'done']);
     t.match(await metric('sophia_provider_requests_total'), /code="superseded"} 1/);
