@@ -143,7 +143,7 @@ export interface GenerationSink {
    * @returns whether the answer has begun by it, so that an error can have no status of its own any more
    */
   onQueued?(place: QueuePlace): boolean;
-  /** The answer comes in another way than it should; a name of core/providers/modes.ts, once, before onHead. */
+  /** The answer comes in another way than it should: a name of core/providers/modes.ts, before onHead; the last counts. */
   onDegraded?(mode: string): void;
 }
 

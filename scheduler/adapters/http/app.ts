@@ -12,6 +12,7 @@ import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, ty
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import { newRequestId, REQUEST_ID_PATTERN } from '../../../lib/ids.ts';
 import { packageVersion } from '../../../lib/io/package_root.ts';
+import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import { methodsOf } from '../../core/access/doors.ts';
 import type { ActiveAnswers } from './active.ts';
 import { errorHeaders, errorJson } from '../../../lib/http_errors.ts';
@@ -145,7 +146,7 @@ async function registerHeaders(app: FastifyInstance, options: HttpDoorOptions): 
       origin: [...options.corsOrigins],
       methods: ['GET', 'POST'],
       allowedHeaders: ['authorization', 'content-type', 'x-request-id', 'traceparent'],
-      exposedHeaders: ['x-request-id', 'x-should-retry', 'retry-after', 'retry-after-ms'],
+      exposedHeaders: ['x-request-id', 'x-should-retry', 'retry-after', 'retry-after-ms', DEGRADED_HEADER],
       credentials: false,
       maxAge: 600,
       hideOptionsRoute: true,

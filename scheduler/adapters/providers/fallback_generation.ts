@@ -122,6 +122,8 @@ export class FallbackGeneration implements Generation, GenerationSink {
     if (this.#winner === undefined) {
       this.#winner = 'fleet';
       this.#dropAttempt('superseded');
+      // The fleet keeps its own book of what it runs, and lets a client come back to it.
+      this.#host.ended(this);
       this.#tellMode(this.#host.modeOf(this.request));
     }
     this.#door.onHead();

@@ -6,7 +6,7 @@ import type { Generator } from '../../ports.ts';
 import { FallbackGeneration, type FallbackHost } from './fallback_generation.ts';
 
 export interface FallbackGenerator extends Generator {
-  /** Requests that providers are asked for now. */
+  /** Requests that providers are answering. */
   readonly running: number;
   /** Resolves when no provider is asked any more. */
   idle(): Promise<void>;

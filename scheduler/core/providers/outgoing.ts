@@ -83,6 +83,8 @@ export function outgoingBody(
     if (!known.has(key) && !extra.has(key) && !TAKEN_OUT.includes(key)) return { unknownField: key };
   }
   const set: Record<string, string> = { model: JSON.stringify(spec.models[request.model]) };
+  // vLLM's own options of a stream are no one else's; usage is always wanted for the costs.
+  if (scan.members.some(({ key }) => key === 'stream_options')) set['stream_options'] = '{"include_usage":true}';
   if (spec.dialect === 'openrouter' && !spec.allowDataCollection) set['provider'] = '{"data_collection":"deny"}';
   return { body: spliceMembers(request.body, scan.members, { set, remove: TAKEN_OUT }) };
 }

@@ -40,6 +40,20 @@ t.test('chunks arrive in order, without framing, the id first and the usage last
   t.match(run.request, { door: 'grpc', endpoint: 'chat', stream: true, model: 'tiny', tenant: 'acme', priority: 0 });
 });
 
+t.test('the trailers name a degraded mode', async (t) => {
+  const { generator, inference } = await openDoor(t);
+  const call = inference.generate({ envelope: { id: 'req-1' }, body: body() }, bearer(CANARY_KEY));
+  const trailers = new Promise<Metadata>((resolve) =>
+    call.once('status', (end: { readonly metadata: Metadata }) => resolve(end.metadata)),
+  );
+  const reading = readAll(call);
+  const run = await generator.run(0);
+  run.sink.onDegraded?.('provider:far');
+  run.done();
+  t.equal((await reading).failure, undefined);
+  t.same((await trailers).get('x-sophia-degraded'), ['provider:far']);
+});
+
 t.test('token ids come with the first chunk of their frame, when asked for', async (t) => {
   const { generator, inference } = await openDoor(t);
   const envelope = { returnTokenIds: true };

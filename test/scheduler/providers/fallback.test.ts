@@ -2,12 +2,9 @@
 import t from 'tap';
 import { CodedError } from '../../../lib/errors.ts';
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
-import { systemClock } from '../../../lib/io/system.ts';
-import type { Generation } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
 import { answering, chunk, events, type Script, sse, streaming } from '../../support/provider_server.ts';
-
-import { KEY, OPEN, fakeFleet, setUp, door, ask, over, textOf, endless } from './stand.ts';
+import { ask, door, fakeFleet, KEY, over, setUp, textOf } from './setup.ts';
 
 for (const dialect of ['openai', 'openrouter'] as const) {
   await t.test(`a request that no engine can take is served in the dialect of ${dialect}`, async (t) => {
@@ -181,36 +178,4 @@ await t.test('a breaker opens, lets one request through after its pause, and clo
   t.equal(sink.calls.at(-1), 'done');
   t.equal(state(), 'closed');
   t.equal(await metric('sophia_provider_breaker_openings'), 'sophia_provider_breaker_openings{provider="p0"} 1');
-});
-
-await t.test('a client that goes away, an order and a stop end the call, and no breaker hears of it', async (t) => {
-  const { generator, servers, book, metric } = await setUp(t, { scripts: [[endless]] });
-  const ways: ((sink: ReturnType<typeof door>, running: Generation) => void)[] = [
-    (_sink, running) => running.cancel('client_gone'),
-    () => t.equal(generator.cancel('req-1' as RequestId, OPEN), true),
-    () => generator.abortAll(new CodedError('draining', 'Stopping.')),
-  ];
-  for (const [at, end] of ways.entries()) {
-    const sink = door();
-    const running = generator.start(ask(), sink, 1_000_000);
-    await eventually('text has come', () => textOf(sink.calls) !== '');
-    t.throws(() => generator.start(ask(), door(), 1), { code: 'already_exists' });
-    end(sink, running);
-    running.cancel('twice');
-    await eventually('the provider is told', () => servers[0]?.asked[at]?.gone === true);
-    t.equal(generator.running, 0);
-    t.equal(sink.calls.at(-1)?.startsWith('error'), at > 0);
-  }
-  t.match(book.views(), [{ running: 0, breaker: { state: 'closed', faults: 0 } }]);
-  t.match(await metric('sophia_provider_requests_total'), /code="cancelled"} 3/);
-  t.equal(generator.cancel('req-1' as RequestId, OPEN), false);
-});
-
-await t.test('a deadline ends the call', async (t) => {
-  const { generator, servers } = await setUp(t, { scripts: [[() => {}]] });
-  const sink = door();
-  generator.start(ask({ deadlineAtMs: systemClock.monotonicMs() + 100 }), sink, 1);
-  await over(sink);
-  t.equal(sink.error?.code, 'deadline_exceeded');
-  await eventually('the provider is told', () => servers[0]?.asked[0]?.gone === true);
 });

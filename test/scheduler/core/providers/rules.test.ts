@@ -163,6 +163,8 @@ t.test('a provider gets its own name of the model and nothing that only the flee
     provider: { data_collection: 'deny' },
   });
   t.notMatch(sent(outgoingBody({ ...router, allowDataCollection: true }, order(text))), /data_collection/);
+  const options = '{"model":"m","stream_options":{"continuous_usage_stats":true,"include_usage":true}}';
+  t.equal(sent(outgoingBody(OUTSIDE, order(options))), '{"model":"outside/m","stream_options":{"include_usage":true}}');
   t.same(outgoingBody(OUTSIDE, order('{"model":"m","top_k":3}')), { unknownField: 'top_k' });
   t.ok('body' in outgoingBody(router, order('{"model":"m","top_k":3}')));
   t.same(outgoingBody(router, order('{"model":"m","guided_regex":"a"}')), { unknownField: 'guided_regex' });

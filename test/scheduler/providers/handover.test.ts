@@ -1,11 +1,83 @@
-/** What comes of answers at providers: whole ones, slow readers, and what the fleet serves itself. */
+/** Who serves a request, the fleet or a provider, and how an answer of a provider is ended and paced. */
 import t from 'tap';
 import { CodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
+import { systemClock } from '../../../lib/io/system.ts';
+import type { Generation } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
-import { answering, events, type Script, streaming } from '../../support/provider_server.ts';
+import { answering, chunk, events, type Script, sse, streaming } from '../../support/provider_server.ts';
+import { ask, door, fakeFleet, type FakeFleet, OPEN, over, setUp, textOf } from './setup.ts';
 
-import { type FakeFleet, fakeFleet, setUp, door, ask, over, textOf, endless } from './stand.ts';
+const endless: Script = (response, asked) => {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  const more = (): void => {
+    if (asked.gone || response.destroyed) return;
+    const event = sse(chunk({ delta: { content: 'x'.repeat(1000) } }));
+    if (response.write(event)) setTimeout(more, 1);
+    else response.once('drain', more);
+  };
+  more();
+};
+
+await t.test('a client that goes away, an order and a stop end the call, and no breaker hears of it', async (t) => {
+  const { generator, servers, book, metric } = await setUp(t, { scripts: [[endless]] });
+  const ways: ((sink: ReturnType<typeof door>, running: Generation) => void)[] = [
+    (_sink, running) => running.cancel('client_gone'),
+    () => t.equal(generator.cancel('req-1' as RequestId, OPEN), true),
+    () => generator.abortAll(new CodedError('draining', 'Stopping.')),
+  ];
+  for (const [at, end] of ways.entries()) {
+    const sink = door();
+    const running = generator.start(ask(), sink, 1_000_000);
+    await eventually('text has come', () => textOf(sink.calls) !== '');
+    t.throws(() => generator.start(ask(), door(), 1), { code: 'already_exists' });
+    end(sink, running);
+    running.cancel('twice');
+    await eventually('the provider is told', () => servers[0]?.asked[at]?.gone === true);
+    t.equal(generator.running, 0);
+    t.equal(sink.calls.at(-1)?.startsWith('error'), at > 0);
+  }
+  t.match(book.views(), [{ running: 0, breaker: { state: 'closed', faults: 0 } }]);
+  t.match(await metric('sophia_provider_requests_total'), /code="cancelled"} 3/);
+  t.equal(generator.cancel('req-1' as RequestId, OPEN), false);
+});
+
+await t.test('a deadline ends the call', async (t) => {
+  const { generator, servers } = await setUp(t, { scripts: [[() => {}]] });
+  const sink = door();
+  generator.start(ask({ deadlineAtMs: systemClock.monotonicMs() + 100 }), sink, 1);
+  await over(sink);
+  t.equal(sink.error?.code, 'deadline_exceeded');
+  await eventually('the provider is told', () => servers[0]?.asked[0]?.gone === true);
+});
+
+await t.test('a kept connection that the provider closed meanwhile is no fault of its', async (t) => {
+  const cut: Script = (response) => void response.destroy();
+  const { generator, servers, metric } = await setUp(t, {
+    scripts: [[streaming(events.openai), cut, streaming(events.openai)]],
+  });
+  for (const id of ['r1', 'r2']) {
+    const sink = door();
+    generator.start(ask({ id: id as RequestId }), sink, 65_536);
+    await over(sink);
+    t.equal(sink.calls.at(-1), 'done');
+  }
+  t.equal(servers[0]?.asked.length, 3, 'the second was sent twice');
+  t.match(await metric('sophia_provider_requests_total'), /code="ok"} 2$/);
+});
+
+await t.test('an answer is whole at [DONE], also when the provider leaves the connection open', async (t) => {
+  const open: Script = (response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(events.openai);
+  };
+  const { generator, servers } = await setUp(t, { scripts: [[open]] });
+  const sink = door();
+  generator.start(ask(), sink, 65_536);
+  await over(sink);
+  t.equal(sink.calls.at(-1), 'done');
+  await eventually('the connection is given up', () => servers[0]?.asked[0]?.gone === true);
+});
 
 await t.test('a client that does not read holds the provider up, and more credit lets it go on', async (t) => {
   const { generator } = await setUp(t, { scripts: [[endless]] });
@@ -114,6 +186,7 @@ await t.test(
     t.equal(one.sink.onQueued?.(queued), false, 'nothing is told meanwhile');
     one.sink.onHead();
     await eventually('the provider is told', () => servers[0]?.asked[0]?.gone === true);
+    t.equal(generator.running, 0, 'it is the fleet’s alone');
     one.sink.onDone({});
     t.same(first.calls, ['head', 'done']);
     t.match(await metric('sophia_provider_requests_total'), /code="superseded"} 1/);

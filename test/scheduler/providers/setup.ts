@@ -11,15 +11,7 @@ import type { ProviderSpec } from '../../../scheduler/core/providers/contract.ts
 import { createPlanner } from '../../../scheduler/core/providers/plan.ts';
 import type { AdmittedRequest, Generation, GenerationSink, Generator } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
-import {
-  chunk,
-  events,
-  type ProviderServer,
-  type Script,
-  sse,
-  startProvider,
-  streaming,
-} from '../../support/provider_server.ts';
+import { events, type ProviderServer, type Script, startProvider, streaming } from '../../support/provider_server.ts';
 import { recordingDoor, request } from '../fakes.ts';
 
 export const KEY = 'sk-canary-0123456789';
@@ -50,7 +42,7 @@ export function fakeFleet(refuse?: CodedError): FakeFleet {
   return fleet;
 }
 
-interface Setup {
+export interface Setup {
   readonly scripts?: readonly Script[][];
   readonly specs?: readonly Partial<ProviderSpec>[];
   readonly fleet?: FakeFleet;
@@ -142,15 +134,3 @@ export const textOf = (calls: readonly string[]): string =>
     .map((event) => JSON.parse(event.slice('data: '.length)) as { choices: { delta: { content?: string } }[] })
     .flatMap(({ choices }) => choices.map(({ delta }) => delta.content ?? ''))
     .join('');
-
-/** Never ends of itself. */
-export const endless: Script = (response, asked) => {
-  response.writeHead(200, { 'content-type': 'text/event-stream' });
-  const more = (): void => {
-    if (asked.gone || response.destroyed) return;
-    const event = sse(chunk({ delta: { content: 'x'.repeat(1000) } }));
-    if (response.write(event)) setTimeout(more, 1);
-    else response.once('drain', more);
-  };
-  more();
-};
