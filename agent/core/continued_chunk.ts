@@ -58,18 +58,24 @@ function chatToken(token: string, logprob: number | null | undefined): object {
   return { token, logprob: logprob ?? -9999, bytes };
 }
 
-/** The four parallel lists of a completion as the objects of a chat; the engine lists the sampled token first. */
-export function chatLogprobs(value: unknown, top: number): object | null {
+/** The sampled token first, then the likeliest: an object's own order puts keys that look like whole numbers first. */
+const ranked = (others: Readonly<Record<string, number>>, sampled: string): readonly [string, number][] =>
+  Object.entries(others).toSorted(([a, p], [b, q]) => Number(b === sampled) - Number(a === sampled) || q - p);
+
+/**
+ * The four parallel lists of a completion as the objects of a chat.
+ * @param had tokens at the begin that the client has had already
+ */
+export function chatLogprobs(value: unknown, top: number, had = 0): object | null {
   const { tokens, token_logprobs: chosen, top_logprobs: others } = (value ?? {}) as CompletionLogprobs;
   if (tokens === undefined) return null;
-  return {
-    content: tokens.map((token, at) => ({
-      ...chatToken(token, chosen?.[at]),
-      top_logprobs: Object.entries(others?.[at] ?? {})
-        .slice(0, top)
-        .map(([other, logprob]) => chatToken(other, logprob)),
-    })),
-  };
+  const content = tokens.map((token, at) => ({
+    ...chatToken(token, chosen?.[at]),
+    top_logprobs: ranked(others?.[at] ?? {}, token)
+      .slice(0, top)
+      .map(([other, logprob]) => chatToken(other, logprob)),
+  }));
+  return { content: content.slice(had) };
 }
 
 /** Turns the chunks of one continuation; `usage` and `finishReason` are known once they have come. */
@@ -137,14 +143,15 @@ export class ContinuedAnswer {
     }
     if (typeof finish === 'string') this.finishReason = finish;
     const shown = ids.slice(Math.min(this.#repeated, ids.length));
-    this.#repeated -= ids.length - shown.length;
+    const had = ids.length - shown.length;
+    this.#repeated -= had;
     const tokenIds = wantTokenIds ? { token_ids: shown } : {};
     if (!chat) {
       const { logprobs = null } = choice;
       const promptIds = wantTokenIds ? { prompt_token_ids: null } : {};
       return { index: 0, text, logprobs, finish_reason: finish, stop_reason: reason, ...promptIds, ...tokenIds };
     }
-    const logprobs = topLogprobs === undefined ? null : chatLogprobs(choice.logprobs, topLogprobs);
+    const logprobs = topLogprobs === undefined ? null : chatLogprobs(choice.logprobs, topLogprobs, had);
     const stopReason = finish === null ? {} : { stop_reason: reason };
     return { index: 0, delta: { content: text }, logprobs, finish_reason: finish, ...stopReason, ...tokenIds };
   }

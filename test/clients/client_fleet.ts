@@ -34,7 +34,8 @@ export async function startClientFleet(owner: Owner): Promise<ClientFleet> {
         flags: ['--sim-ttft-ms', '600000', '--sim-ttft-after', '1', '--sim-itl-ms', '2'],
       }),
     ],
-    scheduler: { maxBodyBytes: MAX_BODY_BYTES, maxRunningRequests: MAX_RUNNING },
+    // One attempt a request: a failure is to be seen, not to be mended.
+    scheduler: { maxBodyBytes: MAX_BODY_BYTES, maxRunningRequests: MAX_RUNNING, failoverMaxAttempts: 1 },
   });
   const engine = fleet.engines.find((candidate) => candidate.model === MODEL) as FleetEngine;
   const idle = (): Promise<void> =>

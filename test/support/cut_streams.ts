@@ -98,13 +98,23 @@ export function open(
   return { answer: read(), length: () => raw.length };
 }
 
-/** Without the bytes of parts of characters: a continued answer does not know them. */
-const withoutPartBytes = (logprobs: readonly object[]): object[] =>
-  JSON.parse(
-    JSON.stringify(logprobs, function leaveOut(this: { token?: string }, key: string, value: unknown): unknown {
-      return key === 'bytes' && this.token?.includes('\ufffd') === true ? undefined : value;
-    }),
-  ) as object[];
+interface Named {
+  readonly token: string;
+  readonly bytes?: unknown;
+  readonly top_logprobs?: readonly Named[];
+}
+
+const isPart = ({ token }: Named): boolean => token.includes('\ufffd');
+
+/**
+ * Without what a continued answer cannot know: a completion names tokens by their text, so parts of characters have no
+ * bytes there, and alternatives of the same text are one.
+ */
+const knowable = (logprobs: readonly object[]): object[] =>
+  (logprobs as readonly Named[]).map((named) => {
+    const { bytes, top_logprobs: others = [], ...rest } = named;
+    return isPart(named) ? rest : { ...rest, bytes, top_logprobs: others.filter((other) => !isPart(other)) };
+  });
 
 /** The part of an answer that a cut must not change. */
 export const essence = ({
@@ -120,7 +130,7 @@ export const essence = ({
   status,
   text,
   ids,
-  logprobs: withoutPartBytes(logprobs),
+  logprobs: knowable(logprobs),
   finishReasons,
   stopReason,
   usage,
