@@ -71,6 +71,18 @@ export async function groupMembers(group: number): Promise<number[]> {
   return (await livingProcesses()).filter((facts) => facts.group === group).map(({ pid }) => pid);
 }
 
+/** Living processes whose last argument is this one. */
+export async function processesFor(argument: string): Promise<number[]> {
+  const wanted = Buffer.from(argument, 'utf8').toString('latin1');
+  const found: number[] = [];
+  for (const { pid } of await livingProcesses()) {
+    const command = await readOrGone(`/proc/${pid}/cmdline`);
+    // Each argument ends with a NUL.
+    if (command?.split('\0').at(-2) === wanted) found.push(pid);
+  }
+  return found;
+}
+
 /** Whether the process was started with this variable in its environment. */
 export async function hasVariable(pid: number, name: string, value: string): Promise<boolean> {
   const environment = await readOrGone(`/proc/${pid}/environ`);

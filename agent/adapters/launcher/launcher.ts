@@ -5,7 +5,7 @@
 import { CodedError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import { findTree } from '../../../lib/io/process_tree.ts';
-import { bootId, isProcess, signalProcess } from '../../../lib/io/processes.ts';
+import { bootId, isProcess, processesFor, signalProcess } from '../../../lib/io/processes.ts';
 import { decodeState, encodeLaunch, startFailure } from '../../core/keeper_protocol.ts';
 import type { AdoptableEngine, EngineLauncher, LaunchedEngine, LaunchPlan } from '../../ports.ts';
 import { EngineFiles, type Life } from './engine_files.ts';
@@ -189,9 +189,11 @@ class KeeperLauncher implements EngineLauncher {
       await files.removeLife(life, plan);
       return undefined;
     }
-    if (trusted !== undefined && (await isProcess(trusted.keeperPid, trusted.keeperTicks))) {
-      logger.error({ engine: life.engine, keeperPid: trusted.keeperPid }, 'the keeper does not answer and is killed');
-      signalProcess(trusted.keeperPid, 'SIGKILL');
+    // Its last words may be lost as well; its only argument is the folder that it keeps.
+    const isTold = trusted !== undefined && (await isProcess(trusted.keeperPid, trusted.keeperTicks));
+    for (const keeperPid of isTold ? [trusted.keeperPid] : await processesFor(life.folder)) {
+      logger.error({ engine: life.engine, keeperPid }, 'the keeper does not answer and is killed');
+      signalProcess(keeperPid, 'SIGKILL');
     }
     const exit = await sweepLost(kept, trusted);
     await files.removeLife(life, plan);

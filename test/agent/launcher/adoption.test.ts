@@ -1,6 +1,6 @@
 /** What a new agent finds of the engines of one that was killed, and what it leaves alone, with real processes. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import t from 'tap';
@@ -98,19 +98,27 @@ for (const kind of KEEPERS) {
     },
   );
 
-  t.test(...under(kind, 'a keeper that hangs when the next agent comes is killed with its engine'), async (t) => {
-    const { launcher, plan, root } = bench(t, kind);
-    const seconds = uniqueSleep();
-    const agent = await launchInChild(t, root, kind.keeper, await plan(`exec sleep ${seconds}`));
-    await agent.kill();
-    process.kill(agent.keeperPid, 'SIGSTOP');
-    const [found] = await launcher.adoptable();
-    t.match(await found?.launched.exited, { unseen: true });
-    t.same(await processesWith(seconds), []);
-    // Dead is enough: it is for the host's first process to reap it.
-    const lives = async (): Promise<boolean> => (await livingProcesses()).some(({ pid }) => pid === agent.keeperPid);
-    await eventually('the keeper is dead', async () => !(await lives()), PATIENCE_MS);
-  });
+  for (const [what, wordsLost] of [
+    ['a keeper that hangs when the next agent comes is killed with its engine', false],
+    ['so is one whose last words are lost as well', true],
+  ] as const) {
+    // One kind tells: the search is the agent's, and each case waits for its whole patience.
+    if (wordsLost && kind.keeper === 'node') continue;
+    t.test(...under(kind, what), async (t) => {
+      const { launcher, plan, root } = bench(t, kind);
+      const seconds = uniqueSleep();
+      const agent = await launchInChild(t, root, kind.keeper, await plan(`exec sleep ${seconds}`));
+      await agent.kill();
+      process.kill(agent.keeperPid, 'SIGSTOP');
+      if (wordsLost) rmSync(path.join(root, 'one', lifeFolders(root)[0] as string, LIFE_FILES.state));
+      const [found] = await launcher.adoptable();
+      t.match(await found?.launched.exited, { unseen: true });
+      t.same(await processesWith(seconds), []);
+      // Dead is enough: it is for the host's first process to reap it.
+      const lives = async (): Promise<boolean> => (await livingProcesses()).some(({ pid }) => pid === agent.keeperPid);
+      await eventually('the keeper is dead', async () => !(await lives()), PATIENCE_MS);
+    });
+  }
 
   t.test(...under(kind, 'a keeper whose engine is not the one of the folder is left alone'), async (t) => {
     const { launcher, plan, root, another } = bench(t, kind);
