@@ -12,22 +12,12 @@ import { signalProcess } from '../../lib/io/processes.ts';
 import { benchEnvironment } from '../config.ts';
 import { type Admin, connectAdmin } from '../supervised/admin.ts';
 import { agentMark, markedProcesses } from '../supervised/engine_processes.ts';
+import { INSPECTOR_OPTION, STORM } from '../supervised/fleet.ts';
 
 export const MODEL = 'chaos-model';
 const READY_LIMIT_MS = 60_000;
 const STOP_TIMEOUT_MS = 20_000;
 const POLL_MS = 50;
-const INSPECTOR_OPTION = '--inspect-port=127.0.0.1:0';
-
-/** Limits that let a storm of faults through: no brake ends it, and pauses are short. */
-const STORM = {
-  restartBaseMs: 200,
-  restartCapMs: 1000,
-  restartWindowMs: 1000,
-  maxRestarts: 1000,
-  hostRestartBurst: 10_000,
-  hostRestartPeriodMs: 100,
-};
 
 export interface StageOptions {
   readonly agents: number;

@@ -112,10 +112,10 @@ const INTERRUPTED = 130;
 /** A stream that has not ended by then is given up, and counts as failed. */
 const STREAM_LIMIT_MS = 60_000;
 /** With NODE_OPTIONS the port of the inspector, which stays shut until a signal opens it, is any free one. */
-const INSPECTOR_OPTION = '--inspect-port=127.0.0.1:0';
+export const INSPECTOR_OPTION = '--inspect-port=127.0.0.1:0';
 
 /** Limits that let a storm of faults through: no brake ends it, and pauses are short. */
-const STORM = {
+export const STORM = {
   restartBaseMs: 200,
   restartCapMs: 1000,
   restartWindowMs: 1000,
