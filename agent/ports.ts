@@ -170,6 +170,8 @@ export interface EngineLoad {
   readonly runningRequests?: number;
   readonly waitingRequests?: number;
   readonly kvCacheUsageRatio?: number;
+  /** Tokens that fit into its KV cache. */
+  readonly kvCacheTokens?: number;
   readonly generationTokensTotal?: number;
   /** Engine steps and prompt tokens so far: witnesses of progress that no stream shows. */
   readonly iterationsTotal?: number;

@@ -182,6 +182,7 @@ program
   .option('--json', 'one JSON object as the last line')
   .option('--engines <list>', 'fleet sizes', (text: string) => text.split(',').map(wholeNumber), [8, 100, 1000, 4000])
   .addOption(new Option('--policy <name>', 'which policy').choices(PICK_POLICIES).default('cost'))
+  .option('--index-mb <n>', 'memory of the index of prefixes, MiB', wholeNumber, 32)
   .option('--per-second <n>', 'requests per second of the paced part', wholeNumber, 500)
   .option('--seconds <n>', 'length of the paced part for each fleet size', wholeNumber, 5)
   .option('--events <n>', 'random events on the accounts', wholeNumber, 1_000_000)

@@ -267,6 +267,11 @@ export const settings = defineSettings('scheduler', {
     default: 300,
     doc: 'How long requests of a lost lane wait for it to come back before they go elsewhere.',
   },
+  hedgeAfterMs: {
+    schema: durationMs({ max: 600_000 }),
+    default: 0,
+    doc: 'Silence after which a call of one token or none is sent to a second engine as well; the first answer counts; 0: never.',
+  },
   ticketKeyFile: {
     schema: file().optional(),
     default: undefined,

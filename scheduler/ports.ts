@@ -367,6 +367,10 @@ export interface Figures {
   nodes(connected: number, lost: number): void;
   /** @param held tickets whose places are held now */
   ticket?(event: TicketEvent, held: number): void;
+  /** A failed attempt was met, in the words of docs/FAILOVER.md. */
+  recovered?(how: string, why: string): void;
+  /** What became of a second attempt beside a slow first one. */
+  hedged?(event: string): void;
   /** An engine was picked for a request, or none could be; the words are the router's. */
   routed(policy: string, mode: 'normal' | 'panic' | 'stale' | 'none'): void;
 }

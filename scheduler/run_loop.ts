@@ -24,6 +24,7 @@ import type { RequestShape, Residency } from './core/routing/contract.ts';
 import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
 import { DetachedRequests } from './core/relay/detached.ts';
 import { createRetryBudget, type FailoverOptions, type RetryBudget } from './core/relay/failover.ts';
+import { createHedgingPlacer, type HedgeEvent } from './core/relay/hedge.ts';
 import { Repeats, type RepeatsOptions } from './core/relay/repeats.ts';
 import type { Dropped, Placement, Recovered, RelayHost } from './core/relay/relay_host.ts';
 import { RunningRequest } from './core/relay/running_request.ts';
@@ -35,7 +36,7 @@ import {
   type RequestLog,
   type RequestRecord,
 } from './core/routing/request_log.ts';
-import { createPlacer, type Placer } from './core/routing/placer.ts';
+import { createPlacer, guessedShape, type Placer, type PlacerDeps } from './core/routing/placer.ts';
 import type { Reservations } from './core/routing/reservations.ts';
 import { createRouter, type Router } from './core/routing/router.ts';
 import type {
@@ -165,14 +166,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
       router: this.router,
       shapeOf: deps.shapeOf,
     });
-    this.#place = createPlacer({
-      router: this.router,
-      directory: this.directory,
-      log: this.log,
-      figures: deps.figures,
-      shapeOf: deps.shapeOf,
-      placed: (fields) => deps.logger.debug(fields, 'placed'),
-    });
+    this.#place = this.#createPlacer(deps);
     this.generator = {
       start: (request, sink, creditBytes) => this.#repeats.start(request, sink, creditBytes),
       cancel: (id, tenant) => this.#cancel(id, tenant),
@@ -241,6 +235,14 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   abortAll(error: CodedError): void {
     for (const request of [...this.#running.values()]) request.abort(error);
+  }
+
+  #createPlacer({ figures, logger, shapeOf = guessedShape }: RunLoopDeps): Placer {
+    const { clock, router, directory, log, retryBudget, failover } = this;
+    const placed: PlacerDeps['placed'] = (fields) => logger.debug(fields, 'placed');
+    const place = createPlacer({ router, directory, log, figures, shapeOf, placed });
+    const told = (event: HedgeEvent): void => figures.hedged?.(event);
+    return createHedgingPlacer({ clock, retryBudget, afterMs: failover.hedgeAfterMs, place, shapeOf, told });
   }
 
   #createWatch(): FleetWatch {
@@ -370,6 +372,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   recovered(running: RunningRequest, how: Recovered, why: string): void {
     const { id, attempt, outputTokens } = running;
+    this.#deps.figures.recovered?.(how, why);
     this.#deps.logger.info({ requestId: id, attempt, outputTokens, how, why }, 'failover');
   }
 

@@ -30,6 +30,7 @@ function sameLoad(left: EngineLoad | undefined, right: EngineLoad): boolean {
     left?.runningRequests === right.runningRequests &&
     left?.waitingRequests === right.waitingRequests &&
     left?.kvCacheUsageRatio === right.kvCacheUsageRatio &&
+    left?.kvCacheTokens === right.kvCacheTokens &&
     left?.generationTokensTotal === right.generationTokensTotal
   );
 }

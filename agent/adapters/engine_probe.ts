@@ -95,6 +95,19 @@ export function parsePrometheus(text: string): ReadonlyMap<string, number> {
   return sums;
 }
 
+const CACHE_CONFIG = /^vllm:cache_config_info\{(.*)\}/m;
+
+/**
+ * Tokens that fit into the KV cache, from the labels in which vLLM tells its configuration; undefined: not told. With
+ * several engine cores behind one server each has a cache of its own, and the first line speaks for one of them.
+ */
+function cacheTokens(text: string): number | undefined {
+  const labels = CACHE_CONFIG.exec(text)?.[1] ?? '';
+  const figure = (name: string): number => Number(new RegExp(`(?:^|,)${name}="(\\d+)"`).exec(labels)?.[1]);
+  const tokens = figure('num_gpu_blocks') * figure('block_size');
+  return Number.isSafeInteger(tokens) && tokens > 0 ? tokens : undefined;
+}
+
 /** What the fleet uses of an engine's metrics; older names of vLLM are known too. */
 export function loadFromMetrics(text: string): EngineLoad {
   const metrics = parsePrometheus(text);
@@ -111,10 +124,12 @@ export function loadFromMetrics(text: string): EngineLoad {
   const tokens = first('vllm:generation_tokens_total', 'vllm:generation_tokens');
   const prompts = first('vllm:prompt_tokens_total', 'vllm:prompt_tokens');
   const iterations = first('vllm:iteration_tokens_total_count');
+  const capacity = cacheTokens(text);
   return {
     ...(running === undefined ? {} : { runningRequests: Math.round(running) }),
     ...(waiting === undefined ? {} : { waitingRequests: Math.round(waiting) }),
     ...(usage === undefined ? {} : { kvCacheUsageRatio: Math.min(1, usage) }),
+    ...(capacity === undefined ? {} : { kvCacheTokens: capacity }),
     ...(tokens === undefined ? {} : { generationTokensTotal: Math.round(tokens) }),
     ...(prompts === undefined ? {} : { promptTokensTotal: Math.round(prompts) }),
     ...(iterations === undefined ? {} : { iterationsTotal: Math.round(iterations) }),

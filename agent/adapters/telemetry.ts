@@ -290,6 +290,7 @@ export class TelemetryLoop {
         runningRequests: load?.runningRequests,
         waitingRequests: load?.waitingRequests,
         kvCacheUsageRatio: load?.kvCacheUsageRatio,
+        kvCacheTokens: load?.kvCacheTokens,
         generationTokensTotal: load?.generationTokensTotal,
         gpuMemoryBytes: gpuMemory?.get(name),
         hostMemoryBytes: hostMemory.get(name),

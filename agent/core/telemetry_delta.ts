@@ -59,6 +59,7 @@ export const ENGINE_BANDS: Bands<EngineReading> = {
   waitingRequests: 'exact',
   relayedRequests: 'exact',
   kvCacheUsageRatio: { abs: 0.01 },
+  kvCacheTokens: 'exact',
   generationTokensTotal: { abs: 0, rel: 0.001 },
   gpuMemoryBytes: MEMORY,
   hostMemoryBytes: MEMORY,

@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { QueueWait__Output } from '../../proto/gen/admin/v1/QueueWait.ts';
 import type { Candidate__Output } from '../../proto/gen/admin/v1/Candidate.ts';
 import type { CostPart__Output } from '../../proto/gen/admin/v1/CostPart.ts';
+import type { ProviderTurn__Output } from '../../proto/gen/admin/v1/ProviderTurn.ts';
 import type { RoutingDecision__Output } from '../../proto/gen/admin/v1/RoutingDecision.ts';
 import { details, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
@@ -70,6 +71,12 @@ function decisionsText(
   return lines.length === 0 ? ['no engine was looked at'] : lines;
 }
 
+function providersText(turns: readonly ProviderTurn__Output[]): readonly string[] {
+  if (turns.length === 0) return [];
+  const rows = turns.map(({ provider, outcome, why }) => [provider, outcome.replace('_', ' '), why]);
+  return ['', table(['provider', 'outcome', 'why'], rows, '')];
+}
+
 export function addExplainCommands(program: Command): void {
   const explain = program.command('explain').description('why a decision was taken');
   explain
@@ -93,6 +100,7 @@ export function addExplainCommands(program: Command): void {
             ]),
             '',
             ...decisionsText(answer?.decisions ?? [], answer?.candidates ?? []),
+            ...providersText(answer?.providers ?? []),
           ].join('\n'),
         );
       }),

@@ -69,6 +69,18 @@ export const METRICS = {
     help: 'Decisions about an engine for a request, by policy and mode: normal, panic (too many breakers were open to heed them), stale (only silent nodes were left) or none (no engine could be picked).',
     labels: ['policy', 'mode'],
   },
+  sophia_failover_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Failed attempts of requests by how they were met (restarted, resumed, reattached, gave_up) and why: an error code, or a word of docs/FAILOVER.md.',
+    labels: ['how', 'why'],
+  },
+  sophia_hedges_total: {
+    on: 'scheduler',
+    type: 'counter',
+    help: 'Second attempts beside slow first ones, by event: sent, then first_won, second_won or both_failed; not_sent where no engine or no slot was free.',
+    labels: ['event'],
+  },
   http_requests_total: {
     on: 'scheduler',
     type: 'counter',

@@ -30,6 +30,7 @@ import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from './admin/v1/ListNodesResponse.ts';
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
+import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from './admin/v1/ProviderTurn.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from './admin/v1/QueueWait.ts';
 import type { RevokeKeyRequest as _admin_v1_RevokeKeyRequest, RevokeKeyRequest__Output as _admin_v1_RevokeKeyRequest__Output } from './admin/v1/RevokeKeyRequest.ts';
 import type { RevokeKeyResponse as _admin_v1_RevokeKeyResponse, RevokeKeyResponse__Output as _admin_v1_RevokeKeyResponse__Output } from './admin/v1/RevokeKeyResponse.ts';
@@ -108,6 +109,7 @@ export interface ProtoGrpcType {
       ListNodesResponse: MessageTypeDefinition<_admin_v1_ListNodesResponse, _admin_v1_ListNodesResponse__Output>
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
+      ProviderTurn: MessageTypeDefinition<_admin_v1_ProviderTurn, _admin_v1_ProviderTurn__Output>
       QueueWait: MessageTypeDefinition<_admin_v1_QueueWait, _admin_v1_QueueWait__Output>
       RevokeKeyRequest: MessageTypeDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyRequest__Output>
       RevokeKeyResponse: MessageTypeDefinition<_admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyResponse__Output>

@@ -30,6 +30,7 @@ function failoverOptions(config: SchedulerConfig): FailoverOptions {
     burst: config.failoverBurst,
     perSecond: config.failoverPerSecond,
     reattachWaitMs: config.failoverReattachMs,
+    hedgeAfterMs: config.hedgeAfterMs,
   };
 }
 

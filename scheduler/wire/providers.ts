@@ -10,6 +10,7 @@ import type { SchedulerConfig } from '../config.ts';
 import { createProviderBook } from '../core/providers/book.ts';
 import { modeOfDecision } from '../core/providers/modes.ts';
 import { createPlanner } from '../core/providers/plan.ts';
+import { createTurnNotes } from '../core/providers/turns.ts';
 import { checkAddress, checkRules } from '../core/providers/rules.ts';
 import type { RunLoop } from '../run_loop.ts';
 
@@ -53,6 +54,7 @@ export async function withProviders(loop: RunLoop, { config, logger, metrics }: 
     clock: systemClock,
     logger,
     book,
+    turns: createTurnNotes(loop.inspector.log, systemClock.wallMs),
     figures: createProviderFigures(metrics, config.providers),
     requestTimeoutMs: config.requestTimeoutMs,
     addressOf: (spec) => addresses.get(spec.name) as ProviderAddress,

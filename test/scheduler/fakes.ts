@@ -301,6 +301,7 @@ export const LOOP_OPTIONS: RunLoopOptions = {
     burst: 64,
     perSecond: 50,
     reattachWaitMs: 300,
+    hedgeAfterMs: 0,
   },
   repeats: {
     graceMs: 10_000,

@@ -19,6 +19,8 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
   const tickets = metrics.counter('sophia_direct_tickets_total');
   const leases = metrics.gauge('sophia_direct_leases');
   const decisions = metrics.counter('routing_decisions_total');
+  const recoveries = metrics.counter('sophia_failover_total');
+  const hedges = metrics.counter('sophia_hedges_total');
   const nodes = metrics.gauge('sophia_fleet_nodes');
 
   return {
@@ -42,6 +44,8 @@ export function createFigures({ metrics, recordingDoors }: FiguresOptions): Figu
       tickets.inc({ event });
       leases.set({}, held);
     },
+    recovered: (how, why) => recoveries.inc({ how, why }),
+    hedged: (event) => hedges.inc({ event }),
     routed: (policy, mode) => decisions.inc({ policy, mode }),
     nodes(connected, lost) {
       nodes.set({ state: 'connected' }, connected);

@@ -157,6 +157,7 @@ export function requestOf(fleet: AdminFleet, id: string): ExplainRequestResponse
     policy: record.policy,
     candidates: record.decisions.flatMap(({ verdicts }) => verdicts.map(candidateOf)),
     decisions: record.decisions.map(decisionOf),
+    providers: [...(record.providers ?? [])],
     ...(firstTokenAtMs === undefined ? {} : { firstTokenAtMs }),
     ...(endedAtMs === undefined ? {} : { endedAtMs }),
     ...(outputTokens === undefined ? {} : { outputTokens }),

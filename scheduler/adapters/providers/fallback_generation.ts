@@ -14,7 +14,8 @@ import type { ProviderSpec } from '../../core/providers/contract.ts';
 import type { ProviderFailure } from '../../core/providers/dialect.ts';
 import { modeOfProvider } from '../../core/providers/modes.ts';
 import { outgoingBody } from '../../core/providers/outgoing.ts';
-import { mayFollow, type ProviderRefusal } from '../../core/providers/plan.ts';
+import { mayFollow, type FallbackPlan, type ProviderRefusal } from '../../core/providers/plan.ts';
+import type { TurnNotes, TurnOutcome } from '../../core/providers/turns.ts';
 import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { AdmittedRequest, Generation, GenerationSink, Generator } from '../../ports.ts';
 import type { ProviderFigures } from './figures.ts';
@@ -28,6 +29,8 @@ export interface FallbackHost {
   readonly figures: ProviderFigures;
   readonly requestTimeoutMs: number;
   addressOf(spec: ProviderSpec): ProviderAddress;
+  /** What became of a provider, for whoever asks for the reasons of this request. */
+  readonly turns: TurnNotes;
   /** The mode of the fleet's answer to this request; undefined: as it should be. */
   modeOf(request: AdmittedRequest): string | undefined;
   /** A provider is asked; may come more than once. */
@@ -52,6 +55,8 @@ export class FallbackGeneration implements Generation, GenerationSink {
   readonly #creditBytes: number;
   readonly #startedAtMs: number;
   #left: readonly ProviderSpec[];
+  /** Not noted yet: they are of interest only where a provider is needed. */
+  #refused: FallbackPlan['refused'];
   #fleet: Generation | undefined;
   #fleetEnded = false;
   #fleetError: CodedError | undefined;
@@ -70,13 +75,18 @@ export class FallbackGeneration implements Generation, GenerationSink {
     host: FallbackHost,
     request: AdmittedRequest,
     door: GenerationSink,
-    options: { readonly creditBytes: number; readonly providers: readonly ProviderSpec[] },
+    options: {
+      readonly creditBytes: number;
+      readonly providers: readonly ProviderSpec[];
+      readonly refused: FallbackPlan['refused'];
+    },
   ) {
     this.#host = host;
     this.request = request;
     this.#door = door;
     this.#creditBytes = options.creditBytes;
     this.#left = options.providers;
+    this.#refused = options.refused;
     this.#startedAtMs = host.clock.monotonicMs();
   }
 
@@ -186,6 +196,8 @@ export class FallbackGeneration implements Generation, GenerationSink {
   /** Asks the next provider that may be asked now; false when there is none. */
   #askNext(): boolean {
     const { book, clock, figures } = this.#host;
+    for (const { provider, by } of this.#refused) this.#note(provider, 'passed_over', by);
+    this.#refused = [];
     for (;;) {
       const [spec, ...rest] = this.#left;
       if (spec === undefined) return false;
@@ -195,6 +207,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
         'unknownField' in outgoing ? 'field' : book.begin(spec.name, clock.monotonicMs());
       if (typeof turn === 'string' || 'unknownField' in outgoing) {
         figures.refused(spec.name, turn as ProviderRefusal);
+        this.#note(spec.name, 'passed_over', turn as ProviderRefusal);
         continue;
       }
       this.#ask(spec, turn, outgoing.body);
@@ -213,6 +226,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
       this.abort(new CodedError('deadline_exceeded', 'The deadline of the request passed.')),
     );
     logger.info({ requestId: this.id, provider: spec.name, why: this.#fleetError?.code ?? 'queued' }, 'fallback');
+    this.#note(spec.name, 'asked', this.#fleetError?.code ?? 'queued');
     const order = { endpoint, model, stream, wantUsage, body, creditBytes: this.#creditBytes };
     attempt.call = callProvider(clock, addressOf(spec), order, this.#readerOf(attempt));
   }
@@ -252,6 +266,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
     const { clock, figures } = this.#host;
     turn.ended('success', clock.monotonicMs());
     figures.ended(spec, this.request.model, 'ok', usage);
+    this.#note(spec.name, 'answered', '');
     this.#attempt = undefined;
     this.#end();
     this.#door.onDone(usage);
@@ -261,6 +276,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
     const { clock, figures, logger } = this.#host;
     turn.ended(verdict, clock.monotonicMs(), waitMs);
     figures.ended(spec, this.request.model, error.code);
+    this.#note(spec.name, 'failed', error.code);
     logger.info({ requestId: this.id, provider: spec.name, code: error.code, why: error.message }, 'fallback failed');
     this.#attempt = undefined;
     if (this.#winner === 'provider') {
@@ -288,6 +304,10 @@ export class FallbackGeneration implements Generation, GenerationSink {
     this.#door.onDegraded?.(mode);
   }
 
+  #note(provider: string, outcome: TurnOutcome, why: string): void {
+    this.#host.turns.note(this.request, { provider, outcome, why });
+  }
+
   #dropAttempt(code: 'superseded' | 'cancelled'): void {
     const attempt = this.#attempt;
     if (attempt === undefined) return;
@@ -295,6 +315,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
     attempt.call?.cancel();
     attempt.turn.ended('neutral', this.#host.clock.monotonicMs());
     this.#host.figures.ended(attempt.spec, this.request.model, code);
+    this.#note(attempt.spec.name, code, '');
   }
 
   #end(): void {

@@ -43,7 +43,7 @@ export function createFallbackGenerator(deps: FallbackDeps): FallbackGenerator {
         throw new CodedError('already_exists', 'A request with this id is running.', { param: 'id' });
       const { allowed, refused } = planner(request);
       for (const { provider, by } of refused) figures.refused(provider, by);
-      const generation = new FallbackGeneration(host, request, sink, { creditBytes, providers: allowed });
+      const generation = new FallbackGeneration(host, request, sink, { creditBytes, providers: allowed, refused });
       generation.start();
       return generation;
     },

@@ -54,7 +54,9 @@ export function factsOf(node: NodeState, engine: EngineRecord, hasLane: boolean)
     lastSeenAtMs: node.lastSeenAtMs,
     otherRequests: knownLoad(engine) - engine.reservedAtReading,
     kvUsageRatio: reading?.kvCacheUsageRatio,
+    kvTokens: reading?.kvCacheTokens,
     maxRequests: spec?.limits?.maxConcurrentRequests,
+    maxSequences: maxSequencesOf(spec?.extraFlags ?? []),
     prior: priorOf({
       model: modelsOf(node, engine)[0] ?? '',
       gpu: node.hello.gpus[0]?.name ?? '',
@@ -63,6 +65,16 @@ export function factsOf(node: NodeState, engine: EngineRecord, hasLane: boolean)
   };
 }
 
+/** What the specification says with vLLM's flag, which the other kinds of engines know too; undefined: not said. */
+function maxSequencesOf(flags: readonly string[]): number | undefined {
+  const at = flags.findLastIndex((flag) => flag === MAX_SEQUENCES || flag.startsWith(`${MAX_SEQUENCES}=`));
+  if (at < 0) return undefined;
+  const [, inline] = (flags[at] as string).split('=');
+  const count = Number(inline ?? flags[at + 1]);
+  return Number.isSafeInteger(count) && count > 0 ? count : undefined;
+}
+
+const MAX_SEQUENCES = '--max-num-seqs';
 const ENDPOINTS: readonly Endpoint[] = ['chat', 'completions', 'embeddings'];
 
 /** By the list that an engine's record keeps, so that a reading a second makes no new lists. */

@@ -69,6 +69,7 @@ const ENGINE_RULES: Readonly<Record<string, Rule>> = {
   runningRequests: REQUESTS,
   waitingRequests: REQUESTS,
   kvCacheUsageRatio: RATIO,
+  kvCacheTokens: COUNT,
   generationTokensTotal: COUNT,
   relayedRequests: REQUESTS,
   gpuMemoryBytes: BYTES,

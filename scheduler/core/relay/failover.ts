@@ -20,6 +20,8 @@ export interface FailoverOptions {
   readonly perSecond: number;
   /** How long a request of a lost lane waits for the lane to come back before it goes elsewhere, in milliseconds. */
   readonly reattachWaitMs: number;
+  /** Silence after which a call of one token gets a second attempt beside the first, in milliseconds; 0: never. */
+  readonly hedgeAfterMs: number;
 }
 
 /** Gives slots to recoveries; a generic cell rate algorithm, so a wait is exact and needs no polling. */

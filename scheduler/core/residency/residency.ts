@@ -3,6 +3,7 @@
  * any, and the cached tokens that answers report correct it where there are none. All memory is taken at the start and
  * what is old gives way: the index is as large after a year of distinct prompts as after a minute.
  */
+import { BLOCK_TOKENS } from '../../../lib/prefix_hash.ts';
 import type { EngineLife, PromptBlocks, Residency } from '../routing/contract.ts';
 import { createBlockTable, tickOf } from './block_table.ts';
 import { BYTES_PER_LIFE, createEngineLives } from './engine_lives.ts';
@@ -38,10 +39,6 @@ export interface PrefixIndex extends Residency {
   removed(life: EngineLife, hashes: Uint32Array): void;
   /** The engine's cache is empty, or what is known of it is in doubt. */
   cleared(life: EngineLife): void;
-  /** The request never reached its prefill: what only it would have brought there is taken back. */
-  withdrawn(life: EngineLife, blocks: PromptBlocks): void;
-  /** Blocks of `PromptBlocks.blockTokens` that fit into the engine's cache, where that is known. */
-  sized(life: EngineLife, capacityBlocks: number): void;
   readonly figures: ResidencyFigures;
 }
 
@@ -183,9 +180,9 @@ class Index implements PrefixIndex {
     this.#slotFor(life);
   }
 
-  sized(life: EngineLife, capacityBlocks: number): void {
+  sized(life: EngineLife, tokens: number): void {
     const slot = this.#slotFor(life);
-    if (slot >= 0 && capacityBlocks > 0) this.#evictions.setCapacity(slot, capacityBlocks);
+    if (slot >= 0) this.#evictions.setCapacity(slot, Math.floor(Math.max(0, tokens) / BLOCK_TOKENS));
   }
 
   forget(life: EngineLife): void {

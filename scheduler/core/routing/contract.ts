@@ -46,6 +46,10 @@ export interface Residency {
   dispatched(life: EngineLife, blocks: PromptBlocks, nowMs: number): void;
   /** The engine said how many prompt tokens it had cached: what was believed wrongly is taken back. */
   corrected(life: EngineLife, blocks: PromptBlocks, cachedTokens: number, nowMs: number): void;
+  /** The request was sent there and never reached its prefill: what only it would have brought there is taken back. */
+  withdrawn(life: EngineLife, blocks: PromptBlocks): void;
+  /** Tokens that fit into the engine's cache, where that is known. */
+  sized(life: EngineLife, tokens: number): void;
   /** The life has ended: nothing of it is held any more. */
   forget(life: EngineLife): void;
   /** Bytes of memory that the index takes; never above its cap. */

@@ -31,6 +31,8 @@ export interface EngineFacts extends EngineLife {
   readonly otherRequests: number;
   /** Used part of its KV cache, 0 to 1. */
   readonly kvUsageRatio?: number | undefined;
+  /** Tokens that fit into its KV cache. */
+  readonly kvTokens?: number | undefined;
   /** Most requests that this scheduler may have on it. */
   readonly maxRequests?: number | undefined;
   /** Most sequences that it works on at a time. */
@@ -64,6 +66,8 @@ export interface EngineSlot extends Omit<Mutable<EngineLoad>, 'engine' | 'incarn
   lastSeenAtMs: number;
   /** NaN: unknown. */
   kvUsageRatio: number;
+  /** 0: unknown. */
+  kvTokens: number;
   maxRequests: number;
   maxSequences: number;
   serves: EngineFacts['serves'];
@@ -116,6 +120,7 @@ export function newSlot(engine: EngineId, incarnation: number): EngineSlot {
     lastSeenAtMs: 0,
     otherRequests: 0,
     kvUsageRatio: Number.NaN,
+    kvTokens: 0,
     maxRequests: Infinity,
     maxSequences: Infinity,
     serves: [],

@@ -77,6 +77,8 @@ export interface EngineTableOptions {
   readonly reservations: Reservations;
   /** A life is over: what is kept for it elsewhere can go. */
   readonly onEnded?: (slot: EngineSlot) => void;
+  /** The size of its cache became known, or another. */
+  readonly onSized?: (slot: EngineSlot) => void;
 }
 
 export function createEngineTable(options: EngineTableOptions): EngineTable {
@@ -122,6 +124,7 @@ class OpenTable implements EngineTable {
     slot.lastSeenAtMs = facts.lastSeenAtMs;
     slot.otherRequests = countOf(facts.otherRequests);
     slot.kvUsageRatio = ratioOf(facts.kvUsageRatio);
+    this.#size(slot, countOf(facts.kvTokens ?? 0));
     slot.maxRequests = facts.maxRequests ?? Infinity;
     slot.maxSequences = facts.maxSequences ?? Infinity;
     // What others of its kind have taught counts for it too.
@@ -134,6 +137,13 @@ class OpenTable implements EngineTable {
     settleRow(slot);
     for (const { model } of slot.serves) noteSeen(this.#pools.get(model), slot);
     return slot;
+  }
+
+  /** The size of its cache is told once and again with each reading; only news is passed on. */
+  #size(slot: EngineSlot, kvTokens: number): void {
+    if (slot.kvTokens === kvTokens) return;
+    slot.kvTokens = kvTokens;
+    this.#options.onSized?.(slot);
   }
 
   remove(engine: EngineId): void {

@@ -31,6 +31,8 @@ export interface LeaseHost {
   readonly answered: (tokens: number) => void;
 }
 
+/** Ends that say that the engine did not begin with the prompt. */
+const NOT_TAKEN: ReadonlySet<string> = new Set(['engine_unreachable', 'engine_overloaded', 'overloaded', 'draining']);
 /** Shorter answers say too little about the time between tokens. */
 const LEAST_TOKENS = 8;
 
@@ -75,6 +77,7 @@ export class RoutedLease implements Lease {
     const slot = this.#slot;
     const { place, decides, nowMs } = this.#start;
     if (!place.release()) return;
+    this.#withdraw();
     // What was never sent decides nothing: the next request may.
     slot.breaker = breakerAfter(slot.breaker, 'neutral', !decides, nowMs);
     settleRow(slot);
@@ -87,6 +90,7 @@ export class RoutedLease implements Lease {
     slot.breaker = breakerAfter(slot.breaker, verdictOfOutcome(outcome), !decides, nowMs);
     if (blocks !== undefined && cachedTokens !== undefined)
       this.#host.residency?.corrected(slot, blocks, cachedTokens, nowMs);
+    else if (this.#firstTokenAtMs === undefined && NOT_TAKEN.has(outcome)) this.#withdraw();
     if (outcome === 'ok') this.#host.answered(outputTokens);
     if (this.#firstTokenAtMs !== undefined) {
       this.#learnPrefill(this.#firstTokenAtMs, cachedTokens);
@@ -94,6 +98,12 @@ export class RoutedLease implements Lease {
       slot.speed = slot.fit.speed;
     }
     settleRow(slot);
+  }
+
+  /** The engine never had the prompt. */
+  #withdraw(): void {
+    const { blocks } = this.#start;
+    if (blocks !== undefined) this.#host.residency?.withdrawn(this.#slot, blocks);
   }
 
   #learnPrefill(firstTokenAtMs: number, told: number | undefined): void {

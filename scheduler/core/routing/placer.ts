@@ -3,8 +3,8 @@
  * was decided is in the log before anything can fail, and a place that nothing was sent to is given back at once.
  */
 import { CodedError } from '../../../lib/errors.ts';
-import type { RequestId } from '../../../lib/ids.ts';
-import type { AdmittedRequest, Endpoint, Figures, LaneOrder } from '../../ports.ts';
+import type { EngineId, RequestId } from '../../../lib/ids.ts';
+import type { AdmittedRequest, Endpoint, Figures, GenerationSink, LaneOrder } from '../../ports.ts';
 import type { FleetDirectory } from '../fleet/directory.ts';
 import type { Placement } from '../relay/relay_host.ts';
 import type { RunningRequest } from '../relay/running_request.ts';
@@ -28,7 +28,14 @@ export interface PlacerDeps {
   }) => void;
 }
 
-export type Placer = (running: RunningRequest, nowMs: number) => Placement;
+/** Which attempt goes where and who hears it; absent: the request's own present one. */
+export interface Way {
+  readonly attempt: number;
+  readonly tried: ReadonlySet<EngineId>;
+  readonly sink: GenerationSink;
+}
+
+export type Placer = (running: RunningRequest, nowMs: number, way?: Way) => Placement;
 
 const PATHS: Readonly<Record<Endpoint, string>> = {
   chat: '/v1/chat/completions',
@@ -47,8 +54,8 @@ export function guessedShape(request: AdmittedRequest): RequestShape {
 }
 
 /** The order for the lane: what the engine is to do, and on which life of it. */
-function orderOf(running: RunningRequest, slot: EngineSlot, nowMs: number): LaneOrder {
-  const { request, attempt, creditBytes, resume } = running;
+function orderOf(running: RunningRequest, attempt: number, slot: EngineSlot, nowMs: number): LaneOrder {
+  const { request, creditBytes, resume } = running;
   const meta = {
     requestId: request.id,
     engine: slot.name,
@@ -68,8 +75,9 @@ function orderOf(running: RunningRequest, slot: EngineSlot, nowMs: number): Lane
 /** @returns a placer that throws CodedError when no engine takes the request: nothing was sent then */
 export function createPlacer(deps: PlacerDeps): Placer {
   const { router, directory, log, placed, shapeOf = guessedShape } = deps;
-  return (running, nowMs) => {
-    const { request, record, tried } = running;
+  return (running, nowMs, way) => {
+    const { request, record } = running;
+    const { attempt, tried, sink } = way ?? { attempt: running.attempt, tried: running.tried, sink: running };
     const decision = router.pick({
       shape: shapeOf(request),
       endpoint: request.endpoint,
@@ -85,8 +93,8 @@ export function createPlacer(deps: PlacerDeps): Placer {
     try {
       const lane = directory.laneOf(slot.node);
       if (lane === undefined) throw new CodedError('stream_lost', `${slot.node} has no lane.`);
-      placed({ requestId: request.id, engine: slot.engine, attempt: running.attempt });
-      return { lease, lane: lane.submit(orderOf(running, slot, nowMs), running) };
+      placed({ requestId: request.id, engine: slot.engine, attempt });
+      return { lease, lane: lane.submit(orderOf(running, attempt, slot, nowMs), sink) };
     } catch (error) {
       lease.release();
       throw error;

@@ -4,6 +4,7 @@
  */
 import type { ErrorCode } from '../../../lib/errors.ts';
 import type { RequestId, TenantId } from '../../../lib/ids.ts';
+import type { ProviderTurnRecord } from '../providers/turns.ts';
 import type { QueueRecord } from '../queue/contract.ts';
 import type { DecisionTrace } from './decision.ts';
 
@@ -24,6 +25,8 @@ export interface RequestRecord {
   /** One for each try, in order. */
   decisions: readonly DecisionTrace[];
   outputTokens: number | undefined;
+  /** Providers that were passed over or asked, in order; absent: none was. */
+  providers?: readonly ProviderTurnRecord[];
   /** Its wait for an engine; absent: it had none. */
   queue?: QueueRecord;
 }

@@ -100,6 +100,7 @@ class FleetRouter implements Router {
     this.engines = createEngineTable({
       reservations: this.reservations,
       onEnded: (slot) => deps.residency?.forget(slot),
+      onSized: (slot) => deps.residency?.sized(slot, slot.kvTokens),
     });
   }
 

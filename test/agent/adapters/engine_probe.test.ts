@@ -48,6 +48,7 @@ t.test('models and load of a real vLLM', async (t) => {
     runningRequests: 2,
     waitingRequests: 0,
     kvCacheUsageRatio: Number,
+    kvCacheTokens: Number,
     generationTokensTotal: Number,
   });
 });
@@ -75,6 +76,16 @@ t.test('metrics are summed over labels, unknown ones stay unknown, bad ones are 
   t.same(loadFromMetrics(text), { runningRequests: 5, kvCacheUsageRatio: 1 });
   t.same(loadFromMetrics(''), {});
   t.same(loadFromMetrics('vllm:num_requests_running -1\nvllm:generation_tokens_total 7'), { generationTokensTotal: 7 });
+  const cache = (labels: string): unknown => loadFromMetrics(`vllm:cache_config_info{${labels}} 1.0`).kvCacheTokens;
+  t.equal(cache('block_size="16",cache_dtype="auto",engine="0",num_gpu_blocks="100"'), 1600);
+  t.equal(cache('num_gpu_blocks="3",num_gpu_blocks_override="None",block_size="128"'), 384);
+  for (const odd of [
+    '',
+    'block_size="16"',
+    'block_size="16",num_gpu_blocks="None"',
+    'xblock_size="16",num_gpu_blocks="2"',
+  ])
+    t.equal(cache(odd), undefined, odd);
   t.equal(parsePrometheus('a 1\na{b="c"} 2\n').get('a'), 3);
 });
 

@@ -44,7 +44,7 @@ for (const dialect of ['openai', 'openrouter'] as const) {
 await t.test(
   'a prompt of a tenant that did not allow it stays, and a second pool serves it all the same',
   async (t) => {
-    const { generator, servers, metric } = await setUp(t, {
+    const { generator, servers, metric, log } = await setUp(t, {
       scripts: [[streaming(events.openai)], [streaming(events.openai)]],
       specs: [{}, { leavesFleet: false }],
     });
@@ -55,6 +55,14 @@ await t.test(
     t.equal(servers[1]?.asked.length, 1);
     t.equal(sink.calls[0], 'degraded:secondary_pool');
     t.match(await metric('sophia_provider_refusals_total'), /provider="p0",reason="data_policy"} 1/);
+    t.match(log.find(ask().id), {
+      outcome: 'finished',
+      errorCode: '',
+      providers: [
+        { provider: 'p0', outcome: 'passed_over', why: 'data_policy' },
+        { provider: 'p1', outcome: 'answered', why: '' },
+      ],
+    });
   },
 );
 

@@ -9,6 +9,8 @@ import { openAgent } from '../../../scheduler/adapters/providers/provider_call.t
 import { createProviderBook } from '../../../scheduler/core/providers/book.ts';
 import type { ProviderSpec } from '../../../scheduler/core/providers/contract.ts';
 import { createPlanner } from '../../../scheduler/core/providers/plan.ts';
+import { createTurnNotes } from '../../../scheduler/core/providers/turns.ts';
+import { createRequestLog } from '../../../scheduler/core/routing/request_log.ts';
 import type { AdmittedRequest, Generation, GenerationSink, Generator } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
 import { events, type ProviderServer, type Script, startProvider, streaming } from '../../support/provider_server.ts';
@@ -73,6 +75,7 @@ export async function setUp(owner: { teardown(task: () => Promise<void>): void }
   const metrics = createMetrics({ processMetrics: false });
   const book = createProviderBook(providers);
   const lines: unknown[] = [];
+  const log = createRequestLog({ maxRequests: 100, maxVerdicts: 100 });
   showProviders(metrics, book);
   const agents = servers.map(({ url }) => openAgent(new URL(url), 8));
   const generator = createFallbackGenerator({
@@ -86,6 +89,7 @@ export async function setUp(owner: { teardown(task: () => Promise<void>): void }
     logger: { info: (...line: unknown[]) => void lines.push(line) } as never,
     book,
     figures: createProviderFigures(metrics, providers),
+    turns: createTurnNotes(log, () => 0),
     requestTimeoutMs: 20_000,
     addressOf: (spec) => {
       const at = providers.indexOf(spec);
@@ -108,7 +112,7 @@ export async function setUp(owner: { teardown(task: () => Promise<void>): void }
       .split('\n')
       .filter((line) => line.startsWith(name))
       .join('\n');
-  return { generator, servers, fleet, book, metric, lines, state: () => book.views()[0]?.breaker.state };
+  return { generator, servers, fleet, book, metric, lines, log, state: () => book.views()[0]?.breaker.state };
 }
 
 export function door() {

@@ -3,6 +3,7 @@
 import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from '../../admin/v1/Candidate.ts';
 import type { RoutingDecision as _admin_v1_RoutingDecision, RoutingDecision__Output as _admin_v1_RoutingDecision__Output } from '../../admin/v1/RoutingDecision.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from '../../admin/v1/QueueWait.ts';
+import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from '../../admin/v1/ProviderTurn.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface ExplainRequestResponse {
@@ -19,6 +20,7 @@ export interface ExplainRequestResponse {
   'outputTokens'?: (number);
   'decisions'?: (_admin_v1_RoutingDecision)[];
   'queue'?: (_admin_v1_QueueWait | null);
+  'providers'?: (_admin_v1_ProviderTurn)[];
   '_firstTokenAtMs'?: "firstTokenAtMs";
   '_endedAtMs'?: "endedAtMs";
   '_outputTokens'?: "outputTokens";
@@ -38,6 +40,7 @@ export interface ExplainRequestResponse__Output {
   'outputTokens'?: (number);
   'decisions': (_admin_v1_RoutingDecision__Output)[];
   'queue': (_admin_v1_QueueWait__Output | null);
+  'providers': (_admin_v1_ProviderTurn__Output)[];
   '_firstTokenAtMs'?: "firstTokenAtMs";
   '_endedAtMs'?: "endedAtMs";
   '_outputTokens'?: "outputTokens";

@@ -15,6 +15,7 @@ export interface EngineReading {
   'interTokenP50Ms'?: (number | string);
   'silentMs'?: (number | string | Long);
   'sleeping'?: (boolean);
+  'kvCacheTokens'?: (number | string | Long);
   '_runningRequests'?: "runningRequests";
   '_waitingRequests'?: "waitingRequests";
   '_kvCacheUsageRatio'?: "kvCacheUsageRatio";
@@ -25,6 +26,7 @@ export interface EngineReading {
   '_interTokenP50Ms'?: "interTokenP50Ms";
   '_silentMs'?: "silentMs";
   '_sleeping'?: "sleeping";
+  '_kvCacheTokens'?: "kvCacheTokens";
 }
 
 export interface EngineReading__Output {
@@ -40,6 +42,7 @@ export interface EngineReading__Output {
   'interTokenP50Ms'?: (number);
   'silentMs'?: (number);
   'sleeping'?: (boolean);
+  'kvCacheTokens'?: (number);
   '_runningRequests'?: "runningRequests";
   '_waitingRequests'?: "waitingRequests";
   '_kvCacheUsageRatio'?: "kvCacheUsageRatio";
@@ -50,4 +53,5 @@ export interface EngineReading__Output {
   '_interTokenP50Ms'?: "interTokenP50Ms";
   '_silentMs'?: "silentMs";
   '_sleeping'?: "sleeping";
+  '_kvCacheTokens'?: "kvCacheTokens";
 }

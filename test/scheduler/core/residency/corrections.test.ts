@@ -84,7 +84,7 @@ t.test('an engine that never reports a cached token is believed to hold nothing 
 
 t.test('an engine of known size drops what was used before its cache was filled anew', async (t) => {
   const index = createResidency({ maxBytes: MIB });
-  index.sized(ENGINE, 1600);
+  index.sized(ENGINE, 1600 * 16);
   index.sized(life('n/b'), 0);
   for (let name = 0; name < 60; name++) {
     index.dispatched(ENGINE, ownPrompt(name, 40), name * 1000);
@@ -102,7 +102,7 @@ t.test('an engine of known size drops what was used before its cache was filled 
 
 t.test('an engine that tells of its evictions itself is not guessed about', async (t) => {
   const index = createResidency({ maxBytes: MIB });
-  index.sized(ENGINE, 160);
+  index.sized(ENGINE, 160 * 16);
   index.stored(ENGINE, ownPrompt(0, 40).hashes, 0);
   for (let name = 1; name < 60; name++) index.dispatched(ENGINE, ownPrompt(name, 40), name * 1000);
   t.equal(held(index, 0), 40);

@@ -67,6 +67,15 @@ t.test(
   },
 );
 
+t.test('the size of a cache is passed on when it is news', async (t) => {
+  const { residency, told } = heldBlocks({});
+  const { put } = fleet({ policy: 'cost', residency });
+  put('e');
+  for (const kvTokens of [4096, 4096, 8192, undefined]) put('e', { kvTokens });
+  put('e', { kvTokens: Number.NaN });
+  t.same(told, ['sized n/e 4096', 'sized n/e 8192', 'sized n/e 0']);
+});
+
 t.test('an engine that comes back in the same life finds its requests again', async (t) => {
   const { router, put, pick } = fleet({ policy: 'cost' });
   put('e');

@@ -77,6 +77,29 @@ t.test('the end of a stream teaches the speed, the cache and the length of answe
   t.same(drops, ['fit_sample', 'fit_sample'], 'a clock that went back teaches nothing and is counted');
 });
 
+t.test(
+  'a prompt that its engine never had is taken back from the index, one that it may have had is not',
+  async (t) => {
+    const { residency, told } = heldBlocks({});
+    const { put, pick } = fleet({ policy: 'cost', residency });
+    put('e');
+    const lease = (): Lease | undefined => pick({ shape: { blocks: blocksOf(1, 6) } }).picked?.lease;
+    const endOf = (outcome: 'ok' | ErrorCode, seen: boolean): string | undefined => {
+      const taken = lease();
+      if (seen) taken?.firstToken(1);
+      taken?.end({ nowMs: 2, outcome, outputTokens: 0 });
+      return told.at(-1);
+    };
+    lease()?.release();
+    t.equal(told.at(-1), 'withdrawn n/e');
+    for (const outcome of ['engine_unreachable', 'engine_overloaded', 'draining'] as const)
+      t.equal(endOf(outcome, false), 'withdrawn n/e', outcome);
+    t.equal(endOf('engine_overloaded', true), 'dispatched n/e');
+    for (const outcome of ['ok', 'cancelled', 'engine_failed'] as const)
+      t.equal(endOf(outcome, false), 'dispatched n/e', outcome);
+  },
+);
+
 t.test('what runs beside a request is not taken for its own time', async (t) => {
   const { put, pick } = fleet({ policy: 'cost' });
   const slot = put('e');

@@ -74,6 +74,8 @@ export function heldBlocks(held: Record<string, number>) {
     },
     dispatched: ({ engine }) => void told.push(`dispatched ${engine}`),
     corrected: ({ engine }, _blocks, cachedTokens) => void told.push(`corrected ${engine} ${cachedTokens}`),
+    withdrawn: ({ engine }) => void told.push(`withdrawn ${engine}`),
+    sized: ({ engine }, tokens) => void told.push(`sized ${engine} ${tokens}`),
     forget: ({ engine, incarnation }) => void told.push(`forget ${engine} ${incarnation}`),
     bytes: 0,
   };
