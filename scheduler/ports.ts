@@ -229,6 +229,8 @@ export interface LaneHandle {
   readonly worker: number;
   /** Requests that this lane carries now. */
   readonly load: number;
+  /** Those of them that are for the engine of this name. */
+  loadOf(engine: string): number;
   /**
    * Sends a request to an engine of the node.
    * @returns the running request; its sink gets onError(stream_lost) when the lane is cut

@@ -1,7 +1,7 @@
 /**
  * How one engine moves, as a relay thread sees it: who waits for a first token, when a token last came, how long the
  * tokens of a stream lie apart, and what went wrong. A watchdog tells a busy engine from a wedged one by it, because
- * vLLM's own /health stays 200 on a wedged engine (knowledge: vllm.md, real-vllm.md). Nothing is allocated per token.
+ * vLLM's own /health stays 200 on a wedged engine. Nothing is allocated per token.
  *
  * A plain answer shows nothing until it is whole. Such requests count as open, and say nothing of progress: with only
  * these open, `lastProgressAtMs` is unknown, and unknown is not a sign of a wedge.

@@ -43,6 +43,11 @@ export function answerClientError(
   newId: () => string,
   refused: (error: CodedError, id: string) => void,
 ): void {
+  // Bytes behind a request that was the connection's last: that one has its answer, or is getting it.
+  if (error.code === 'HPE_CLOSED_CONNECTION') {
+    if (responseOn(socket) == null) socket.destroySoon();
+    return;
+  }
   // After the head of an answer nothing may be written between: a client would take it for part of that answer.
   const isMidAnswer = responseOn(socket)?.headersSent === true;
   if (error.code === 'ECONNRESET' || !socket.writable || isMidAnswer) {

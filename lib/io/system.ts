@@ -18,8 +18,27 @@ export const systemClock: Clock = {
   },
 };
 
+/** A call into the system's source costs 12 us, which each request would pay for its id; so it is asked for more at once. */
+const POOL_BYTES = 4096;
+let pool = Buffer.alloc(0);
+let poolAt = 0;
+
+/** Random bytes that are given out once: what was taken is wiped in the pool, for it may become a key. */
+function takeRandom(count: number): Buffer {
+  if (count > POOL_BYTES / 4) return randomBytes(count);
+  if (poolAt + count > pool.length) {
+    pool = randomBytes(POOL_BYTES);
+    poolAt = 0;
+  }
+  const from = poolAt;
+  poolAt += count;
+  const taken = Buffer.from(pool.subarray(from, poolAt));
+  pool.fill(0, from, poolAt);
+  return taken;
+}
+
 /** Cryptographically strong chance, of node:crypto. */
 export const systemRandom: RandomSource = {
-  next: () => randomBytes(6).readUIntBE(0, 6) / 2 ** 48,
-  bytes: (count) => randomBytes(count),
+  next: () => takeRandom(6).readUIntBE(0, 6) / 2 ** 48,
+  bytes: takeRandom,
 };

@@ -92,6 +92,7 @@ export function fakeLane(nodeName: NodeId = NODE, worker = 0): FakeLaneHandle {
     nodeName,
     worker,
     load: 0,
+    loadOf: () => 0,
     sent: [],
     attached: [],
     closed: false,

@@ -49,10 +49,18 @@ class LaneStream implements LaneRequest {
   readonly attempt: number;
   readonly incarnation: number;
   readonly sink: GenerationSink;
+  /** Undefined for a request that was come back for. */
+  readonly engine: string | undefined;
   headSeen = false;
 
-  constructor(lane: Lane, number: number, order: Pick<LaneOrder, 'attempt' | 'incarnation'>, sink: GenerationSink) {
+  constructor(
+    lane: Lane,
+    number: number,
+    order: Pick<LaneOrder, 'attempt' | 'incarnation'> & { readonly engine?: string },
+    sink: GenerationSink,
+  ) {
     this.lane = lane;
+    this.engine = order.engine;
     this.number = number;
     this.attempt = order.attempt;
     this.incarnation = order.incarnation;
@@ -73,6 +81,8 @@ export class Lane implements LaneHandle {
   readonly worker: number;
   readonly #wire: LaneWire;
   readonly #streams = new Map<number, LaneStream>();
+  /** How many of them each engine has. */
+  readonly #byEngine = new Map<string, number>();
   readonly #batch = new FrameBatch();
   readonly #visit = (frame: Frame): void => this.#onFrame(frame);
   readonly #flush = (): void => this.flush();
@@ -95,9 +105,13 @@ export class Lane implements LaneHandle {
     return this.#closed;
   }
 
+  loadOf(engine: string): number {
+    return this.#byEngine.get(engine) ?? 0;
+  }
+
   submit(order: LaneOrder, sink: GenerationSink): LaneRequest {
-    const stream = this.#open(order, sink);
-    const { attempt, incarnation, resumeIds } = order;
+    const { attempt, incarnation, resumeIds, meta } = order;
+    const stream = this.#open({ attempt, incarnation, engine: meta.engine }, sink);
     const header = {
       kind: FRAME.SUBMIT,
       stream: stream.number,
@@ -106,7 +120,7 @@ export class Lane implements LaneHandle {
       index: resumeIds.length,
       credit: Math.min(order.creditBytes, MAX_UINT32),
     };
-    this.#batch.append(header, encodeSubmit(order.meta, order.body), resumeIds);
+    this.#batch.append(header, encodeSubmit(meta, order.body), resumeIds);
     this.#askFlush();
     return stream;
   }
@@ -121,7 +135,7 @@ export class Lane implements LaneHandle {
     return stream;
   }
 
-  #open(order: Pick<LaneOrder, 'attempt' | 'incarnation'>, sink: GenerationSink): LaneStream {
+  #open(order: ConstructorParameters<typeof LaneStream>[2], sink: GenerationSink): LaneStream {
     if (this.#closed || this.#nextNumber >= MAX_UINT32)
       throw new CodedError('stream_lost', 'The lane to the agent is closed.');
     if (this.#pendingBytes > MAX_PENDING_BYTES) {
@@ -130,7 +144,16 @@ export class Lane implements LaneHandle {
     const stream = new LaneStream(this, this.#nextNumber, order, sink);
     this.#nextNumber += 1;
     this.#streams.set(stream.number, stream);
+    if (stream.engine !== undefined) this.#byEngine.set(stream.engine, this.loadOf(stream.engine) + 1);
     return stream;
+  }
+
+  #forget(stream: LaneStream): void {
+    this.#streams.delete(stream.number);
+    if (stream.engine === undefined) return;
+    const left = this.loadOf(stream.engine) - 1;
+    if (left > 0) this.#byEngine.set(stream.engine, left);
+    else this.#byEngine.delete(stream.engine);
   }
 
   /** Sends a frame without payload for a request that is still on the lane. */
@@ -143,7 +166,7 @@ export class Lane implements LaneHandle {
 
   cancel(stream: LaneStream): void {
     this.send(stream, FRAME.CANCEL, 0);
-    if (this.#streams.get(stream.number) === stream) this.#streams.delete(stream.number);
+    if (this.#streams.get(stream.number) === stream) this.#forget(stream);
   }
 
   /** Takes the frames of one message. Bytes that are not frames, or not of this protocol, end the lane. */
@@ -171,6 +194,7 @@ export class Lane implements LaneHandle {
     this.#closed = true;
     const streams = [...this.#streams.values()];
     this.#streams.clear();
+    this.#byEngine.clear();
     for (const stream of streams) this.#guard(stream, () => stream.sink.onError(error));
   }
 
@@ -231,13 +255,13 @@ export class Lane implements LaneHandle {
         return;
       case FRAME.DONE: {
         const { usage } = decodeJson<LaneDone>(frame.payload);
-        this.#streams.delete(stream.number);
+        this.#forget(stream);
         sink.onDone(usage);
         return;
       }
       case FRAME.FAILED: {
         const failure = decodeJson<LaneFailure>(frame.payload);
-        this.#streams.delete(stream.number);
+        this.#forget(stream);
         sink.onError(toError(failure));
         return;
       }

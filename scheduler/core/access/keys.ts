@@ -31,9 +31,11 @@ const KEY_PATTERN = /^sk-([a-z2-7]{12})-([a-z2-7]{32})$/;
 
 const encoder = new TextEncoder();
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 function toHex(bytes: Uint8Array): string {
   let out = '';
-  for (const byte of bytes) out += byte.toString(16).padStart(2, '0');
+  for (const byte of bytes) out += HEX[byte] as string;
   return out;
 }
 

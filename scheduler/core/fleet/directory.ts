@@ -9,6 +9,7 @@ import type { Refusal } from '../routing/engine_slot.ts';
 import type { EngineTable } from '../routing/engine_table.ts';
 import type { Reservations } from '../routing/reservations.ts';
 import { type CandidateContext, factsOf, whyNotRoutable } from './candidates.ts';
+import { chooseLane } from './lanes.ts';
 import { indexModels, type ModelIndex, modelView } from './models.ts';
 import { type EngineRecord, emptyFleet, type FleetState, type NodeState } from './state.ts';
 import { type FleetEffect, type FleetEvent, step } from './step.ts';
@@ -93,14 +94,19 @@ export class FleetDirectory {
     return this.#lanes.get(node)?.size ?? 0;
   }
 
-  /** The least loaded lane of the node's present agent. */
-  laneOf(node: NodeId): LaneHandle | undefined {
+  /** The lane for a request to an engine of the node, named as on the node; undefined: its present agent has none. */
+  laneFor(node: NodeId, engine: string): LaneHandle | undefined {
+    return chooseLane(this.#lanesNow(node), engine);
+  }
+
+  #hasLane(node: NodeId): boolean {
+    return this.#lanesNow(node).next().done !== true;
+  }
+
+  /** Lanes of the node's present agent. */
+  *#lanesNow(node: NodeId): Generator<LaneHandle, void> {
     const sessionId = this.state.nodes.get(node)?.sessionId;
-    let best: LaneHandle | undefined;
-    for (const open of this.#lanes.get(node) ?? []) {
-      if (open.sessionId === sessionId && (best === undefined || open.lane.load < best.load)) best = open.lane;
-    }
-    return best;
+    for (const open of this.#lanes.get(node) ?? []) if (open.sessionId === sessionId) yield open.lane;
   }
 
   knowsModel(model: string): boolean {
@@ -144,7 +150,7 @@ export class FleetDirectory {
     const { engines } = this.#options;
     const node = this.state.nodes.get(name);
     if (node === undefined) return;
-    const hasLane = this.laneOf(name) !== undefined;
+    const hasLane = this.#hasLane(name);
     for (const engine of node.engines.values()) engines.put(factsOf(node, engine, hasLane));
     const told = this.#told.get(name);
     if (told !== undefined && told.size === node.engines.size) return;
@@ -165,7 +171,7 @@ export class FleetDirectory {
 
   #context(nowMs: number): CandidateContext {
     const { staleAfterMs, reservations } = this.#options;
-    return { nowMs, staleAfterMs, hasLane: (node) => this.laneOf(node) !== undefined, reserved: reservations.count };
+    return { nowMs, staleAfterMs, hasLane: (node) => this.#hasLane(node), reserved: reservations.count };
   }
 
   #index(): ModelIndex {

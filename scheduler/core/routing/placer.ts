@@ -1,5 +1,5 @@
 /**
- * Puts a request on an engine: asks the router, and sends the order on the least loaded lane of the engine's node. What
+ * Puts a request on an engine: asks the router, and sends the order on a lane of the engine's node. What
  * was decided is in the log before anything can fail, and a place that nothing was sent to is given back at once.
  */
 import { CodedError } from '../../../lib/errors.ts';
@@ -91,7 +91,7 @@ export function createPlacer(deps: PlacerDeps): Placer {
     if (decision.picked === undefined) throw refusalOf(request.model, decision.trace);
     const { slot, lease } = decision.picked;
     try {
-      const lane = directory.laneOf(slot.node);
+      const lane = directory.laneFor(slot.node, slot.name);
       if (lane === undefined) throw new CodedError('stream_lost', `${slot.node} has no lane.`);
       placed({ requestId: request.id, engine: slot.engine, attempt });
       return { lease, lane: lane.submit(orderOf(running, attempt, slot, nowMs), sink) };

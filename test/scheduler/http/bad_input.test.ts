@@ -260,7 +260,7 @@ for (const [what, bytes] of SMUGGLING) {
     const before = door.generator.runs.length;
     const text = await sendRaw(door.port, [bytes, 'GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n']);
     t.match(text, /^HTTP\/1\.1 400 /);
-    t.equal(text.split('HTTP/1.1 ').length, 2, 'exactly one answer');
+    t.equal(text.split(/HTTP\/1\.1 \d/).length, 2, 'exactly one answer');
     t.match(text, /x-request-id: req_/i);
     t.match(text, /"code":"malformed_request"/);
     t.equal(door.generator.runs.length, before, 'nothing was started');

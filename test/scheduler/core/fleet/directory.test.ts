@@ -110,11 +110,11 @@ t.test('the least loaded lane of the present session leads to a node', async (t)
   const second = fakeLane(NODE, 1);
   lane.load = 3;
   t.ok(directory.addLane('s1', second));
-  t.equal(directory.laneOf(NODE), second);
+  t.equal(directory.laneFor(NODE, 'e0'), second);
   second.load = 4;
-  t.equal(directory.laneOf(NODE), lane);
+  t.equal(directory.laneFor(NODE, 'e0'), lane);
   t.equal(directory.lanesOf(NODE), 2);
-  t.equal(directory.laneOf('other' as NodeId), undefined);
+  t.equal(directory.laneFor('other' as NodeId, 'e0'), undefined);
   t.equal(directory.lanesOf('other' as NodeId), 0);
   directory.removeLane(fakeLane('other' as NodeId));
 });
@@ -131,7 +131,7 @@ t.test(
       { kind: 'hello', node: NODE, connection: 2, hello: hello({ sessionId: 's2' }), desired: undefined },
       at(0),
     );
-    t.equal(directory.laneOf(NODE), early);
+    t.equal(directory.laneFor(NODE, 'e0'), early);
     t.same(directory.takeOldLanes(NODE), [lane]);
     t.equal(directory.lanesOf(NODE), 1);
     t.same(directory.takeOldLanes('other' as NodeId), []);
