@@ -3,6 +3,7 @@ import t from 'tap';
 import { eventually } from '../support/child.ts';
 import { essence, open, type SeenAnswer } from '../support/cut_streams.ts';
 import { simEngine, startFleet, type TestFleet } from '../support/fleet.ts';
+import { readWithReturns } from '../support/many_repeat.ts';
 
 const MODEL = 'sim/model-a';
 const CHAT = '/v1/chat/completions';
@@ -87,6 +88,7 @@ await t.test('the scheduler is killed: clients with a key get the rest of the ve
   const fleet = await twoNodes();
   const uncut = await uncutOf(fleet);
   const running = bodies.map((body, at) => withKey(fleet, body, `key-${at}`));
+  const overMany = readWithReturns(fleet, 'many-key', bodies[1] as object, 20);
   const nothing = open(fleet, CHAT, bodies[0] as object, { 'idempotency-key': 'unread' });
   nothing.answer.catch(() => undefined);
   await eventually('the streams run', () => nothing.length() > 3000);
@@ -98,6 +100,9 @@ await t.test('the scheduler is killed: clients with a key get the rest of the ve
     t.equal(text, uncut[at]?.text);
     t.ok(cuts > 0, 'it was cut');
   });
+  const many = await overMany;
+  t.equal(many.text, uncut[1]?.text, 'over GenerateMany too');
+  t.ok(many.cuts > 1, 'left once by its client, cut once by the death');
   const again = await withKey(fleet, bodies[0] as object, 'unread');
   t.equal(again.text, uncut[0]?.text, 'one that had lost what it had gets all');
   await t.test('a key belongs to one body', async (t) => {

@@ -2,7 +2,6 @@
  * `Generate`: one request per call. Each message is one OpenAI chunk; the stream's own backpressure decides when the
  * engine may send more, so a slow client holds at most its window of bytes here.
  */
-import { createHash } from 'node:crypto';
 import { Metadata, type ServerWritableStream } from '@grpc/grpc-js';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
@@ -11,10 +10,10 @@ import type { GenerateRequest__Output } from '../../../proto/gen/inference/v1/Ge
 import type { GenerateResponse } from '../../../proto/gen/inference/v1/GenerateResponse.ts';
 import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import type { QueuePlace } from '../../core/queue/contract.ts';
-import { AFTER_HEADER, type HashOf, repeatOf } from '../../core/request/repeat_key.ts';
-import type { AdmittedRequest, Generation, GenerationSink, Identity } from '../../ports.ts';
+import { AFTER_HEADER } from '../../core/request/repeat_key.ts';
+import type { Generation, GenerationSink, Identity } from '../../ports.ts';
 import { callDeadlineAtMs, failStream } from './grpc_errors.ts';
-import { admit, requestIdOf } from './inference_admission.ts';
+import { admit, requestIdOf, withRepeat } from './inference_admission.ts';
 import { AnswerBuffer } from './inference_answer.ts';
 import { chunksOf } from './inference_chunks.ts';
 import type { InferenceDeps } from './inference_deps.ts';
@@ -26,22 +25,6 @@ function idsOf(idBytes: Buffer): number[] {
   const ids: number[] = [];
   for (let at = 0; at < idBytes.length; at += 4) ids.push(idBytes.readUInt32LE(at));
   return ids;
-}
-
-const hashOf: HashOf = (...parts) => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part).update('\0');
-  return hash.digest('hex');
-};
-
-/** With `x-resume-after` in its metadata a request's own id is its idempotency key. @throws CodedError invalid_value */
-function withRepeat(admitted: AdmittedRequest, { metadata, request }: GenerateCall): AdmittedRequest {
-  const [after] = metadata.get(AFTER_HEADER);
-  const key = request.envelope?.id ?? '';
-  if (after === undefined || key === '') return admitted;
-  const { tenant, identity, endpoint } = admitted;
-  const asked = { key, after: String(after), tenant, identity, endpoint, body: request.body };
-  return { ...admitted, repeat: repeatOf(asked, hashOf).repeat };
 }
 
 /** One running call: the sink of its generation. */
@@ -72,10 +55,9 @@ class GenerateStream implements GenerationSink {
     const { clock, generator, options } = this.#deps;
     const call = this.#call;
     const deadlineAtMs = callDeadlineAtMs(clock, call.getDeadline());
-    const request = withRepeat(
-      admit(this.#deps, { identity, door: 'grpc', deadlineAtMs }, this.#id, call.request),
-      call,
-    );
+    const [after] = call.metadata.get(AFTER_HEADER);
+    const admitted = admit(this.#deps, { identity, door: 'grpc', deadlineAtMs }, this.#id, call.request);
+    const request = withRepeat(admitted, call.request, after?.toString());
     this.#wantTokenIds = request.wantTokenIds;
     call.on('cancelled', () => this.#abandon('the client went away'));
     call.on('drain', () => {

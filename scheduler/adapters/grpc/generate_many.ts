@@ -14,7 +14,7 @@ import { encodeStatus } from '../../../proto/status.ts';
 import type { Identity } from '../../ports.ts';
 import { type ManyOutlet, ManyRequest } from './generate_many_request.ts';
 import { callDeadlineAtMs, failStream, statusFor } from './grpc_errors.ts';
-import { admit, requestIdOf } from './inference_admission.ts';
+import { admit, requestIdOf, withRepeat } from './inference_admission.ts';
 import type { InferenceDeps } from './inference_deps.ts';
 
 export type GenerateManyCall = ServerDuplexStream<GenerateManyRequest__Output, GenerateManyResponse>;
@@ -99,8 +99,13 @@ export class ManyStream implements ManyOutlet {
     }
     for (const stream of message.cancel) {
       const request = this.#running.get(stream);
-      if (request === undefined) this.#ignore('grpc_many_cancel');
-      else request.fail(new CodedError('cancelled', 'The client cancelled the request.'));
+      if (request === undefined) {
+        this.#ignore('grpc_many_cancel');
+        continue;
+      }
+      // What has an idempotency key would run on for its client to come back.
+      if (request.keyOwner !== undefined) this.#deps.generator.cancel(request.id, request.keyOwner);
+      request.fail(new CodedError('cancelled', 'The client cancelled the request.'));
     }
   }
 
@@ -135,7 +140,7 @@ export class ManyStream implements ManyOutlet {
       throw new CodedError('overloaded', message, { retryAfterMs: OVERLOAD_RETRY_MS });
     }
     const facts = { identity: this.#identity, door: 'grpc_many', deadlineAtMs: this.#deadlineAtMs } as const;
-    const admitted = admit(this.#deps, facts, id, start);
+    const admitted = withRepeat(admit(this.#deps, facts, id, start), start, start.resumeAfter?.toString());
     const request = new ManyRequest(this, {
       stream: start.stream,
       id,
@@ -144,6 +149,7 @@ export class ManyStream implements ManyOutlet {
       maxAnswerBytes: options.maxMessageBytes,
       wantTokenIds: admitted.wantTokenIds,
       tellQueue: start.envelope?.tellQueue === true,
+      keyOwner: admitted.repeat === undefined ? undefined : admitted.tenant,
     });
     if (start.envelope === null || start.envelope.id === '') {
       this.append(start.stream, ENTRY.REQUEST_ID, Buffer.from(id));

@@ -4,7 +4,7 @@
  * waits here for that credit. Per token nothing is allocated as long as the client has credit.
  */
 import type { CodedError } from '../../../lib/errors.ts';
-import type { RequestId } from '../../../lib/ids.ts';
+import type { RequestId, TenantId } from '../../../lib/ids.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
 import { inferenceMessages } from '../../../proto/load.ts';
 import { ENTRY } from '../../../proto/many_codec.ts';
@@ -40,6 +40,8 @@ export interface ManyRequestOptions {
   readonly maxAnswerBytes: number;
   readonly wantTokenIds: boolean;
   readonly tellQueue: boolean;
+  /** Whose request it is when its id is an idempotency key; undefined: it ends with its stream. */
+  readonly keyOwner: TenantId | undefined;
 }
 
 /** Bytes that came while the client had no credit; `at` is how far they have been sent. */
@@ -52,6 +54,7 @@ interface Waiting {
 export class ManyRequest implements GenerationSink {
   readonly stream: number;
   readonly id: RequestId;
+  readonly keyOwner: TenantId | undefined;
   /** How many bytes the agent may send before the first grant. */
   readonly windowBytes: number;
   readonly #outlet: ManyOutlet;
@@ -72,6 +75,7 @@ export class ManyRequest implements GenerationSink {
     this.#outlet = outlet;
     this.stream = options.stream;
     this.id = options.id;
+    this.keyOwner = options.keyOwner;
     this.#wantTokenIds = options.wantTokenIds;
     this.#tellQueue = options.tellQueue;
     this.#hasCredit = options.creditBytes !== undefined;

@@ -4,6 +4,8 @@
  */
 import { CodedError } from '../../../lib/errors.ts';
 import { newRequestId, REQUEST_ID_PATTERN, type RequestId, type TenantId } from '../../../lib/ids.ts';
+import { repeatOf } from '../../core/request/repeat_key.ts';
+import { repeatHash } from '../repeat_hash.ts';
 import type { Envelope__Output } from '../../../proto/gen/inference/v1/Envelope.ts';
 import { TENANT_PATTERN } from '../../core/access/claims.ts';
 import { prepareRequest } from '../../../lib/request/prepare.ts';
@@ -99,6 +101,24 @@ export function admit(
     envelope: { ...(model === '' ? {} : { model }), wantTokenIds: envelope?.returnTokenIds ?? false },
   });
   return { ...prepared, ...who };
+}
+
+/**
+ * A request whose own id is its idempotency key, because its caller said how much of the answer it has had.
+ * @param message as it was admitted
+ * @param after a count of events; undefined: the request is an ordinary one
+ * @throws CodedError invalid_value
+ */
+export function withRepeat(
+  admitted: AdmittedRequest,
+  message: { readonly envelope: Envelope__Output | null; readonly body: Uint8Array },
+  after: string | undefined,
+): AdmittedRequest {
+  const key = message.envelope?.id ?? '';
+  if (after === undefined || key === '') return admitted;
+  const { tenant, identity, endpoint } = admitted;
+  const asked = { key, after, tenant, identity, endpoint, body: message.body };
+  return { ...admitted, repeat: repeatOf(asked, repeatHash).repeat };
 }
 
 /**

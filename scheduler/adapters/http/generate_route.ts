@@ -2,14 +2,14 @@
  * The three routes that make an engine work: chat, completions and embeddings. What is common to them is here; the
  * answer's way to the client is in event_stream.ts and plain_answer.ts.
  */
-import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
 import { standingOf } from '../../core/access/claims.ts';
 import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../../lib/request/prepare.ts';
-import { AFTER_HEADER, type HashOf, KEY_HEADER, repeatOf } from '../../core/request/repeat_key.ts';
+import { AFTER_HEADER, KEY_HEADER, repeatOf } from '../../core/request/repeat_key.ts';
 import type { AdmittedRequest, Door, Endpoint, Generator, Identity } from '../../ports.ts';
+import { repeatHash } from '../repeat_hash.ts';
 import type { ActiveAnswers } from './active.ts';
 import { EventStream } from './event_stream.ts';
 import { PlainAnswer } from './plain_answer.ts';
@@ -62,19 +62,13 @@ export function admit(admission: Admission, prepared: PreparedRequest): Admitted
   };
 }
 
-const hashOf: HashOf = (...parts) => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part).update('\0');
-  return hash.digest('hex');
-};
-
 /** The request of a client that sent an idempotency key. @throws CodedError invalid_value */
 function withRepeat(admitted: AdmittedRequest, { headers, body }: FastifyRequest): AdmittedRequest {
   const { [KEY_HEADER]: key, [AFTER_HEADER]: after } = headers;
   if (typeof key !== 'string') return admitted;
   const { tenant, identity, endpoint } = admitted;
   const asked = { key, after: typeof after === 'string' ? after : undefined };
-  return { ...admitted, ...repeatOf({ ...asked, tenant, identity, endpoint, body: body as Buffer }, hashOf) };
+  return { ...admitted, ...repeatOf({ ...asked, tenant, identity, endpoint, body: body as Buffer }, repeatHash) };
 }
 
 function start(context: GenerateContext, admitted: AdmittedRequest, reply: FastifyReply): void {

@@ -174,6 +174,22 @@ t.test('cancel ends one request with an error entry and frees its number', async
   call.cancel();
 });
 
+t.test('a request that says what it has had is one that its client may come back for', async (t) => {
+  const fixture = await openDoor(t);
+  const { call, reader, write } = openStream(fixture);
+  write({ start: [start(1, { resumeAfter: 3 }).start[0], start(2).start[0]] as never });
+  const keyed = await fixture.generator.run(0);
+  t.match(keyed.request, { id: 'r1', repeat: { after: 3, identity: String, body: String } });
+  t.equal((await fixture.generator.run(1)).request.repeat, undefined);
+  write({ cancel: [1] });
+  await reader.until(() => reader.error(1) !== undefined);
+  t.equal(reader.error(1)?.error.code, 'cancelled');
+  t.equal(keyed.cancelledBecause, 'cancelled by id', 'it does not run on for its grace');
+  write({ start: [{ stream: 3, envelope: null, body: body(), resumeAfter: 0 }] });
+  t.equal((await fixture.generator.run(2)).request.repeat, undefined, 'without an id there is no key');
+  call.cancel();
+});
+
 t.test('refusals are entries and leave the stream open', async (t) => {
   const fixture = await openDoor(t, { maxRunningPerStream: 2 });
   const { call, reader, write } = openStream(fixture);

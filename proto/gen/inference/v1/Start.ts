@@ -7,7 +7,9 @@ export interface Start {
   'envelope'?: (_inference_v1_Envelope | null);
   'body'?: (Buffer | Uint8Array | string);
   'creditBytes'?: (number);
+  'resumeAfter'?: (number);
   '_creditBytes'?: "creditBytes";
+  '_resumeAfter'?: "resumeAfter";
 }
 
 export interface Start__Output {
@@ -15,5 +17,7 @@ export interface Start__Output {
   'envelope': (_inference_v1_Envelope__Output | null);
   'body': (Buffer);
   'creditBytes'?: (number);
+  'resumeAfter'?: (number);
   '_creditBytes'?: "creditBytes";
+  '_resumeAfter'?: "resumeAfter";
 }
