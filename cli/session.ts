@@ -1,14 +1,12 @@
 /**
  * What every client command needs: the global flags, a printer, and a connection to the chosen scheduler that is closed
- * when the command ends.
+ * when the command ends. What a command does not use is not loaded: half of the time of a short one is the start.
  */
 import type { Command } from 'commander';
-import { resolveTarget, type Target, type TargetFlags } from './contexts.ts';
-import { openAgentSocket } from './access/agent_socket.ts';
 import type { FleetAccess } from './access/fleet_access.ts';
-import { schedulerAccess } from './access/scheduler_access.ts';
+import type { Target, TargetFlags } from './contexts.ts';
 import { createPrinter, type Printer } from './output.ts';
-import { type AdminConnection, connectAdmin } from './rpc.ts';
+import type { AdminConnection } from './rpc.ts';
 
 export interface GlobalFlags extends TargetFlags {
   readonly json?: boolean;
@@ -32,7 +30,8 @@ function writeOut(text: string): Promise<void> {
   });
 }
 
-export function targetOf(command: Command): Promise<Target> {
+export async function targetOf(command: Command): Promise<Target> {
+  const { resolveTarget } = await import('./contexts.ts');
   return resolveTarget(command.optsWithGlobals<GlobalFlags>());
 }
 
@@ -41,6 +40,7 @@ export async function withAdmin<Result>(
   command: Command,
   task: (admin: AdminConnection, print: Printer) => Promise<Result>,
 ): Promise<Result> {
+  const { connectAdmin } = await import('./rpc.ts');
   const admin = connectAdmin(await targetOf(command));
   try {
     return await task(admin, printerOf(command));
@@ -54,14 +54,18 @@ export async function withFleet<Result>(
   command: Command,
   task: (fleet: FleetAccess, print: Printer) => Promise<Result>,
 ): Promise<Result> {
-  const { agentSocket } = command.optsWithGlobals<GlobalFlags>();
-  const fleet =
-    agentSocket === undefined
-      ? schedulerAccess(connectAdmin(await targetOf(command)))
-      : await openAgentSocket(agentSocket);
+  const fleet = await openFleet(command);
   try {
     return await task(fleet, printerOf(command));
   } finally {
     fleet.close();
   }
+}
+
+async function openFleet(command: Command): Promise<FleetAccess> {
+  const { agentSocket } = command.optsWithGlobals<GlobalFlags>();
+  if (agentSocket !== undefined) return (await import('./access/agent_socket.ts')).openAgentSocket(agentSocket);
+  const { connectAdmin } = await import('./rpc.ts');
+  const { schedulerAccess } = await import('./access/scheduler_access.ts');
+  return schedulerAccess(connectAdmin(await targetOf(command)));
 }

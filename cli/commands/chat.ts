@@ -4,8 +4,7 @@
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { CodedError } from '../../lib/errors.ts';
-import { type ChatClient, type ChatMessage, openChat } from '../chat/chat_client.ts';
-import { openDirectChat } from '../chat/direct_client.ts';
+import type { ChatClient, ChatMessage } from '../chat/chat_client.ts';
 import { type Printer, printable } from '../output.ts';
 import { printerOf, targetOf, withAdmin } from '../session.ts';
 
@@ -66,6 +65,8 @@ export function addChatCommand(program: Command): void {
       const target = await targetOf(command);
       const print = printerOf(command);
       const model = flags.model ?? (await firstModel(command));
+      const { openDirectChat } = await import('../chat/direct_client.ts');
+      const { openChat } = await import('../chat/chat_client.ts');
       const chat = flags.direct === true ? openDirectChat(target) : await openChat(target.http, target.key);
       const history: ChatMessage[] = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }];
       try {

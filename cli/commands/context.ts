@@ -3,9 +3,12 @@
  */
 import type { Command } from 'commander';
 import { CodedError } from '../../lib/errors.ts';
-import { type Context, readContexts, writeContexts } from '../contexts.ts';
+import type { Context, ContextFile } from '../contexts.ts';
 import { table } from '../output.ts';
 import { type GlobalFlags, printerOf } from '../session.ts';
+
+const readContexts = async (): Promise<ContextFile> => (await import('../contexts.ts')).readContexts();
+const writeContexts = async (file: ContextFile): Promise<void> => (await import('../contexts.ts')).writeContexts(file);
 
 export function addContextCommands(program: Command): void {
   const context = program.command('context').description('named schedulers to speak to');

@@ -3,8 +3,7 @@
  * nothing, and every check has a deadline, so that it ends even on a host that is half broken.
  */
 import type { Command } from 'commander';
-import { processEnvironment, userFolders } from '../config.ts';
-import { type Check, runChecks } from '../doctor/checks.ts';
+import type { Check } from '../doctor/checks.ts';
 import { ExitRequest } from '../exit.ts';
 import { table } from '../output.ts';
 import { printerOf, targetOf } from '../session.ts';
@@ -29,6 +28,8 @@ export function addDoctorCommand(program: Command): void {
     .option('--model <path>', 'a model folder or GGUF file to look at')
     .option('--ports <list>', 'ports that must be free', '8080,8081,8443')
     .action(async (flags: { model?: string; ports: string }, command: Command) => {
+      const { processEnvironment, userFolders } = await import('../config.ts');
+      const { runChecks } = await import('../doctor/checks.ts');
       const print = printerOf(command);
       const ports = flags.ports.split(',').map(Number);
       const checks = await runChecks({

@@ -7,11 +7,8 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { mainOf } from '../../lib/io/local_fleet.ts';
-import { loadSettings } from '../../lib/io/settings.ts';
-import { processEnvironment, settings } from '../config.ts';
 import { ExitRequest } from '../exit.ts';
 import { printerOf } from '../session.ts';
-import { runUp } from '../up/up.ts';
 
 function passesThrough(command: Command): Command {
   return command
@@ -41,6 +38,8 @@ export function addProcessCommands(program: Command): void {
   passesThrough(program.command('up'))
     .description('scheduler, agent and engines on this machine, answering with a real model')
     .action(async (args: string[], _flags, command: Command) => {
+      const { loadSettings } = await import('../../lib/io/settings.ts');
+      const { processEnvironment, settings } = await import('../config.ts');
       const loaded = loadSettings(settings, {
         argv: args,
         env: processEnvironment(),
@@ -49,7 +48,7 @@ export function addProcessCommands(program: Command): void {
       const print = printerOf(command);
       if (loaded.help) process.stdout.write(`${loaded.text()}\n`);
       else if (loaded.printConfig) print.result({ settings: loaded.explain() }, () => loaded.text());
-      else await runUp(loaded.config, print);
+      else await (await import('../up/up.ts')).runUp(loaded.config, print);
     });
   for (const name of ['scheduler', 'agent'] as const) {
     passesThrough(program.command(name))

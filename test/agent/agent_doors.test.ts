@@ -40,7 +40,8 @@ t.test(
     const old = await new FakeScheduler({ certificates, term: 1 }).start();
     const young = await new FakeScheduler({ certificates, term: 2 }).start();
     const all = [stranger, mismatch, old, young];
-    const agent = startAgent({ certificates, schedulers: all.map((one) => one.address) });
+    const flags = ['--stop-engines-on-exit'];
+    const agent = startAgent({ certificates, schedulers: all.map((one) => one.address), flags });
     await until(() => old.hellos.length > 0 && young.hellos.length > 0 && mismatch.hellos.length > 0, 'the sessions');
     young.sendDesired(1, [SIM]);
     await young.waitState('sim-1', 'READY');

@@ -5,7 +5,7 @@
 import { CodedError } from '../../../lib/errors.ts';
 import { newRequestId, REQUEST_ID_PATTERN, type RequestId, type TenantId } from '../../../lib/ids.ts';
 import { repeatOf } from '../../core/request/repeat_key.ts';
-import { repeatHash } from '../repeat_hash.ts';
+import { hashParts } from '../../../lib/io/hash_parts.ts';
 import type { Envelope__Output } from '../../../proto/gen/inference/v1/Envelope.ts';
 import { TENANT_PATTERN } from '../../core/access/claims.ts';
 import { prepareRequest } from '../../../lib/request/prepare.ts';
@@ -118,7 +118,7 @@ export function withRepeat(
   if (after === undefined || key === '') return admitted;
   const { tenant, identity, endpoint } = admitted;
   const asked = { key, after, tenant, identity, endpoint, body: message.body };
-  return { ...admitted, repeat: repeatOf(asked, repeatHash).repeat };
+  return { ...admitted, repeat: repeatOf(asked, hashParts).repeat };
 }
 
 /**

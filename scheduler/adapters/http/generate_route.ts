@@ -9,7 +9,7 @@ import { standingOf } from '../../core/access/claims.ts';
 import { prepareRequest, type PreparedRequest, type RequestLimits } from '../../../lib/request/prepare.ts';
 import { AFTER_HEADER, KEY_HEADER, repeatOf } from '../../core/request/repeat_key.ts';
 import type { AdmittedRequest, Door, Endpoint, Generator, Identity } from '../../ports.ts';
-import { repeatHash } from '../repeat_hash.ts';
+import { hashParts } from '../../../lib/io/hash_parts.ts';
 import type { ActiveAnswers } from './active.ts';
 import { EventStream } from './event_stream.ts';
 import { PlainAnswer } from './plain_answer.ts';
@@ -68,7 +68,7 @@ function withRepeat(admitted: AdmittedRequest, { headers, body }: FastifyRequest
   if (typeof key !== 'string') return admitted;
   const { tenant, identity, endpoint } = admitted;
   const asked = { key, after: typeof after === 'string' ? after : undefined };
-  return { ...admitted, ...repeatOf({ ...asked, tenant, identity, endpoint, body: body as Buffer }, repeatHash) };
+  return { ...admitted, ...repeatOf({ ...asked, tenant, identity, endpoint, body: body as Buffer }, hashParts) };
 }
 
 function start(context: GenerateContext, admitted: AdmittedRequest, reply: FastifyReply): void {

@@ -110,7 +110,7 @@ for (const kind of KEEPERS) {
       const agent = await launchInChild(t, root, kind.keeper, await plan(`exec sleep ${seconds}`));
       await agent.kill();
       process.kill(agent.keeperPid, 'SIGSTOP');
-      if (wordsLost) rmSync(path.join(root, 'one', lifeFolders(root)[0] as string, LIFE_FILES.state));
+      if (wordsLost) rmSync(path.join(root, 'one', lifeFolders(root)[0] as string, LIFE_FILES.state), { force: true });
       const [found] = await launcher.adoptable();
       t.match(await found?.launched.exited, { unseen: true });
       t.same(await processesWith(seconds), []);
