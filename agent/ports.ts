@@ -130,7 +130,15 @@ export type AskEngine = (
 
 /** Asks an engine over its HTTP API. A question that fails or times out is an answer, not a throw. */
 export interface EngineProbe {
-  health(address: EngineAddress, timeoutMs: number): Promise<'ok' | 'unhealthy' | 'refused' | 'timeout'>;
+  /**
+   * @param connection `kept` is cheaper, and answers for an engine whose socket was taken away, which no request can
+   *   reach any more; `anew` when absent
+   */
+  health(
+    address: EngineAddress,
+    timeoutMs: number,
+    connection?: 'kept' | 'anew',
+  ): Promise<'ok' | 'unhealthy' | 'refused' | 'timeout'>;
   models(address: EngineAddress, timeoutMs: number): Promise<readonly ProbedModel[] | undefined>;
   /** Prometheus text parsed to what the fleet uses; a metric that is absent stays undefined. */
   load(address: EngineAddress, timeoutMs: number): Promise<EngineLoad | undefined>;

@@ -18,7 +18,7 @@ import { FleetDirectory } from './core/fleet/directory.ts';
 import { keyOf } from './core/fleet/names.ts';
 import type { FleetInspector } from './core/fleet/inspector.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
-import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
+import type { QueueFigures, QueueOptions, QueueView, Ticket } from './core/queue/contract.ts';
 import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
 import type { RequestShape, Residency } from './core/routing/contract.ts';
 import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
@@ -116,7 +116,6 @@ export function createRunLoop(deps: RunLoopDeps): RunLoop {
 /** One per process; its parts are given out as ports. */
 class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly clock: Clock;
-  readonly random: RandomSource;
   readonly failover: FailoverOptions;
   readonly retryBudget: RetryBudget;
   readonly generator: Generator;
@@ -137,13 +136,12 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   readonly #abandoned = new AbandonedAttempts();
   readonly #running = new Map<string, RunningRequest>();
   #draining = false;
-  #idleWaiters: (() => void)[] = [];
+  readonly #idleWaiters: (() => void)[] = [];
 
   constructor(deps: RunLoopDeps) {
     const { options, clock } = deps;
     this.#deps = deps;
     this.clock = clock;
-    this.random = deps.random;
     this.failover = options.failover;
     this.retryBudget = createRetryBudget(options.failover);
     this.log = createRequestLog({ maxRequests: options.maxLoggedRequests, maxVerdicts: options.maxLoggedVerdicts });
@@ -330,6 +328,10 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     return back ?? this.#place(running, this.clock.monotonicMs());
   }
 
+  hold(running: RunningRequest, door: GenerationSink, place: () => boolean): Ticket {
+    return this.#held.wait(running, door, place);
+  }
+
   ended(running: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
     const { request, record } = running;
     if (!this.#running.delete(keyOf(request.tenant, request.id))) return;
@@ -384,9 +386,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   #settleIdle(): void {
     if (this.#running.size > 0) return;
-    const waiters = this.#idleWaiters;
-    this.#idleWaiters = [];
-    for (const resolve of waiters) resolve();
+    for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }
 
   #failRequestsOf(engine: EngineId, incarnation: number): void {

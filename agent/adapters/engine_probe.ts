@@ -230,9 +230,8 @@ async function askVerb(address: EngineAddress, verb: EngineVerb, timeoutMs: numb
 /** @param ask carries the questions that come again and again */
 export function createEngineProbe(ask: AskEngine): EngineProbe {
   return {
-    async health(address, timeoutMs) {
-      // A kept connection would answer for an engine whose socket was taken away: no request could reach it any more.
-      const answer = await ask(address, '/health', timeoutMs, 'anew');
+    async health(address, timeoutMs, connection = 'anew') {
+      const answer = await ask(address, '/health', timeoutMs, connection);
       if (answer === 'refused' || answer === 'timeout') return answer;
       return answer.status === 200 ? 'ok' : 'unhealthy';
     },

@@ -79,6 +79,8 @@ export interface Runtime {
   cancelProbe?: () => void;
   /** Ends the wait for GPU memory, and other work that has lost its meaning. */
   badProbes: number;
+  /** Questions for the health of this engine so far. */
+  healthAsks: number;
   outputByte: number;
   tail: string;
   /** When each milestone of this start was seen, milliseconds since the launch. */
@@ -102,6 +104,7 @@ export function freshRuntime(life: EngineLife): Runtime {
   return {
     life,
     badProbes: 0,
+    healthAsks: 0,
     outputByte: 0,
     tail: '',
     marks: {},

@@ -11,11 +11,17 @@ const DRAIN_TELL_MS = 1000;
 /** Questions for a first reading of an engine's counters; one that has none is not asked for ever. */
 const MOST_FIRST_ASKS = 8;
 
+/** Each n-th question for its health knocks at the engine's door; the others go over the connection that is there. */
+const KNOCK_EVERY = 3;
+
 /** One question for the health of a running engine. */
 export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
   const { probe, times, unhealthyAfter } = core.parts;
   const { incarnation, spec } = runtime.life;
-  const health = await probe.health(plan.address, times.probeTimeoutMs);
+  runtime.healthAsks += 1;
+  // Most of what an idle agent costs are connections to its engines. A door that once did not open is tried each time.
+  const knocks = runtime.badProbes > 0 || runtime.healthAsks % KNOCK_EVERY === 0;
+  const health = await probe.health(plan.address, times.probeTimeoutMs, knocks ? 'anew' : 'kept');
   if (runtime.life.incarnation !== incarnation) return;
   // A slow answer is a busy engine, not a dead one.
   if (health === 'ok') runtime.badProbes = 0;

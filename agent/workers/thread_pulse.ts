@@ -4,8 +4,8 @@
  */
 import { type IntervalHistogram, monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks';
 
-/** The sampling timer wakes the thread this often; a sample is late by the lag. */
-const RESOLUTION_MS = 20;
+/** The sampling timer wakes the thread this often, busy or not; a sample is late by the lag. */
+const RESOLUTION_MS = 100;
 const NS_PER_MS = 1e6;
 
 export interface PulseFigures {

@@ -28,6 +28,8 @@ export interface CellsOptions {
   readonly seeds: number;
   readonly slo: Slo;
   readonly faults: readonly Fault[];
+  /** Whether the scheduler's queue is in the runs; true when absent. */
+  readonly queue?: boolean;
   readonly scalings: readonly Scaling[];
   readonly onProgress?: (share: number, what: string) => void;
 }
@@ -43,7 +45,7 @@ export interface Cell {
 
 /** Every policy at every load, with every scaling of the engines; each scaling has a capacity of its own. */
 export function runCells(options: CellsOptions): Cell[] {
-  const { policies, loads, seeds, scalings, engines, slo, faults } = options;
+  const { policies, loads, seeds, scalings, engines, slo, faults, queue = true } = options;
   const total = policies.length * loads.length * seeds * scalings.length;
   const cells: Cell[] = [];
   const workloads = Array.from({ length: seeds }, (_, i) => seeded(options.workload, i + 1));
@@ -57,7 +59,7 @@ export function runCells(options: CellsOptions): Cell[] {
         const runs = workloads.map((workload, i): RunFigures => {
           const onProgress = (share: number): void =>
             options.onProgress?.((done + share) / total, `${name} at ${load}`);
-          const fleet = { workload: atLoad(workload, capacity, load), spec, engines, seed: i + 1, faults };
+          const fleet = { workload: atLoad(workload, capacity, load), spec, engines, seed: i + 1, faults, queue };
           const run = runFleet({ ...fleet, createDispatcher: create, onProgress });
           done += 1;
           return figuresOf(run, slo);

@@ -45,6 +45,7 @@ export function addSimCommands(program: Command): void {
     .option('--engines, --instances <n>', 'engines of the fleet', numberUpTo(MAX_ENGINES, true))
     .addOption(new Option('--row <name>', 'engine and hardware').choices(ENGINE_SPEC_NAMES))
     .option('--requests <n>', 'only the first so many of the trace', numberUpTo(1e9, true))
+    .option('--no-queue', 'requests are sent on at once, however much waits on the engines')
     .option('--faults <script>', 'such as kill:0@60,restart:0@90,hang:1@30+20', '')
     .option('--slo-ttft <seconds>', 'goodput: at most this to the first token', numberUpTo(1e6, false))
     .option('--slo-tpot <ms>', 'goodput: at most this for each further token', numberUpTo(1e6, false))

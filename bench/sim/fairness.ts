@@ -7,10 +7,11 @@
 import { CodedError } from '../../lib/errors.ts';
 import type { TenantId } from '../../lib/ids.ts';
 import { type RandomSource, seededRandom } from '../../lib/rng.ts';
-import type { QueueOptions, ShedReason, WaitingOrder } from '../../scheduler/core/queue/contract.ts';
+import type { ShedReason, WaitingOrder } from '../../scheduler/core/queue/contract.ts';
 import { WaitingRoom } from '../../scheduler/core/queue/waiting_room.ts';
 import { round } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
+import { QUEUE } from './queue_options.ts';
 import { createVirtualClock, type VirtualClock } from './virtual_clock.ts';
 
 export interface FairnessOptions {
@@ -44,17 +45,6 @@ const CASES: readonly (readonly number[])[] = [
   new Array<number>(64).fill(1),
 ];
 
-/** The settings' own defaults; requests that are not streams are told no place. */
-const QUEUE: QueueOptions = {
-  maxRequests: 1024,
-  maxBytes: 256 * 1024 * 1024,
-  maxTotalRequests: 8192,
-  maxTotalBytes: 512 * 1024 * 1024,
-  tenantShare: 0.5,
-  maxWaitMs: 300_000,
-  silentMs: 600_000,
-  noticeMs: 600_000,
-};
 const SLOTS = 64;
 /** One slot's pace: prompt tokens go by faster than those of an answer. */
 const PROMPT_TOKENS_PER_S = 8000;

@@ -24,6 +24,7 @@ export interface SimOptions {
   readonly row?: EngineSpecName;
   readonly requests?: number;
   readonly faults: string;
+  readonly queue: boolean;
   readonly sloTtft?: number;
   readonly sloTpot?: number;
 }
@@ -87,6 +88,7 @@ export async function runSim(options: SimOptions): Promise<void> {
     seeds: options.seeds,
     slo,
     faults,
+    queue: options.queue,
     scalings: options.sensitivity === true ? SENSITIVITY : [UNSCALED],
     onProgress,
   });

@@ -304,3 +304,21 @@ t.test(
     );
   },
 );
+
+t.test(
+  'most questions for its health need no new connection, and a door that is gone is found all the same',
+  async (t) => {
+    const fixture = await serving();
+    const engine = fixture.engine();
+    engine.healthAsks.length = 0;
+    await fixture.clock.pass(9000);
+    t.equal(engine.healthAsks.filter((connection) => connection === 'anew').length, 3);
+    t.equal(engine.healthAsks.length, 9);
+    engine.doorIsGone = true;
+    await fixture.clock.pass(3100);
+    t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY' });
+    await fixture.clock.pass(2000);
+    t.same(engine.healthAsks.slice(-3), ['anew', 'anew', 'anew'], 'from the first refusal on each one knocks');
+    t.equal(fixture.latest('e1')?.incarnation, 2, 'and is started anew');
+  },
+);

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { CodedError, type ErrorCode } from '../../lib/errors.ts';
 import type { RequestId } from '../../lib/ids.ts';
+import { NO_QUEUE } from '../../scheduler/core/queue/held_requests.ts';
 import {
   engineEvent,
   fakeLane,
@@ -266,3 +267,42 @@ t.test(
     t.ok(loop.generator.cancel('req-1' as RequestId, TENANT));
   },
 );
+
+t.test('without an engine it waits before all that have not run, and the first engine gets it at once', async (t) => {
+  const queue = { ...NO_QUEUE, maxRequests: 10, maxBytes: 10_000, maxTotalRequests: 10, maxTotalBytes: 10_000 };
+  const one = { engines: [engineEvent()] };
+  const options = { queue: { ...queue, maxWaitMs: 60_000, silentMs: 60_000, noticeMs: 60_000 } };
+  const { loop, lane, session, door, first } = begun({ hello: one, options });
+  loop.fleetSink.onEngineEvent(session, engineEvent({ state: 'ENGINE_STATE_BACKOFF', reason: 'crashed' }));
+  first.sink.onError(fail('engine_died'));
+  const later = recordingDoor();
+  loop.generator.start(request({ id: 'later' as RequestId }), later, 1000);
+  loop.drain();
+  t.same([lane.sent.length, door.calls.at(-1), later.calls], [1, door.calls.at(-1), ['error:draining']]);
+  t.notMatch(door.calls.at(-1), /error/, 'an answer that has begun waits on while the scheduler drains');
+  loop.fleetSink.onEngineEvent(session, engineEvent({ incarnation: 2 }));
+  const second = lane.sent[1] as SentOrder;
+  t.match(second.order, { attempt: 1, incarnation: 2 }, 'in the same turn, without a look at the clock');
+  second.sink.onHead(2);
+  second.sink.onDone({ completionTokens: 2 });
+  t.equal(door.calls.at(-1), 'done');
+  t.equal(loop.inspector.reservations.total, 0);
+});
+
+t.test('one that finds no engine in its time ends with the error of the failure', async (t) => {
+  const failover = { ...LOOP_OPTIONS.failover, maxWaitMs: 2000 };
+  const { loop, session, door, first, clock, figures } = begun({
+    hello: { engines: [engineEvent()] },
+    options: { failover },
+  });
+  const recoveries: string[] = [];
+  figures.recovered = (how, why) => void recoveries.push(`${how} ${why}`);
+  loop.fleetSink.onEngineEvent(session, engineEvent({ state: 'ENGINE_STATE_BACKOFF', reason: 'crashed' }));
+  first.sink.onError(fail('engine_died'));
+  clock.advance(1999);
+  t.notMatch(door.calls.at(-1), /error/);
+  clock.advance(1);
+  t.equal(door.calls.at(-1), 'error:engine_died');
+  t.same(recoveries, ['gave_up no_engine']);
+  t.same(loop.inspector.queues(), [{ model: 'm', requests: 0, bytes: 0, tokens: 0 }]);
+});

@@ -2,8 +2,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { CodedError } from '../../lib/errors.ts';
+import type { RequestId } from '../../lib/ids.ts';
 import { createMetrics } from '../../lib/io/metrics.ts';
-import { FRAME, FrameBatch, visitFrames } from '../../proto/codec.ts';
+import { encodeJson, FRAME, FrameBatch, visitFrames } from '../../proto/codec.ts';
 import { createFigures } from '../../scheduler/adapters/figures/figures.ts';
 import { Lane, type LaneWire } from '../../scheduler/adapters/grpc/lane.ts';
 import type { LaneOrder } from '../../scheduler/ports.ts';
@@ -74,6 +75,29 @@ t.test('a request carries its resume point, and small frames wait for the end of
   ]);
   turn();
   t.equal(sent.length, 1, 'an empty turn sends nothing');
+});
+
+t.test('the requests of each engine are counted until they end, however they end', async (t) => {
+  const { lane } = laneOnPaper();
+  const to = (engine: string) => lane.submit({ ...order(), meta: { ...order().meta, engine } }, recordingDoor());
+  const left = () => [lane.loadOf('a'), lane.loadOf('b'), lane.load];
+  to('a');
+  to('a');
+  const third = to('a');
+  to('b');
+  const place = { attempt: 0, incarnation: 1, index: 0, hadBytes: 0, creditBytes: 10 };
+  lane.attach({ id: 'back' as RequestId, ...place }, recordingDoor());
+  t.same(left(), [3, 1, 5], 'of one that was come back for the engine is not known');
+  third.cancel();
+  third.cancel();
+  t.same(left(), [2, 1, 4]);
+  const at = (stream: number) => ({ stream, attempt: 0, incarnation: 1 });
+  lane.receive(frames([{ kind: FRAME.HEAD, ...at(1) }], [{ kind: FRAME.DONE, ...at(1) }, encodeJson({})]));
+  t.same(left(), [1, 1, 3]);
+  lane.receive(frames([{ kind: FRAME.FAILED, ...at(2) }, encodeJson({ code: 'engine_failed', message: 'x' })]));
+  t.same(left(), [0, 1, 2]);
+  lane.lost(new CodedError('stream_lost', 'x'));
+  t.same(left(), [0, 0, 0]);
 });
 
 t.test('large bodies leave at once, and an agent that does not read gets no more', async (t) => {

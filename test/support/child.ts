@@ -40,7 +40,7 @@ interface Owner {
 }
 
 const LARGEST_OUTPUT = 4_000_000;
-const INHERITED = /^(PATH|HOME|TMPDIR|LANG|NODE_V8_COVERAGE|NODE_OPTIONS|TAP.*|_TAPJS.*)$/;
+const INHERITED = /^(PATH|HOME|TMPDIR|LANG|NODE_V8_COVERAGE|NODE_OPTIONS|NODE_COMPILE_CACHE|TAP.*|_TAPJS.*)$/;
 
 /** The environment of a child: nothing of the parent's that could change what is tested. */
 export function childEnv(extra: Readonly<Record<string, string>> = {}): Record<string, string> {

@@ -27,6 +27,8 @@ export interface FleetView {
   readonly spec: EngineSpec;
   readonly engines: number;
   readonly seed: number;
+  /** Whether the scheduler holds requests; references from papers do not. */
+  readonly queue: boolean;
   readonly actions: FleetActions;
   readonly truth: FleetTruth;
 }

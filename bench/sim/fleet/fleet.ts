@@ -29,6 +29,8 @@ export interface FleetOptions {
   readonly seed: number;
   readonly createDispatcher: CreateDispatcher;
   readonly faults?: readonly Fault[];
+  /** Whether the scheduler's queue is in the run; true when absent. */
+  readonly queue?: boolean;
   /** Called now and then with the part that is done. */
   readonly onProgress?: (share: number) => void;
 }
@@ -306,13 +308,14 @@ function createSim(options: FleetOptions): Sim {
 }
 
 function viewOf(sim: Sim): Parameters<CreateDispatcher>[0] {
-  const { workload, spec, engines, seed } = sim.options;
+  const { workload, spec, engines, seed, queue = true } = sim.options;
   const { chunkStart, chunkIds } = workload;
   return {
     workload,
     spec,
     engines,
     seed,
+    queue,
     actions: {
       send: (request, engine, nowMs, fetched, fetchMs) => send(sim, request, engine, nowMs, fetched, fetchMs),
       refuse: (request, nowMs) => end(sim, request, OUTCOME.refused, nowMs),

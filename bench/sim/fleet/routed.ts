@@ -1,6 +1,6 @@
 /**
  * The scheduler's own routing at work in virtual time: the very Router with its policies, reservations, speed fit and
- * breakers, and the very prefix index. It is told what a scheduler is told: readings once a second, first tokens, ends
+ * breakers, the very prefix index, queue and pace of recovery. It is told what a scheduler is told: readings once a second, first tokens, ends
  * with `cached_tokens`, deaths, and KV events where the engines send them. It does not know the engines' timings: the
  * speed starts at the neutral one and is fitted from what requests take.
  */
@@ -12,7 +12,9 @@ import type { PolicyName } from '../../../scheduler/core/routing/policies.ts';
 import type { Lease } from '../../../scheduler/core/routing/reservations.ts';
 import { createRouter, type Router } from '../../../scheduler/core/routing/router.ts';
 import { chunkHash, hashesOf, type Workload } from '../traces/workload.ts';
+import { MAX_PENDING_PREFILL_MS } from '../queue_options.ts';
 import type { CreateDispatcher, FleetView } from './dispatcher.ts';
+import { createRequestQueue, type RequestQueue } from './request_queue.ts';
 
 /** How the scheduler knows what engines hold: by their KV events, or by guess from what it sent. */
 export type Belief = 'events' | 'guess';
@@ -44,6 +46,7 @@ interface Routed {
   readonly shapes: (RequestShape | undefined)[];
   readonly underway: Map<number, Underway>;
   readonly tried: Map<number, Set<EngineId>>;
+  queue: RequestQueue | undefined;
 }
 
 const engineId = (engine: number): EngineId => `n${engine}/e` as EngineId;
@@ -61,16 +64,27 @@ function shapeOf(workload: Workload, request: number): RequestShape {
   };
 }
 
-function place(routed: Routed, request: number, nowMs: number): void {
+/** Sends the request where the router wants it; false: no engine may be picked. */
+function place(routed: Routed, request: number, nowMs: number): boolean {
   const { router, view, tried } = routed;
   const shape = routed.shapes[request] ?? shapeOf(view.workload, request);
   routed.shapes[request] = shape;
   const ask = { shape, endpoint: 'chat' as const, tried: tried.get(request) ?? new Set<EngineId>(), nowMs };
   const { picked } = router.pick(ask);
-  if (picked === undefined) return view.actions.refuse(request, nowMs);
+  if (picked === undefined) {
+    // An engine that has failed it once is better than none, and it may be another life by now.
+    tried.delete(request);
+    return false;
+  }
   const engine = numberOf(picked.lease.engine);
   routed.underway.set(request, { lease: picked.lease, engine, cachedTokens: undefined });
   view.actions.send(request, engine, nowMs);
+  return true;
+}
+
+/** Without a queue a request is placed at once or refused. */
+function placeOrRefuse(routed: Routed, request: number, nowMs: number): void {
+  if (!place(routed, request, nowMs)) routed.view.actions.refuse(request, nowMs);
 }
 
 function finished(routed: Routed, request: number, nowMs: number): void {
@@ -93,7 +107,10 @@ function engineDown(routed: Routed, engine: number, lost: readonly number[], now
     const tried = routed.tried.get(request) ?? new Set();
     routed.tried.set(request, tried.add(engineId(engine)));
   }
-  for (const request of lost) place(routed, request, nowMs);
+  for (const request of lost) {
+    if (routed.queue === undefined) placeOrRefuse(routed, request, nowMs);
+    else routed.queue.move(request);
+  }
 }
 
 interface Changing {
@@ -117,6 +134,18 @@ function put({ router, lives, view }: Routed, engine: number, changing: Changing
 
 const SERVES = [{ model: MODEL, endpoints: [] }] as const;
 
+function queueOf(routed: Routed): RequestQueue {
+  const { view, router } = routed;
+  return createRequestQueue({
+    view,
+    model: MODEL,
+    tenant: TENANT,
+    isFull: (nowMs) => router.room(MODEL, 'chat', nowMs).kind === 'full',
+    place: (request, nowMs) => place(routed, request, nowMs),
+    typicalOutputTokens: () => router.typicalOutputTokens(MODEL),
+  });
+}
+
 /** A dispatcher that routes as the scheduler does. */
 export function routedBy(options: RoutedOptions): CreateDispatcher {
   return (view) => {
@@ -124,7 +153,7 @@ export function routedBy(options: RoutedOptions): CreateDispatcher {
       maxBytes: INDEX_BYTES + INDEX_BYTES_PER_CHUNK * view.workload.distinctChunks,
     });
     const router = createRouter({
-      options: { policy: options.policy, staleAfterMs: STALE_AFTER_MS, maxPendingPrefillMs: Infinity },
+      options: { policy: options.policy, staleAfterMs: STALE_AFTER_MS, maxPendingPrefillMs: MAX_PENDING_PREFILL_MS },
       random: seededRandom(view.seed),
       residency: index,
     });
@@ -136,30 +165,47 @@ export function routedBy(options: RoutedOptions): CreateDispatcher {
       shapes: [],
       underway: new Map(),
       tried: new Map(),
+      queue: undefined,
     };
+    if (view.queue) routed.queue = queueOf(routed);
     const down = new Set<number>();
+    const { queue } = routed;
     return {
-      arrive: (request, nowMs) => place(routed, request, nowMs),
+      arrive(request, nowMs) {
+        queue?.advance(nowMs);
+        if (queue === undefined) placeOrRefuse(routed, request, nowMs);
+        else queue.arrive(request);
+      },
       firstToken(request, nowMs, cachedTokens) {
+        queue?.advance(nowMs);
         const entry = routed.underway.get(request);
         if (entry === undefined) return;
         entry.cachedTokens = cachedTokens;
         entry.lease.firstToken(nowMs);
+        queue?.changed();
       },
-      finished: (request, nowMs) => finished(routed, request, nowMs),
+      finished(request, nowMs) {
+        queue?.advance(nowMs);
+        finished(routed, request, nowMs);
+        queue?.finished(request);
+      },
       read(engine, { kvUsageRatio }, nowMs) {
+        queue?.advance(nowMs);
         if (!down.has(engine)) put(routed, engine, { lastSeenAtMs: nowMs, kvUsageRatio });
       },
       engineUp(engine, incarnation, nowMs) {
+        queue?.advance(nowMs);
         down.delete(engine);
         routed.lives[engine] = { engine: engineId(engine), incarnation };
         put(routed, engine, { lastSeenAtMs: nowMs });
+        queue?.changed();
       },
       engineDown(engine, lost, nowMs) {
+        queue?.advance(nowMs);
         down.add(engine);
         engineDown(routed, engine, lost, nowMs);
       },
-      wake: () => undefined,
+      wake: (nowMs) => queue?.advance(nowMs),
       ...(options.belief === 'guess'
         ? {}
         : {

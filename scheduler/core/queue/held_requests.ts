@@ -69,13 +69,12 @@ export class HeldRequests {
     if (entry.ticket !== undefined) running.record.queue = this.#openRecord(entry, entry.ticket);
   }
 
-  /**
-   * Holds a request whose engine was lost until another takes it, before all that have not run yet.
-   * @param place places it, or returns false; @throws CodedError when that is not possible now, or not at all
-   * @throws CodedError draining when nothing is held any more
-   */
+  /** Holds a request whose engine was lost until another takes it, before all that have not run yet. */
   wait(running: RunningRequest, door: GenerationSink, place: () => boolean): Ticket {
-    return this.room.wait({ ...this.#orderOf(running, door, place), begun: true });
+    const order = this.#orderOf(running, door, place);
+    // How long it waits is its own affair, and a place is told only while nothing of an answer was.
+    const told: WaitingOrder['told'] = (where) => !running.begun && order.told(where);
+    return this.room.wait({ ...order, begun: true, mayWait: () => true, told });
   }
 
   /** A request has ended, in whatever phase. */

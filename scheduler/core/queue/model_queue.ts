@@ -219,6 +219,8 @@ export class ModelQueue {
 
   #overdue(held: Held, nowMs: number): ShedReason | undefined {
     if (nowMs >= held.deadlineAtMs) return 'deadline_passed';
+    // How long an answer that has begun waits to go on is for its request to say.
+    if (held.rank === MIGRATION_RANK) return undefined;
     if (nowMs - held.sinceMs >= this.#options.maxWaitMs) return 'wait_timeout';
     if (!this.#isTooLate(held, held.place?.etaMs, nowMs)) held.lateSinceMs = undefined;
     else held.lateSinceMs ??= nowMs;
@@ -234,6 +236,7 @@ export class ModelQueue {
   }
 
   #dueAtMs(held: Held): number {
-    return Math.min(held.deadlineAtMs, held.sinceMs + this.#options.maxWaitMs, this.#noticeAtMs(held));
+    const waitMs = held.rank === MIGRATION_RANK ? Infinity : this.#options.maxWaitMs;
+    return Math.min(held.deadlineAtMs, held.sinceMs + waitMs, this.#noticeAtMs(held));
   }
 }

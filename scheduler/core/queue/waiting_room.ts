@@ -83,7 +83,7 @@ export class WaitingRoom {
 
   /**
    * Holds a request that was running already until another engine takes it.
-   * @throws CodedError draining, when nothing waits any more
+   * @throws CodedError draining, when nothing waits any more that has not begun
    */
   wait(order: WaitingOrder): Ticket {
     const ticket = this.#hold({ ...order, precedence: 'migration' });
@@ -153,7 +153,7 @@ export class WaitingRoom {
   #hold(order: WaitingOrder, error?: CodedError): Ticket {
     const { clock, options, figures } = this.#deps;
     const nowMs = clock.monotonicMs();
-    if (this.#isDraining) throw shedError('draining', DRAINING_RETRY_MS);
+    if (this.#isDraining && order.begun !== true) throw shedError('draining', DRAINING_RETRY_MS);
     const queue = this.#queueOf(order.model);
     if (error !== undefined) queue.cold(error.code === 'no_engine', nowMs);
     const left = { requests: options.maxTotalRequests - this.#requests, bytes: options.maxTotalBytes - this.#bytes };

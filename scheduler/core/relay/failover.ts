@@ -1,11 +1,8 @@
 /**
  * The pace of recovery, one for the whole scheduler. Each attempt after a failure takes a slot; slots beyond a burst come
  * one after another, so that the death of many engines at once sends their work to the others in order and not as a
- * storm. While no engine is ready a request looks again after a jittered wait. Time and chance are arguments.
+ * storm. While no engine is ready a request waits in the queue, before those that have not run yet. Time is an argument.
  */
-import { type BackoffPolicy, backoffDelayMs } from '../../../lib/backoff.ts';
-import type { RandomSource } from '../../../lib/rng.ts';
-
 export interface FailoverOptions {
   /** Whether an answer that has begun goes on at another engine. */
   readonly migrate: boolean;
@@ -42,11 +39,4 @@ export function createRetryBudget({ burst, perSecond }: Pick<FailoverOptions, 'b
       return waitMs;
     },
   };
-}
-
-const LOOK_AGAIN: BackoffPolicy = { baseMs: 50, capMs: 1000, minMs: 10 };
-
-/** Milliseconds until a request looks for an engine again, after `looks` looks without one. */
-export function lookAgainMs(looks: number, random: RandomSource): number {
-  return backoffDelayMs(looks, LOOK_AGAIN, random);
 }

@@ -1,9 +1,9 @@
 /** What a running request needs of the one that runs it, and what it tells. Types only. */
 import type { Clock } from '../../../lib/clock.ts';
 import type { ErrorCode } from '../../../lib/errors.ts';
-import type { RandomSource } from '../../../lib/rng.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
-import type { LaneRequest } from '../../ports.ts';
+import type { GenerationSink, LaneRequest } from '../../ports.ts';
+import type { Ticket } from '../queue/contract.ts';
 import type { Lease } from '../routing/reservations.ts';
 import type { AbandonedAttempt } from './abandoned.ts';
 import type { FailoverOptions, RetryBudget } from './failover.ts';
@@ -23,7 +23,6 @@ export type Recovered = 'restarted' | 'resumed' | 'reattached' | 'gave_up';
 
 export interface RelayHost {
   readonly clock: Clock;
-  readonly random: RandomSource;
   readonly failover: FailoverOptions;
   readonly retryBudget: RetryBudget;
   /**
@@ -31,6 +30,11 @@ export interface RelayHost {
    * @throws CodedError when there is none, or its lane takes no more
    */
   place(request: RunningRequest): Placement;
+  /**
+   * Holds a request until `place` has placed it, before all that have not run yet; it is placed in this call already where
+   * that is possible now.
+   */
+  hold(request: RunningRequest, door: GenerationSink, place: () => boolean): Ticket;
   /** Called once, after the place was given back. */
   ended(request: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void;
   dropped(what: Dropped): void;

@@ -10,10 +10,10 @@ import type { LaneUsage, ResumeMeta } from '../../../proto/codec.ts';
 import type { AdmittedRequest, Generation, GenerationSink, LaneHandle } from '../../ports.ts';
 import { plainLease } from '../routing/lease.ts';
 import type { Lease, Reservations } from '../routing/reservations.ts';
+import type { Ticket } from '../queue/contract.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
 import { AnswerSoFar } from './answer_so_far.ts';
 import type { DetachedRequests } from './detached.ts';
-import { lookAgainMs } from './failover.ts';
 import { FAULTS } from './recovery_rules.ts';
 import type { Placement, RelayHost } from './relay_host.ts';
 import { SharedAnswer } from './shared_answer.ts';
@@ -63,8 +63,8 @@ export class RunningRequest implements Generation, GenerationSink {
   /** Tokens whose ids the door has had. */
   #shownTokens = 0;
   #stopWaiting: (() => void) | undefined;
-  #waitingSinceMs: number | undefined;
-  #looks = 0;
+  /** Its place among what waits for an engine. */
+  #ticket: Ticket | undefined;
 
   constructor(
     host: RelayHost,
@@ -93,6 +93,11 @@ export class RunningRequest implements Generation, GenerationSink {
   /** Where the request runs now; undefined while it waits for a place and after it ended. */
   get lease(): Lease | undefined {
     return this.#ended ? undefined : (this.#placement ?? this.#detached?.placement)?.lease;
+  }
+
+  /** The door was told that the answer begins. */
+  get begun(): boolean {
+    return this.#begun;
   }
 
   /** Tokens that have come, where the engine tells their ids. */
@@ -274,8 +279,8 @@ export class RunningRequest implements Generation, GenerationSink {
       this.#await(error);
       return;
     }
-    if (FAULTS[error.code] !== undefined) this.#host.recovered(this, 'gave_up', refusal);
-    this.#fail(error);
+    if (FAULTS[error.code] === undefined) this.#fail(error);
+    else this.#giveUp(error, refusal);
   }
 
   /** Why a failed attempt is the end of the request, in a word of docs/FAILOVER.md; undefined: it is not. */
@@ -296,48 +301,49 @@ export class RunningRequest implements Generation, GenerationSink {
   /** Takes a slot for the next attempt and looks for an engine when it has come. */
   #await(error: CodedError): void {
     const { clock, failover, retryBudget } = this.#host;
-    const nowMs = clock.monotonicMs();
-    this.#waitingSinceMs = nowMs;
-    this.#looks = 0;
-    const waitMs = retryBudget.take(nowMs, Math.min(failover.maxWaitMs, this.deadlineAtMs - nowMs));
-    if (waitMs === undefined) {
-      this.#host.recovered(this, 'gave_up', 'budget');
-      this.#fail(error);
-    } else if (waitMs === 0) this.#look(error);
-    else this.#lookIn(waitMs, error);
+    const withinMs = Math.min(failover.maxWaitMs, this.deadlineAtMs - clock.monotonicMs());
+    const waitMs = retryBudget.take(clock.monotonicMs(), withinMs);
+    if (waitMs === undefined) this.#giveUp(error, 'budget');
+    else if (waitMs === 0) this.#look(error, withinMs);
+    else this.#stopWaiting = clock.after(waitMs, () => this.#look(error, withinMs - waitMs));
   }
 
-  #lookIn(waitMs: number, error: CodedError): void {
-    this.#stopWaiting = this.#host.clock.after(waitMs, () => this.#look(error));
-  }
-
-  /** Looks for an engine; while there is none, again later, for as long as the request may wait. */
-  #look(error: CodedError): void {
-    const { clock, failover, random } = this.#host;
+  /** Looks for an engine; while there is none the request is held, for at most `withinMs`. */
+  #look(error: CodedError, withinMs: number): void {
     this.#stopWaiting = undefined;
+    if (this.#place(error)) return;
+    if (FAULTS[error.code]?.waits !== true || withinMs <= 0) return this.#giveUp(error, 'no_engine');
+    this.#stopWaiting = this.#host.clock.after(withinMs, () => this.#giveUp(error, 'no_engine'));
+    const ticket = this.#host.hold(this, this.#door, () => this.#place(error));
+    if (this.#placement === undefined) this.#ticket = ticket;
+  }
+
+  /** Begins the next attempt where an engine takes it. */
+  #place(error: CodedError): boolean {
     // What the client still owes for bytes of earlier attempts is not lent to this one.
     this.#debtBytes = Math.max(0, -this.#creditBytes);
     try {
       this.attempt += 1;
       this.#placement = this.#host.place(this);
-      this.#abandon(this.attempt - 1);
-      this.#attemptBytes = 0;
-      this.#host.recovered(this, this.#answer.sent ? 'resumed' : 'restarted', error.code);
     } catch (thrown) {
       this.attempt -= 1;
       if (!(thrown instanceof CodedError)) throw thrown;
-      const waitedMs = clock.monotonicMs() - (this.#waitingSinceMs ?? 0);
-      if (FAULTS[error.code]?.waits !== true || waitedMs >= failover.maxWaitMs) {
-        // The client is told of the failure itself, not that there was no other engine.
-        this.#host.recovered(this, 'gave_up', 'no_engine');
-        this.#fail(error);
-        return;
-      }
       // An engine that has failed once is better than none, and it may be another life by now.
       this.tried.clear();
-      this.#lookIn(lookAgainMs(this.#looks, random), error);
-      this.#looks += 1;
+      return false;
     }
+    this.#stopWaiting?.();
+    this.#ticket = undefined;
+    this.#abandon(this.attempt - 1);
+    this.#attemptBytes = 0;
+    this.#host.recovered(this, this.#answer.sent ? 'resumed' : 'restarted', error.code);
+    return true;
+  }
+
+  /** The client is told of the failure itself, not that there was no other engine. */
+  #giveUp(error: CodedError, why: string): void {
+    this.#host.recovered(this, 'gave_up', why);
+    this.#fail(error);
   }
 
   /** An attempt that may run on at the far end of a lost lane is to end. */
@@ -345,10 +351,9 @@ export class RunningRequest implements Generation, GenerationSink {
     const detached = this.#detached;
     this.#detached = undefined;
     if (detached === undefined) return;
-    const { lane, placement } = detached;
-    const { incarnation } = placement.lease;
+    const { nodeName: node, worker } = detached.lane;
+    const { incarnation } = detached.placement.lease;
     const place = { index: this.#answer.journal.length, hadBytes: this.#attemptBytes };
-    const { nodeName: node, worker } = lane;
     this.#host.abandoned({ id: this.id, attempt, incarnation, ...place, node, worker });
   }
 
@@ -376,6 +381,7 @@ export class RunningRequest implements Generation, GenerationSink {
     this.#ended = true;
     this.#stopTimer?.();
     this.#stopWaiting?.();
+    this.#ticket?.leave();
     const place = this.#placement ?? this.#detached?.placement;
     if (place !== undefined) this.#settle(place.lease, outcome, usage);
     this.#abandon(this.attempt);

@@ -82,6 +82,10 @@ export class FakeEngine implements LaunchedEngine {
   readonly partDied: Promise<void>;
   readonly signals: string[] = [];
   health: 'ok' | 'unhealthy' | 'refused' | 'timeout' = 'ok';
+  /** Its socket was taken away: only connections that are there already lead to it. */
+  doorIsGone = false;
+  /** The connections over which it was asked for its health. */
+  readonly healthAsks: ('kept' | 'anew')[] = [];
   generation: GenerationVerdict = { kind: 'ok', ms: 12 };
   load: EngineLoad | undefined;
   output = '';
@@ -230,7 +234,12 @@ function createParts(fixture: Fixture, options: FixtureOptions): ConstructorPara
       adoptable: () => Promise.resolve(options.adoptable ?? []),
     },
     probe: {
-      health: (address) => Promise.resolve(find(address)?.health ?? 'refused'),
+      health(address, _timeoutMs, connection = 'anew') {
+        const engine = find(address);
+        engine?.healthAsks.push(connection);
+        const isOut = engine === undefined || (engine.doorIsGone && connection === 'anew');
+        return Promise.resolve(isOut ? 'refused' : engine.health);
+      },
       models: () => Promise.resolve([{ id: 'm', simulated: true }]),
       load: (address) => Promise.resolve(find(address)?.load),
       generateOne: (address) => Promise.resolve(find(address)?.generation ?? { kind: 'failed', message: 'none' }),

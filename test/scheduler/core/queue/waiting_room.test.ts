@@ -74,6 +74,7 @@ t.test('a request that ran already takes a free engine at once, and holds up nob
   t.equal(room.requests, 1);
   room.drain();
   t.throws(() => room.wait(order('late')), { code: 'draining' });
+  t.equal(room.wait(order('late', { begun: true, place: () => false })).place?.position, 1, 'its answer has begun');
 });
 
 t.test('what ends while it is placed frees the engine for the next, in the same go', async (t) => {
