@@ -17,9 +17,9 @@ const ENGINES = 3;
 const SLO = { ttftS: 5, tpotMs: 100 };
 const create = (name: string) => SIM_POLICIES.find((policy) => policy.name === name)!.create;
 
-function runOf(policy: string, workload: Workload, seed: number, script = ''): FleetRun {
+function runOf(policy: string, workload: Workload, seed: number, script = '', queue = true): FleetRun {
   const faults = parseFaults(script, ENGINES);
-  return runFleet({ workload, spec: SPEC, engines: ENGINES, seed, createDispatcher: create(policy), faults });
+  return runFleet({ workload, spec: SPEC, engines: ENGINES, seed, createDispatcher: create(policy), faults, queue });
 }
 
 t.test('every request ends exactly once, under every policy and through deaths, hangs and restarts', async (t) => {
@@ -75,10 +75,29 @@ t.test('requests of a stopped engine go on elsewhere once it has been silent for
   t.equal(short.moved, 0, 'a short stop is waited for');
 });
 
-t.test('with no engine left requests are refused, and after a restart served again', async (t) => {
+t.test('with no engine left requests wait, those of the dead engines before all others', async (t) => {
   const workload = randomWorkload(5, 100, 20_000, 1000);
   const script = 'kill:0@1,kill:1@1,kill:2@1,restart:0@10';
   const run = runOf('cost', workload, 1, script);
+  t.ok(run.outcome.every((outcome) => outcome === 1), 'all are served');
+  t.ok(run.moved > 0);
+  const came = (from: number, to: number): number[] =>
+    [...workload.arrivalMs.keys()].filter((r) => {
+      const atMs = workload.arrivalMs[r] as number;
+      return atMs >= from && atMs < to && (run.firstTokenMs[r] as number) > 1000;
+    });
+  const first = (requests: readonly number[]): number[] => requests.map((r) => run.firstTokenMs[r] as number);
+  const waited = first(came(1100, 10_000));
+  t.ok(waited.length > 0 && Math.min(...waited) > 10_000);
+  for (const atMs of first(came(0, 1000))) t.ok(atMs <= Math.min(...waited), 'a moved one has its token first');
+  const never = runOf('cost', workload, 1, 'kill:0@1,kill:1@1,kill:2@1');
+  t.ok(figuresOf(never, SLO).refused > 80, 'a wait has an end');
+});
+
+t.test('without a queue and without an engine requests are refused, and after a restart served again', async (t) => {
+  const workload = randomWorkload(5, 100, 20_000, 1000);
+  const script = 'kill:0@1,kill:1@1,kill:2@1,restart:0@10';
+  const run = runOf('cost', workload, 1, script, false);
   const figures = figuresOf(run, SLO);
   t.ok(figures.refused > 0 && figures.refused < 100, `${figures.refused} refused`);
   t.ok(figures.goodput <= 1 - figures.refused / 100, 'a refused request counts against goodput');
