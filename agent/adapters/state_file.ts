@@ -40,6 +40,7 @@ const stateSchema = z.object({
   desired: z.array(specSchema).max(4096).optional(),
   nodeHold: holdSchema.optional(),
   holds: z.record(z.string(), holdSchema),
+  served: z.record(z.string(), count).optional(),
   starts: z.record(
     z.string(),
     z.array(z.object({ totalMs: z.number().min(0), marks: z.record(z.string(), z.number().min(0)) })),

@@ -14,20 +14,29 @@ export interface AgentState {
   readonly nodeHold?: Hold;
   readonly holds: Readonly<Record<string, Hold>>;
   readonly starts: StartHistory;
+  /** Which life of an engine has served: one that has and takes no connections is not loading. */
+  readonly served?: Readonly<Record<string, number>>;
 }
 
 export const EMPTY_STATE: AgentState = { orders: {}, holds: {}, starts: {} };
 
-/** Most drains that are remembered: an engine has one, and engines are bounded. */
-const MAX_HOLDS = 1024;
+/** Most engines of which something is remembered; on a host they are bounded, and the newest count. */
+const MAX_ENGINES = 1024;
 
 export function withHold(state: AgentState, engine: string, hold: Hold): AgentState {
   const entries = [...Object.entries(state.holds).filter(([name]) => name !== engine), [engine, hold] as const];
-  return { ...state, holds: Object.fromEntries(entries.slice(-MAX_HOLDS)) };
+  return { ...state, holds: Object.fromEntries(entries.slice(-MAX_ENGINES)) };
 }
 
 export function withoutHold(state: AgentState, engine: string): AgentState {
   return { ...state, holds: Object.fromEntries(Object.entries(state.holds).filter(([name]) => name !== engine)) };
+}
+
+/** The same state when that life is noted already. */
+export function withServed(state: AgentState, engine: string, incarnation: number): AgentState {
+  if (state.served?.[engine] === incarnation) return state;
+  const others = Object.entries(state.served ?? {}).filter(([name]) => name !== engine);
+  return { ...state, served: Object.fromEntries([...others, [engine, incarnation] as const].slice(-MAX_ENGINES)) };
 }
 
 /** The hold of an engine: its own, or that of the whole node. */

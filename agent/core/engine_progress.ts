@@ -43,6 +43,8 @@ export interface ProgressFigures {
   readonly stalled: number;
   readonly interTokenP50Ms?: number;
   readonly faults: number;
+  /** Requests that have had their first token. */
+  readonly firstTokens: number;
 }
 
 /** Follows one life of one engine on one thread. */
@@ -55,6 +57,7 @@ export class ProgressTracker {
   #waitingBytes = 0;
   #stalled = 0;
   #faults = 0;
+  #firstTokens = 0;
   /** Negative: none yet. */
   #lastTokenAtMs = -1;
   /** Chunks since then for which the clock was not read. */
@@ -108,7 +111,9 @@ export class ProgressTracker {
     }
     request.measuredAtMs = nowMs;
     request.unmeasured = 0;
-    if (this.#waiting.size > 0 && this.#waiting.delete(request)) this.#waitingBytes -= request.bodyBytes;
+    if (this.#waiting.size === 0 || !this.#waiting.delete(request)) return;
+    this.#waitingBytes -= request.bodyBytes;
+    this.#firstTokens += 1;
   }
 
   /** The request is held back because nobody takes its bytes, or goes on again. */
@@ -144,6 +149,7 @@ export class ProgressTracker {
       waitingBytes: this.#waitingBytes,
       stalled: this.#stalled,
       faults: this.#faults,
+      firstTokens: this.#firstTokens,
       ...(firstWaiting === undefined ? {} : { oldestWaitingSinceMs: firstWaiting.arrivedAtMs }),
       ...(firstOpen === undefined ? {} : { firstOpenAtMs: firstOpen.arrivedAtMs }),
       ...(this.#lastTokenAtMs < 0 ? {} : { lastTokenAtMs: this.#lastTokenAtMs }),
@@ -189,6 +195,7 @@ export function addFigures(a: ProgressFigures, b: ProgressFigures): ProgressFigu
     waitingBytes: a.waitingBytes + b.waitingBytes,
     stalled: a.stalled + b.stalled,
     faults: a.faults + b.faults,
+    firstTokens: a.firstTokens + b.firstTokens,
     ...(oldestWaitingSinceMs === undefined ? {} : { oldestWaitingSinceMs }),
     ...(firstOpenAtMs === undefined ? {} : { firstOpenAtMs }),
     ...(lastTokenAtMs === undefined ? {} : { lastTokenAtMs }),
@@ -201,7 +208,8 @@ export function addFigures(a: ProgressFigures, b: ProgressFigures): ProgressFigu
  * later; it is absent where no stream is open.
  */
 export function toEngineProgress(incarnation: number, figures: ProgressFigures): EngineProgress {
-  const { open, plain, waitingFirst, oldestWaitingSinceMs, waitingBytes, stalled, interTokenP50Ms, faults } = figures;
+  const { open, plain, waitingFirst, oldestWaitingSinceMs, waitingBytes, stalled, interTokenP50Ms } = figures;
+  const { faults, firstTokens } = figures;
   const lastProgressAtMs =
     figures.firstOpenAtMs === undefined ? undefined : pick(figures.firstOpenAtMs, figures.lastTokenAtMs, Math.max);
   return {
@@ -212,6 +220,7 @@ export function toEngineProgress(incarnation: number, figures: ProgressFigures):
     waitingBytes,
     stalled,
     faults,
+    firstTokens,
     ...(oldestWaitingSinceMs === undefined ? {} : { oldestWaitingSinceMs }),
     ...(lastProgressAtMs === undefined ? {} : { lastProgressAtMs }),
     ...(interTokenP50Ms === undefined ? {} : { interTokenP50Ms }),

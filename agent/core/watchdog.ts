@@ -49,6 +49,8 @@ export interface Watch {
   readonly witness?: { readonly count: number; readonly movedAtMs: number; readonly readAtMs: number };
   /** Slowest prefill seen lately, decaying, in milliseconds per byte. */
   readonly msPerByte?: number;
+  /** First tokens that had come at the last tick. */
+  readonly firstTokens?: number;
   /** The oldest request that waited for its first token, with the bytes that waited with it. */
   readonly waiting?: { readonly sinceMs: number; readonly bytes: number };
 }
@@ -96,13 +98,19 @@ export function withWitness(watch: Watch, load: EngineLoad | undefined, nowMs: n
   return { ...watch, witness: { count, movedAtMs: seen, readAtMs: nowMs } };
 }
 
-/** Learns the engine's prefill speed from first tokens that came. */
+/**
+ * Learns the engine's prefill speed from first tokens that came. A request that was given up says nothing of it: one that an
+ * engine let wait in vain would teach that it is slow, and the next hang would be borne for minutes.
+ */
 function calibrated(watch: Watch, progress: EngineProgress, nowMs: number): Watch {
-  const { waiting } = watch;
-  const { waiting: _old, ...rest } = watch;
+  const { waiting, firstTokens: before = 0 } = watch;
+  const { waiting: _old, ...without } = watch;
+  const { firstTokens = 0 } = progress;
+  const rest = { ...without, firstTokens };
   let { msPerByte } = watch;
   if (
     waiting !== undefined &&
+    firstTokens > before &&
     progress.oldestWaitingSinceMs !== waiting.sinceMs &&
     waiting.bytes >= LEAST_CALIBRATING_BYTES
   ) {

@@ -98,6 +98,8 @@ export interface Runtime {
   warming?: boolean;
   /** This process has been ready. */
   served: boolean;
+  /** An earlier agent saw it ready, for certain. */
+  hasAnswered: boolean;
 }
 
 export function freshRuntime(life: EngineLife): Runtime {
@@ -112,6 +114,7 @@ export function freshRuntime(life: EngineLife): Runtime {
     pids: new Set(),
     witnessAsks: 0,
     served: false,
+    hasAnswered: false,
   };
 }
 

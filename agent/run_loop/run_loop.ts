@@ -8,7 +8,7 @@ import type { EngineEvent } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { NodeEvent } from '../../proto/gen/fleet/v1/NodeEvent.ts';
 import { specFromPlan, withKey } from '../core/adoption.ts';
-import { type AgentState, EMPTY_STATE, holdOf, withHold, withoutHold } from '../core/agent_state.ts';
+import { type AgentState, EMPTY_STATE, holdOf, withHold, withoutHold, withServed } from '../core/agent_state.ts';
 import { type AcceptedSpec, acceptSpecs } from '../core/engine_spec.ts';
 import { adoptLife, beginLife } from '../core/lifecycle/change.ts';
 import type {
@@ -155,6 +155,7 @@ export class RunLoop implements LoopCore {
     runtime.pids.add(launched.pid);
     // It may have taken requests for an earlier agent.
     runtime.served = true;
+    runtime.hasAnswered = this.#state.served?.[engine] === incarnation;
     this.#begin(runtime);
     void followEngine(this, runtime, plan, launched);
   }
@@ -349,10 +350,17 @@ export class RunLoop implements LoopCore {
     runtime.cancelProbe?.();
     delete runtime.cancelProbe;
     if (status !== 'draining') delete runtime.drain;
-    if (status === 'ready') runtime.served = true;
+    if (status === 'ready') this.#noteServing(runtime);
     if (status === 'adopted') this.#probeAfter(runtime, 0);
     else if (status === 'ready') this.#probeAfter(runtime, this.parts.times.probePeriodMs);
     else if (status === 'starting' || status === 'warming') this.#probeAfter(runtime, CLOSE_PROBE_MS);
+  }
+
+  #noteServing(runtime: Runtime): void {
+    runtime.served = true;
+    const { spec, incarnation } = runtime.life;
+    const state = withServed(this.#state, spec.name, incarnation);
+    if (state !== this.#state) this.#save(state);
   }
 
   #probeAfter(runtime: Runtime, delayMs: number): void {

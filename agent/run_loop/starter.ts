@@ -131,6 +131,12 @@ export async function probeAdopted(core: LoopCore, runtime: Runtime, plan: Launc
     if (runtime.badProbes >= unhealthyAfter) core.send(name, { kind: 'wedged', message });
     return;
   }
+  if (health === 'refused' && runtime.hasAnswered && runtime.launched?.ended() !== true) {
+    runtime.badProbes += 1;
+    const message = 'It has served, and refuses connections now.';
+    if (runtime.badProbes >= unhealthyAfter) core.send(name, { kind: 'unhealthy', message });
+    return;
+  }
   const models = health === 'ok' ? await probe.models(plan.address, times.probeTimeoutMs) : undefined;
   core.send(name, models === undefined ? { kind: 'loading' } : { kind: 'serving', models });
 }

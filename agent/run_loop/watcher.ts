@@ -16,19 +16,25 @@ const KNOCK_EVERY = 3;
 
 /** One question for the health of a running engine. */
 export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
-  const { probe, times, unhealthyAfter } = core.parts;
+  const { probe, relay, times, unhealthyAfter } = core.parts;
   const { incarnation, spec } = runtime.life;
   runtime.healthAsks += 1;
   // Most of what an idle agent costs are connections to its engines. A door that once did not open is tried each time.
   const knocks = runtime.badProbes > 0 || runtime.healthAsks % KNOCK_EVERY === 0;
   const health = await probe.health(plan.address, times.probeTimeoutMs, knocks ? 'anew' : 'kept');
   if (runtime.life.incarnation !== incarnation) return;
-  // A slow answer is a busy engine, not a dead one.
+  // A slow answer is a busy engine, not a dead one; one with nothing to do has no excuse.
+  const isBusy = health === 'timeout' && (relay.stats().openByEngine[spec.name] ?? 0) > 0;
   if (health === 'ok') runtime.badProbes = 0;
   // A process that has ended refuses too; its end is told by the launcher, with the cause.
-  else if (health !== 'timeout' && runtime.launched?.ended() !== true) runtime.badProbes += 1;
+  else if (!isBusy && runtime.launched?.ended() !== true) runtime.badProbes += 1;
   if (spec.gpuIds.length > 0) for (const pid of (await runtime.launched?.processes()) ?? []) runtime.pids.add(pid);
   if (runtime.badProbes < unhealthyAfter) return;
+  if (health === 'timeout') {
+    const message = 'It has nothing to do, takes connections and answers none of them.';
+    core.send(spec.name, { kind: 'wedged', message });
+    return;
+  }
   const what = health === 'refused' ? 'It refuses connections.' : 'It says that it is unhealthy.';
   core.send(spec.name, { kind: 'unhealthy', message: what });
 }

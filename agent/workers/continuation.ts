@@ -42,7 +42,11 @@ export interface ContinuationStart {
   readonly answer: ContinuedAnswer;
 }
 
-const QUESTION_TIMEOUT_MS = 5000;
+/**
+ * Longer than the watchdog needs: an engine that hangs is found by it and ended, while a question that was given up before
+ * would only come again with the next attempt, and each attempt look like a fresh request.
+ */
+const QUESTION_TIMEOUT_MS = 20_000;
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 const COMPLETIONS_PATH = '/v1/completions';
 const STREAM_HEAD = { status: 200, headers: new Map([['content-type', 'text/event-stream']]) };

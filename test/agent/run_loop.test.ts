@@ -262,6 +262,7 @@ t.test('faults are noted, and several with bad health end the life', async (t) =
 t.test('an engine that answers badly several times is restarted', async (t) => {
   const fixture = await serving();
   fixture.engine().health = 'timeout';
+  fixture.progress('e1', { open: 1, stalled: 1 });
   await fixture.clock.pass(10_000);
   t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY', 'a slow answer is a busy engine');
   fixture.engine().health = 'unhealthy';
@@ -270,6 +271,19 @@ t.test('an engine that answers badly several times is restarted', async (t) => {
   await fixture.clock.pass(3000);
   t.equal(fixture.engines.length, 2);
 });
+
+t.test(
+  'an engine that has nothing to do and answers nobody is wedged, without a request that would tell',
+  async (t) => {
+    const fixture = await serving();
+    fixture.engine().health = 'timeout';
+    await fixture.clock.pass(2500);
+    t.equal(fixture.engines.length, 1);
+    await fixture.clock.pass(3000);
+    t.ok(fixture.journal.some(({ reason, message }) => reason === 'wedged' && /nothing to do/.test(message ?? '')));
+    t.equal(fixture.engines.length, 2);
+  },
+);
 
 t.test('a storm of restarts over all engines is braked', async (t) => {
   const fixture = createFixture();

@@ -122,10 +122,23 @@ t.test('an adopted engine that takes connections and answers none is ended like 
   t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: false });
 });
 
-t.test('an adopted engine that was still loading goes on loading', async (t) => {
+t.test('an adopted engine that has served and takes no connections is not taken for one that loads', async (t) => {
   const { before, adoptable, engine } = await leftBehind();
   engine.health = 'refused';
   const fixture = createFixture({ state: before.saved.at(-1) ?? EMPTY_STATE, adoptable: [adoptable] });
+  fixture.engines.push(engine);
+  await fixture.loop.restore();
+  await fixture.clock.pass(5000);
+  t.ok(fixture.journal.some(({ reason, message }) => reason === 'unhealthy' && /has served/.test(message ?? '')));
+  t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', adopted: false });
+});
+
+t.test('an adopted engine that was still loading goes on loading', async (t) => {
+  const { before, adoptable, engine } = await leftBehind();
+  engine.health = 'refused';
+  const { served, ...state } = before.saved.at(-1) ?? EMPTY_STATE;
+  t.same(served, { e1: 1 });
+  const fixture = createFixture({ state, adoptable: [adoptable] });
   fixture.engines.push(engine);
   await fixture.loop.restore();
   await fixture.clock.pass(20_000);

@@ -14,7 +14,15 @@ import { CROSSED_CLOSE_MS, type LostExchange, mayResend } from '../../../agent/c
 
 t.test('an engine is followed from arrival over the first token to the end', async (t) => {
   const tracker = new ProgressTracker();
-  t.same(tracker.figures(), { open: 0, plain: 0, waitingFirst: 0, waitingBytes: 0, stalled: 0, faults: 0 });
+  t.same(tracker.figures(), {
+    open: 0,
+    plain: 0,
+    waitingFirst: 0,
+    waitingBytes: 0,
+    stalled: 0,
+    faults: 0,
+    firstTokens: 0,
+  });
   const a = tracker.opened(100, true, 1000);
   const b = tracker.opened(50, true, 1010);
   const plain = tracker.opened(70, false, 1020);
@@ -23,6 +31,7 @@ t.test('an engine is followed from arrival over the first token to the end', asy
   t.equal(tracker.figures().waitingFirst, 2, 'a role chunk is no token');
   tracker.tokens(a, 1, () => 1200);
   t.match(tracker.figures(), {
+    firstTokens: 1,
     waitingFirst: 1,
     oldestWaitingSinceMs: 1010,
     waitingBytes: 50,
@@ -115,7 +124,7 @@ t.test('while many streams move the clock is read for every eighth chunk, and fo
 });
 
 t.test('figures of threads are put on one clock and added', async (t) => {
-  const bare = { open: 1, plain: 0, waitingFirst: 0, waitingBytes: 5, stalled: 0, faults: 1 };
+  const bare = { open: 1, plain: 0, waitingFirst: 0, waitingBytes: 5, stalled: 0, faults: 1, firstTokens: 0 };
   const full = { ...bare, oldestWaitingSinceMs: 10, lastTokenAtMs: 20, firstOpenAtMs: 5, interTokenP50Ms: 7 };
   t.same(shiftTimes(bare, 100), bare);
   t.same(shiftTimes(full, 100), { ...full, oldestWaitingSinceMs: 110, lastTokenAtMs: 120, firstOpenAtMs: 105 });

@@ -163,14 +163,20 @@ t.test("the engine's own prefill speed is learned from first tokens that came", 
   };
   tick(0, waiting(1000));
   tick(250, waiting(1000));
-  tick(500, busy({ lastProgressAtMs: 480 }));
+  tick(500, busy({ lastProgressAtMs: 480, firstTokens: 1 }));
   t.equal(watch.msPerByte, 0.5);
-  tick(750, { ...waiting(100), oldestWaitingSinceMs: 700 });
-  tick(1000, busy({ lastProgressAtMs: 990 }));
+  tick(750, { ...waiting(100), oldestWaitingSinceMs: 700, firstTokens: 1 });
+  tick(1000, busy({ lastProgressAtMs: 990, firstTokens: 2 }));
   t.equal(watch.msPerByte, 0.5, 'a tiny prompt teaches nothing');
-  tick(1250, { ...waiting(10_000), oldestWaitingSinceMs: 1200 });
-  tick(1500, busy({ lastProgressAtMs: 1490 }));
+  tick(1250, { ...waiting(10_000), oldestWaitingSinceMs: 1200, firstTokens: 2 });
+  tick(1500, busy({ lastProgressAtMs: 1490, firstTokens: 3 }));
   t.ok((watch.msPerByte as number) < 0.5, 'an old slow one fades');
+  const before = watch.msPerByte;
+  tick(1750, { ...waiting(1000), oldestWaitingSinceMs: 1600, firstTokens: 3 });
+  tick(60_000, { ...waiting(1000), oldestWaitingSinceMs: 59_000, firstTokens: 3 });
+  t.equal(watch.msPerByte, before, 'one that was given up after a minute says nothing of the speed');
+  tick(60_250, busy({ lastProgressAtMs: 60_200, firstTokens: 1 }));
+  t.equal(watch.msPerByte, before, 'nor does a relay thread that counts anew');
 });
 
 t.test('an answer that is not streamed is no wedge while the counters of the engine move', async (t) => {

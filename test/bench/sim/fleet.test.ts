@@ -79,7 +79,10 @@ t.test('with no engine left requests wait, those of the dead engines before all 
   const workload = randomWorkload(5, 100, 20_000, 1000);
   const script = 'kill:0@1,kill:1@1,kill:2@1,restart:0@10';
   const run = runOf('cost', workload, 1, script);
-  t.ok(run.outcome.every((outcome) => outcome === 1), 'all are served');
+  t.ok(
+    run.outcome.every((outcome) => outcome === 1),
+    'all are served',
+  );
   t.ok(run.moved > 0);
   const came = (from: number, to: number): number[] =>
     [...workload.arrivalMs.keys()].filter((r) => {
