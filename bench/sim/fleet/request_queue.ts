@@ -18,10 +18,10 @@ export interface RequestQueueDeps {
   readonly model: string;
   readonly tenant: TenantId;
   /** Whether every engine has as much waiting for its prefill as it may. */
-  isFull(nowMs: number): boolean;
+  readonly isFull: (nowMs: number) => boolean;
   /** Sends the request to an engine; false: none may be picked. */
-  place(request: number, nowMs: number): boolean;
-  typicalOutputTokens(): number;
+  readonly place: (request: number, nowMs: number) => boolean;
+  readonly typicalOutputTokens: () => number;
 }
 
 export interface RequestQueue {
@@ -41,87 +41,109 @@ interface Entry {
 }
 
 export function createRequestQueue(deps: RequestQueueDeps): RequestQueue {
-  const { view, model, tenant } = deps;
-  const virtual = createVirtualClock();
-  const clock: Clock = {
-    ...virtual,
-    after(delayMs, task) {
-      view.actions.wakeAt(virtual.monotonicMs() + Math.max(0, delayMs));
-      return virtual.after(delayMs, task);
-    },
-  };
-  // All requests of a trace are of one tenant, which then may fill the queue.
-  const room = new WaitingRoom({ clock, options: { ...QUEUE, tenantShare: 1 } });
-  const budget = createRetryBudget(RECOVERY);
-  const entries = new Map<number, Entry>();
-  const refuse = (request: number): void => {
-    entries.delete(request);
-    view.actions.refuse(request, clock.monotonicMs());
-  };
+  return new SimQueue(deps);
+}
 
-  const orderOf = (request: number): WaitingOrder => ({
-    model,
-    tenant,
-    weight: 1,
-    priority: 0,
-    deadlineAtMs: Infinity,
-    promptTokens: view.workload.inputTokens[request] as number,
-    outputTokens: deps.typicalOutputTokens(),
-    bytes: 1,
-    mayWait: () => true,
-    told: () => false,
-    refuse: () => refuse(request),
-    place() {
-      const nowMs = clock.monotonicMs();
-      if (deps.isFull(nowMs)) return false;
-      if (!deps.place(request, nowMs)) throw new CodedError('no_engine', 'No engine is up.');
-      (entries.get(request) as Entry).placedAtMs = nowMs;
-      return true;
-    },
-  });
+class SimQueue implements RequestQueue {
+  readonly #deps: RequestQueueDeps;
+  readonly #virtual = createVirtualClock();
+  readonly #clock: Clock;
+  readonly #room: WaitingRoom;
+  readonly #budget = createRetryBudget(RECOVERY);
+  readonly #entries = new Map<number, Entry>();
+
+  constructor(deps: RequestQueueDeps) {
+    this.#deps = deps;
+    const virtual = this.#virtual;
+    this.#clock = {
+      ...virtual,
+      after(delayMs, task) {
+        deps.view.actions.wakeAt(virtual.monotonicMs() + Math.max(0, delayMs));
+        return virtual.after(delayMs, task);
+      },
+    };
+    // All requests of a trace are of one tenant, which then may fill the queue.
+    this.#room = new WaitingRoom({ clock: this.#clock, options: { ...QUEUE, tenantShare: 1 } });
+  }
+
+  advance(nowMs: number): void {
+    this.#virtual.runUntil(nowMs);
+  }
+
+  arrive(request: number): void {
+    const entry: Entry = { order: this.#orderOf(request), placedAtMs: undefined };
+    this.#entries.set(request, entry);
+    try {
+      this.#room.enter(entry.order);
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      this.#refuse(request);
+    }
+  }
+
+  move(request: number): void {
+    const waitMs = this.#budget.take(this.#nowMs, RECOVERY.maxWaitMs);
+    if (waitMs === undefined) this.#refuse(request);
+    else if (waitMs === 0) this.#goOn(request, RECOVERY.maxWaitMs);
+    else this.#clock.after(waitMs, () => this.#goOn(request, RECOVERY.maxWaitMs - waitMs));
+  }
+
+  finished(request: number): void {
+    const entry = this.#entries.get(request);
+    this.#entries.delete(request);
+    if (entry?.placedAtMs === undefined) return;
+    const outputTokens = this.#deps.view.workload.outputTokens[request] as number;
+    this.#room.ended(entry.order, { tookMs: this.#nowMs - entry.placedAtMs, outputTokens });
+  }
+
+  changed(): void {
+    this.#room.changed(this.#deps.model);
+  }
+
+  get #nowMs(): number {
+    return this.#virtual.monotonicMs();
+  }
+
+  #refuse(request: number): void {
+    this.#entries.delete(request);
+    this.#deps.view.actions.refuse(request, this.#nowMs);
+  }
+
+  #orderOf(request: number): WaitingOrder {
+    const { view, model, tenant, isFull, place, typicalOutputTokens } = this.#deps;
+    return {
+      model,
+      tenant,
+      weight: 1,
+      priority: 0,
+      deadlineAtMs: Infinity,
+      promptTokens: view.workload.inputTokens[request] as number,
+      outputTokens: typicalOutputTokens(),
+      bytes: 1,
+      mayWait: () => true,
+      told: () => false,
+      refuse: () => this.#refuse(request),
+      place: () => {
+        const nowMs = this.#nowMs;
+        if (isFull(nowMs)) return false;
+        if (!place(request, nowMs)) throw new CodedError('no_engine', 'No engine is up.');
+        (this.#entries.get(request) as Entry).placedAtMs = nowMs;
+        return true;
+      },
+    };
+  }
 
   /** Takes the first engine that may be picked, however much waits there. */
-  const goOn = (request: number, withinMs: number): void => {
-    if (deps.place(request, clock.monotonicMs())) return;
+  #goOn(request: number, withinMs: number): void {
+    const place = (): boolean => this.#deps.place(request, this.#nowMs);
+    if (place()) return;
     let isPlaced = false;
-    const place = (): boolean => {
-      isPlaced = deps.place(request, clock.monotonicMs());
-      return isPlaced;
-    };
-    const { order } = entries.get(request) as Entry;
-    const ticket = room.wait({ ...order, begun: true, place });
-    clock.after(withinMs, () => {
+    const { order } = this.#entries.get(request) as Entry;
+    const ticket = this.#room.wait({ ...order, begun: true, place: () => (isPlaced = place()) });
+    this.#clock.after(withinMs, () => {
       if (isPlaced) return;
       ticket.leave();
-      refuse(request);
+      this.#refuse(request);
     });
-  };
-
-  return {
-    advance: (nowMs) => virtual.runUntil(nowMs),
-    arrive(request) {
-      const entry: Entry = { order: orderOf(request), placedAtMs: undefined };
-      entries.set(request, entry);
-      try {
-        room.enter(entry.order);
-      } catch (error) {
-        if (!(error instanceof CodedError)) throw error;
-        refuse(request);
-      }
-    },
-    move(request) {
-      const waitMs = budget.take(clock.monotonicMs(), RECOVERY.maxWaitMs);
-      if (waitMs === undefined) refuse(request);
-      else if (waitMs === 0) goOn(request, RECOVERY.maxWaitMs);
-      else clock.after(waitMs, () => goOn(request, RECOVERY.maxWaitMs - waitMs));
-    },
-    finished(request) {
-      const entry = entries.get(request);
-      entries.delete(request);
-      if (entry?.placedAtMs === undefined) return;
-      const tookMs = clock.monotonicMs() - entry.placedAtMs;
-      room.ended(entry.order, { tookMs, outputTokens: view.workload.outputTokens[request] as number });
-    },
-    changed: () => room.changed(model),
-  };
+  }
 }
