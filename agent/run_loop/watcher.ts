@@ -23,15 +23,17 @@ export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchP
   const knocks = runtime.badProbes > 0 || runtime.healthAsks % KNOCK_EVERY === 0;
   const health = await probe.health(plan.address, times.probeTimeoutMs, knocks ? 'anew' : 'kept');
   if (runtime.life.incarnation !== incarnation) return;
-  // A slow answer is a busy engine, not a dead one; one with nothing to do has no excuse.
-  const isBusy = health === 'timeout' && (relay.stats().openByEngine[spec.name] ?? 0) > 0;
+  // A slow answer is a busy engine, not a dead one. One with nothing to do has no excuse, and of one that has not told its
+  // counters once in this life the watchdog cannot judge.
+  const hasWork = (relay.stats().openByEngine[spec.name] ?? 0) > 0;
+  const isBusy = health === 'timeout' && hasWork && runtime.watch?.witness !== undefined;
   if (health === 'ok') runtime.badProbes = 0;
   // A process that has ended refuses too; its end is told by the launcher, with the cause.
   else if (!isBusy && runtime.launched?.ended() !== true) runtime.badProbes += 1;
   if (spec.gpuIds.length > 0) for (const pid of (await runtime.launched?.processes()) ?? []) runtime.pids.add(pid);
   if (runtime.badProbes < unhealthyAfter) return;
   if (health === 'timeout') {
-    const message = 'It has nothing to do, takes connections and answers none of them.';
+    const message = `It took ${runtime.badProbes} connections and answered none of them.`;
     core.send(spec.name, { kind: 'wedged', message });
     return;
   }

@@ -261,6 +261,8 @@ t.test('faults are noted, and several with bad health end the life', async (t) =
 
 t.test('an engine that answers badly several times is restarted', async (t) => {
   const fixture = await serving();
+  fixture.engine().load = { generationTokensTotal: 5 };
+  await fixture.clock.pass(500);
   fixture.engine().health = 'timeout';
   fixture.progress('e1', { open: 1, stalled: 1 });
   await fixture.clock.pass(10_000);
@@ -280,10 +282,21 @@ t.test(
     await fixture.clock.pass(2500);
     t.equal(fixture.engines.length, 1);
     await fixture.clock.pass(3000);
-    t.ok(fixture.journal.some(({ reason, message }) => reason === 'wedged' && /nothing to do/.test(message ?? '')));
+    t.ok(
+      fixture.journal.some(({ reason, message }) => reason === 'wedged' && /took 3 connections/.test(message ?? '')),
+    );
     t.equal(fixture.engines.length, 2);
   },
 );
+
+t.test('one that froze before it told its counters once is found although it has requests', async (t) => {
+  const fixture = await serving();
+  fixture.engine().health = 'timeout';
+  fixture.progress('e1', { open: 1, waitingFirst: 1, oldestWaitingSinceMs: fixture.clock.nowMs, waitingBytes: 100 });
+  await fixture.clock.pass(5500);
+  t.ok(fixture.journal.some(({ reason }) => reason === 'wedged'));
+  t.equal(fixture.engines.length, 2);
+});
 
 t.test('a storm of restarts over all engines is braked', async (t) => {
   const fixture = createFixture();

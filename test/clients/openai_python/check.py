@@ -230,7 +230,7 @@ def check_typed_errors(world):
     content = "x" * world.options.max_body_bytes
     big = failure(openai.APIStatusError, lambda: create(**{**world.ask, "messages": [{"role": "user", "content": content}]}))
     assert (wrong.code, none.code, field.code, field.param) == ("unauthenticated", "model_not_found", "invalid_value", "temperature")
-    assert (long.code, big.status_code, big.code) == ("prompt_too_long", 413, "body_too_large")
+    assert (long.code, big.status_code, big.code) == ("context_length_exceeded", 413, "body_too_large")
     assert world.attempts - before == 6, "none of them was tried again"
     for error in (wrong, none, field, long, big):
         assert error.request_id and error.response.headers["x-should-retry"] == "false"
