@@ -175,12 +175,9 @@ export class RunningRequest implements Generation, GenerationSink {
 
   onHead(resumedAt = 0): void {
     if (this.#ended) return this.#host.dropped('late_frame');
-    if (this.#headedAttempt === this.attempt) {
-      if (!this.#reattaching) return this.#host.dropped('second_head');
-      this.#reattaching = false;
-      return;
-    }
+    const isBack = this.#reattaching;
     this.#reattaching = false;
+    if (this.#headedAttempt === this.attempt) return isBack ? undefined : this.#host.dropped('second_head');
     this.#headedAttempt = this.attempt;
     this.#answer.journal.truncate(resumedAt);
     this.#earlierTokens = resumedAt;
