@@ -161,3 +161,21 @@ t.test('load that others put on the engines is heeded by the second attempt as b
   clock.advance(AFTER_MS);
   t.equal(sent[1]?.order.meta.engine, calm);
 });
+
+t.test('what the client takes is granted to both while both may answer, then to the one that does', async (t) => {
+  const { clock, sent, generation } = started({ what: { ...asked, stream: true } });
+  clock.advance(AFTER_MS);
+  generation.grant(100);
+  t.same(
+    sent.map(({ granted }) => granted),
+    [100, 100],
+  );
+  sent[0]?.sink.onHead();
+  sent[0]?.sink.onTokens(Buffer.from('data: x\n\n'), idBytes(1), 0);
+  sent[0]?.sink.onHead();
+  generation.grant(50);
+  t.same(
+    sent.map(({ granted }) => granted),
+    [150, 100],
+  );
+});
