@@ -38,7 +38,7 @@ const BRACKET = 0x5b;
 const DATA = Buffer.from('data:');
 const DONE = Buffer.from('[DONE]');
 
-/** The events of one stream. After `push` has thrown it is of no more use. */
+/** The events of one stream. After `push` has thrown, `flush` gives what came before; then it is of no more use. */
 export class EventScanner implements StreamScanner {
   readonly #options: ScannerOptions;
   readonly #sink: TokensSink;

@@ -190,6 +190,8 @@ export class RelayedRequest implements ExchangeSink {
   }
 
   onFailed({ code, message }: CodedError): void {
+    // What came in the same read before the garbage is as good as if it had come alone.
+    if (code === 'engine_garbage' && this.#status === 200 && !this.#engineDone) this.#scanner.flush();
     // Before its head an engine has begun nothing that could be cut.
     if (this.#status === 200 || code === 'engine_garbage') this.#fault({ code, message });
     else this.fail({ code, message });

@@ -237,6 +237,29 @@ t.test('what is no chunk is garbage', async (t) => {
   }
 });
 
+t.test('what came in one read before garbage is given all the same', async (t) => {
+  const good = (text: string, id: number): string =>
+    `data: {"id":"c","choices":[{"index":0,"delta":{"content":"${text}"},"finish_reason":null,"token_ids":[${id}]}]}\n\n`;
+  for (const bad of ['hello\n\n', 'data: {"id":\n\n', 'data: [DONT]\n\n']) {
+    let text = '';
+    const ids: number[] = [];
+    const scanner = new EventScanner(DEFAULTS, (buffer, start, end, some) => {
+      text += buffer.toString('latin1', start, end);
+      ids.push(...some);
+    });
+    const read = Buffer.from(good('a', 7) + good('b', 8) + bad + good('c', 9));
+    t.throws(() => scanner.push(read, 0, read.length), { code: 'engine_garbage' });
+    t.equal(text, '');
+    scanner.flush();
+    t.same(
+      [...text.matchAll(/"content":"(.)"/g)].map(([, letter]) => letter),
+      ['a', 'b'],
+      bad,
+    );
+    t.same(ids, [7, 8]);
+  }
+});
+
 t.test('an event longer than the bound is garbage, before it is whole', async (t) => {
   const long = Buffer.from(`data: {"a":"${'x'.repeat(2000)}`);
   t.equal(scan(cutAt(long, 500, 1000, 1500), { maxEventBytes: 1200 }).garbage, 'engine_garbage');
