@@ -1,7 +1,7 @@
 /**
  * When the frames of a lane leave. Measured: with one message an event-loop turn a lane costs a third less than with one
- * a token, and two tokens a write cost a third less again (`npm run bench -- micro-relay`). But a held token is a late token, so
- * nothing is held while there is nothing to gain: an idle thread sends at the end of its turn.
+ * a token, and two tokens a write cost a third less again (`npm run bench -- micro-relay`). But a held token is a late
+ * token, so nothing is held while there is nothing to gain: an idle thread sends at the end of its turn.
  */
 
 export interface HoldFacts {

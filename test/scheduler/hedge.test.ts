@@ -142,6 +142,15 @@ t.test('without another engine, or a slot of the budget, the first is waited for
   t.same(spent.hedged.toSorted(), ['not_sent', 'sent']);
 });
 
+t.test('a fault of the program while the second is placed is not taken for a full fleet', async (t) => {
+  const { clock, lane, hedged } = started();
+  lane.submit = () => {
+    throw new TypeError('a fault of the program');
+  };
+  t.throws(() => clock.advance(AFTER_MS), { message: 'a fault of the program' });
+  t.same(hedged, []);
+});
+
 t.test('a streamed token is an answer too', async (t) => {
   const { clock, sent, door } = started({ what: { ...asked, stream: true } });
   clock.advance(AFTER_MS);

@@ -5,7 +5,7 @@
  * free at once, so that a slow fleet is not made slower by it.
  */
 import type { Clock } from '../../../lib/clock.ts';
-import type { CodedError } from '../../../lib/errors.ts';
+import { CodedError } from '../../../lib/errors.ts';
 import type { EngineId } from '../../../lib/ids.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
 import type { AdmittedRequest, GenerationSink, LaneRequest } from '../../ports.ts';
@@ -144,7 +144,8 @@ class Race implements Placement {
     const attempt = this.running.attempt + 1;
     try {
       second.placement = place(this.running, nowMs, { attempt, tried, sink: second });
-    } catch {
+    } catch (thrown) {
+      if (!(thrown instanceof CodedError)) throw thrown;
       // There is no other engine, or it is full: the first attempt is waited for as if there were no hedge.
       return told('not_sent');
     }
