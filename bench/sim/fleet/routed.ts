@@ -1,8 +1,8 @@
 /**
  * The scheduler's own routing at work in virtual time: the very Router with its policies, reservations, speed fit and
- * breakers, the very prefix index, queue and pace of recovery. It is told what a scheduler is told: readings once a second, first tokens, ends
- * with `cached_tokens`, deaths, and KV events where the engines send them. It does not know the engines' timings: the
- * speed starts at the neutral one and is fitted from what requests take.
+ * breakers, the very prefix index, queue and pace of recovery. It is told what a scheduler is told: readings once a second,
+ * first tokens, ends with `cached_tokens`, deaths, and KV events where the engines send them. It does not know the engines'
+ * timings: the speed starts at the neutral one and is fitted from what requests take.
  */
 import type { EngineId, NodeId, TenantId } from '../../../lib/ids.ts';
 import { seededRandom } from '../../../lib/rng.ts';
