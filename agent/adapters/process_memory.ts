@@ -4,7 +4,7 @@
  * and in small slices; in between only /proc/PID/statm of the known members is read.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, untilNextBeatMs } from '../../lib/clock.ts';
 
 export interface ProcessMemoryOptions {
   readonly clock: Clock;
@@ -88,7 +88,9 @@ export class ProcessMemory {
 
   #later(): void {
     if (this.#stopped) return;
-    this.#cancelRead = this.#options.clock.after(READ_PERIOD_MS, () => void this.#read().finally(() => this.#later()));
+    const { clock } = this.#options;
+    const delayMs = untilNextBeatMs(clock.monotonicMs(), READ_PERIOD_MS);
+    this.#cancelRead = clock.after(delayMs, () => void this.#read().finally(() => this.#later()));
   }
 
   async #read(): Promise<void> {

@@ -4,7 +4,7 @@
  * session took the message: a session that can take no more is passed over, and its next delta covers what it missed.
  * The picture is made of what is at hand; nothing here waits for an engine or a GPU that hangs.
  */
-import type { Clock } from '../../lib/clock.ts';
+import { type Clock, untilNextBeatMs } from '../../lib/clock.ts';
 import type { AgentReading } from '../../proto/gen/fleet/v1/AgentReading.ts';
 import type { EngineReading } from '../../proto/gen/fleet/v1/EngineReading.ts';
 import type { GpuReading } from '../../proto/gen/fleet/v1/GpuReading.ts';
@@ -156,7 +156,7 @@ export class TelemetryLoop {
     this.#stopped = false;
     this.#agent = this.#parts.agent();
     await this.#readHost();
-    this.#later(this.#periodMs());
+    this.#later();
     this.#watchJumps();
   }
 
@@ -197,14 +197,13 @@ export class TelemetryLoop {
     return Math.min(this.#defaultPeriodMs, ...[...this.#listeners.values()].map(({ periodMs }) => periodMs));
   }
 
-  #later(delayMs: number): void {
+  #later(): void {
     if (this.#stopped) return;
     const { clock } = this.#parts;
-    this.#cancelRound = clock.after(delayMs, () => {
-      const startedAtMs = clock.monotonicMs();
+    this.#cancelRound = clock.after(untilNextBeatMs(clock.monotonicMs(), this.#periodMs()), () => {
       this.#round()
         .catch((error: unknown) => this.#parts.onError(error))
-        .finally(() => this.#later(Math.max(1, this.#periodMs() - (clock.monotonicMs() - startedAtMs))));
+        .finally(() => this.#later());
     });
   }
 
@@ -224,7 +223,7 @@ export class TelemetryLoop {
 
   #watchJumps(): void {
     const { clock, relay } = this.#parts;
-    this.#cancelJumps = clock.after(JUMP_CHECK_MS, () => {
+    this.#cancelJumps = clock.after(untilNextBeatMs(clock.monotonicMs(), JUMP_CHECK_MS), () => {
       if (loadJumped(this.#toldOpen, relay.stats().openByEngine)) this.pushNow();
       this.#watchJumps();
     });

@@ -3,6 +3,7 @@
  * ports. Everything runs on one thread in the order in which it arrives, so there are no locks; work that takes time
  * (a launch, a probe) comes back as another event.
  */
+import { untilNextBeatMs } from '../../lib/clock.ts';
 import type { DesiredState__Output } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent } from '../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
@@ -30,9 +31,7 @@ import { carryOutGpuOrder, type GpuOrder } from './gpu_orders.ts';
 import { freshRuntime, type LoopCore, type RunLoopParts, type Runtime } from './parts.ts';
 import { nodeEventOf, relayTargets } from './told.ts';
 import { launchEngine, probeAdopted, probeStart, runPreflight, warmEngine } from './starter.ts';
-import { drainView, probeReady, tickAll } from './watcher.ts';
-
-const CLOSE_PROBE_MS = 100;
+import { drainView, probeDelayMs, probeReady, tickAll } from './watcher.ts';
 
 export class RunLoop implements LoopCore {
   readonly parts: RunLoopParts;
@@ -352,8 +351,8 @@ export class RunLoop implements LoopCore {
     if (status !== 'draining') delete runtime.drain;
     if (status === 'ready') this.#noteServing(runtime);
     if (status === 'adopted') this.#probeAfter(runtime, 0);
-    else if (status === 'ready') this.#probeAfter(runtime, this.parts.times.probePeriodMs);
-    else if (status === 'starting' || status === 'warming') this.#probeAfter(runtime, CLOSE_PROBE_MS);
+    else if (status === 'ready' || status === 'starting' || status === 'warming')
+      this.#probeAfter(runtime, probeDelayMs(this.parts, status));
   }
 
   #noteServing(runtime: Runtime): void {
@@ -384,13 +383,13 @@ export class RunLoop implements LoopCore {
     // A warmed engine changes its status; when it did not, its timer ends it.
     if (!isCurrent || this.#closed || life.status === 'warming') return;
     runtime.cancelProbe?.();
-    const { probePeriodMs } = this.parts.times;
-    this.#probeAfter(runtime, life.status === 'ready' ? probePeriodMs : Math.min(CLOSE_PROBE_MS, probePeriodMs));
+    this.#probeAfter(runtime, probeDelayMs(this.parts, life.status));
   }
 
   #watchLater(): void {
     if (this.#closed) return;
-    this.#cancelWatch = this.parts.clock.after(this.parts.times.watchPeriodMs, () => {
+    const { clock, times } = this.parts;
+    this.#cancelWatch = clock.after(untilNextBeatMs(clock.monotonicMs(), times.watchPeriodMs), () => {
       tickAll(this);
       this.#watchLater();
     });

@@ -1,9 +1,11 @@
 /** Looks after engines that serve: their health, their progress, their faults, and their drains. */
+import { untilNextBeatMs } from '../../lib/clock.ts';
 import { beginDrain, drainEtaMs } from '../core/drain_estimate.ts';
 import type { DrainView } from '../core/report.ts';
+import type { EngineStatus } from '../core/lifecycle/table.ts';
 import { beginWatch, countFaults, tickWatch, WATCHDOG, type WatchdogPolicy, withWitness } from '../core/watchdog.ts';
 import type { LaunchPlan, RelayStats } from '../ports.ts';
-import type { LoopCore, Runtime } from './parts.ts';
+import type { LoopCore, RunLoopParts, Runtime } from './parts.ts';
 
 /** Requests that were under way to the engine when it began to drain get this long to arrive. */
 const DRAIN_SETTLE_MS = 300;
@@ -13,6 +15,17 @@ const MOST_FIRST_ASKS = 8;
 
 /** Each n-th question for its health knocks at the engine's door; the others go over the connection that is there. */
 const KNOCK_EVERY = 3;
+
+/** How often an engine is asked that is not ready yet, at most. */
+const CLOSE_PROBE_MS = 100;
+
+/** Until the next question for an engine's health; the engines that serve are all asked at the same beat. */
+export function probeDelayMs({ clock, times }: Pick<RunLoopParts, 'clock' | 'times'>, status: EngineStatus): number {
+  const { probePeriodMs } = times;
+  return status === 'ready'
+    ? untilNextBeatMs(clock.monotonicMs(), probePeriodMs)
+    : Math.min(CLOSE_PROBE_MS, probePeriodMs);
+}
 
 /** One question for the health of a running engine. */
 export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {

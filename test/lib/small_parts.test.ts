@@ -1,5 +1,6 @@
-/** Ids and seeded chance: the small pure parts that everything else leans on. */
+/** Ids, beats and seeded chance: the small pure parts that everything else leans on. */
 import t from 'tap';
+import { untilNextBeatMs } from '../../lib/clock.ts';
 import { newRequestId, randomToken, REQUEST_ID_PATTERN } from '../../lib/ids.ts';
 import { seededRandom } from '../../lib/rng.ts';
 
@@ -27,4 +28,15 @@ t.test('request ids are unique and acceptable as request ids', async (t) => {
 t.test('a request id of a caller can break neither a header, nor a log line, nor a path', async (t) => {
   for (const bad of ['', 'a b', 'a\nb', 'a/b', 'é', 'a\u0000', '"', 'x'.repeat(129)])
     t.notMatch(bad, REQUEST_ID_PATTERN);
+});
+
+t.test('tasks of one period meet at the same beats, and none plays a beat twice', async (t) => {
+  t.equal(untilNextBeatMs(0, 250), 250);
+  t.equal(untilNextBeatMs(1010, 250), 240, 'the beat at 1250');
+  t.equal(untilNextBeatMs(1100, 250), 150, 'the same beat, for one that came later');
+  t.equal(
+    Math.round(1249.4 + untilNextBeatMs(1249.4, 250)),
+    1500,
+    'its timer rang a moment early, so the next is that at 1500',
+  );
 });

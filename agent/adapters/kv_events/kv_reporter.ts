@@ -3,7 +3,7 @@
  * what has changed, a few times a second. It is advice: a session that can take no more is passed over and gets a snapshot
  * later, and now and then everybody gets one, which heals whatever else went wrong.
  */
-import type { Clock } from '../../../lib/clock.ts';
+import { type Clock, untilNextBeatMs } from '../../../lib/clock.ts';
 import type { KvEvents } from '../../../proto/gen/fleet/v1/KvEvents.ts';
 import type { EngineView } from '../../ports.ts';
 import { KvFeed, type KvFault } from './kv_feed.ts';
@@ -19,6 +19,8 @@ export interface KvReporterOptions {
 }
 
 const PERIOD_MS = 100;
+/** While no engine publishes anything: only whether one has come is looked for. */
+const IDLE_PERIOD_MS = 1000;
 /** Blocks of one message: 64 KiB. */
 const MAX_BLOCKS_PER_MESSAGE = 8192;
 const RESYNC_MS = 600_000;
@@ -67,7 +69,9 @@ export class KvReporter {
   }
 
   start(): void {
-    this.#stopTimer = this.#options.clock.after(PERIOD_MS, () => {
+    const { clock } = this.#options;
+    const periodMs = this.#followed.size === 0 ? IDLE_PERIOD_MS : PERIOD_MS;
+    this.#stopTimer = clock.after(untilNextBeatMs(clock.monotonicMs(), periodMs), () => {
       this.#round();
       this.start();
     });
