@@ -365,7 +365,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
 
   #laneOpened(lane: LaneHandle): void {
     this.#abandoned.laneOpened(lane, this.clock.monotonicMs());
-    for (const request of this.#running.values()) request.laneOpened(lane);
+    for (const request of this.#running.values()) request.laneOpened(lane, this.reservations);
   }
 
   abandoned(attempt: AbandonedAttempt): void {

@@ -18,9 +18,13 @@ export interface AgentRestartReport {
   readonly streams: number;
   /** Engines whose process or life differs after all rounds. */
   readonly engineRestarts: number;
+  /** Of the streams that ran meanwhile: those that ended with an error. */
+  readonly failedStreams: number;
   /** From the kill to the end of the first completion that was asked for after it; the slowest round. */
   readonly serveAgainMs: number;
   readonly serveAgainP50Ms: number;
+  /** Each round, in order. */
+  readonly roundsMs: readonly number[];
   readonly rounds: number;
 }
 
@@ -53,6 +57,7 @@ export async function runAgentRestart(options: AgentRestartOptions): Promise<voi
   const fleet = await startSupervisedFleet({ engines: simPlans(ENGINES, 'sim', ['--sim-itl-ms', '20']) });
   const times: number[] = [];
   let engineRestarts: number;
+  let failedStreams: number;
   try {
     const before = new Map((await fleet.engines()).map((facts) => [facts.name, facts]));
     const load = startLoad(fleet, Math.ceil(streams / ENGINES), TOKENS);
@@ -60,6 +65,8 @@ export async function runAgentRestart(options: AgentRestartOptions): Promise<voi
       await sleep(RAMP_MS);
       times.push(await serveAgain(fleet, `sim-${turn % ENGINES}`));
     }
+    await sleep(RAMP_MS);
+    failedStreams = load.figures().failed;
     await load.stop();
     for (const { name } of fleet.plans) await fleet.waitFor(name, 'ready', (facts) => facts.routable, SERVE_LIMIT_MS);
     engineRestarts = (await fleet.engines()).filter(({ name, pid, incarnation }) => {
@@ -72,18 +79,21 @@ export async function runAgentRestart(options: AgentRestartOptions): Promise<voi
   const report: AgentRestartReport = {
     streams,
     engineRestarts,
+    failedStreams,
     serveAgainMs: round(Math.max(...times), 0),
     serveAgainP50Ms: round(quantile(times, 0.5), 0),
+    roundsMs: times.map((ms) => round(ms, 0)),
     rounds,
   };
   console.log(
     alignRows([
       ['agent killed', `under ${streams} streams, rounds`, rounds],
       ['engines', 'restarted', engineRestarts],
+      ['streams', 'failed', failedStreams],
       ['serves again', 'ms, slowest', report.serveAgainMs],
       ['', 'ms, median', report.serveAgainP50Ms],
     ]),
   );
   if (options.json === true) console.log(JSON.stringify(report));
-  if (engineRestarts > 0) process.exitCode = 1;
+  if (engineRestarts + failedStreams > 0) process.exitCode = 1;
 }

@@ -6,6 +6,8 @@ import { NO_QUEUE } from '../../scheduler/core/queue/held_requests.ts';
 import {
   engineEvent,
   fakeLane,
+  fakeSession,
+  hello,
   idBytes,
   LOOP_OPTIONS,
   recordingDoor,
@@ -287,6 +289,45 @@ t.test('without an engine it waits before all that have not run, and the first e
   second.sink.onDone({ completionTokens: 2 });
   t.equal(door.calls.at(-1), 'done');
   t.equal(loop.inspector.reservations.total, 0);
+});
+
+t.test('a lane that comes back while its requests wait for an engine takes each of them on once', async (t) => {
+  const queue = { ...NO_QUEUE, maxRequests: 10, maxBytes: 10_000, maxTotalRequests: 10, maxTotalBytes: 10_000 };
+  const options = {
+    queue: { ...queue, maxWaitMs: 60_000, silentMs: 60_000, noticeMs: 60_000 },
+    failover: { ...LOOP_OPTIONS.failover, burst: 1, perSecond: 1 },
+  };
+  const restart = (parts: ReturnType<typeof begun>) => {
+    const { loop, lane, session, clock } = parts;
+    lane.cut();
+    loop.fleetSink.onLaneLost('s1', lane);
+    loop.fleetSink.onSessionLost(session);
+    clock.advance(LOOP_OPTIONS.failover.reattachWaitMs);
+    t.equal(loop.inspector.reservations.total, 0, 'it waits for an engine');
+    loop.fleetSink.onHello(fakeSession('s2'), hello({ sessionId: 's2' }));
+    const back = fakeLane();
+    loop.fleetSink.onLaneOpen('s2', back);
+    return back;
+  };
+  const one = { hello: { engines: [engineEvent()] }, options };
+  const kept = begun(one);
+  const same = restart(kept);
+  t.same([same.attached.length, same.sent.length], [1, 0], 'the queue does not start it a second time');
+  t.equal(kept.loop.inspector.reservations.total, 1, 'its place is taken again');
+  kept.clock.advance(5000);
+  const sink = same.attached[0]?.sink;
+  sink?.onHead(0);
+  sink?.onTokens(chunk('b'), idBytes(3), 2);
+  sink?.onDone(undefined);
+  t.equal(kept.door.calls.at(-1), 'done');
+  t.same([same.sent.length, kept.loop.inspector.reservations.total], [0, 0]);
+
+  const forgotten = begun(one);
+  const fresh = restart(forgotten);
+  fresh.attached[0]?.sink.onError(fail('not_found'));
+  t.match(fresh.sent, [{ order: { attempt: 1 } }], 'at once, on the slot that it has');
+  forgotten.clock.advance(5000);
+  t.same([fresh.sent.length, forgotten.loop.inspector.reservations.total], [1, 1]);
 });
 
 t.test('one that finds no engine in its time ends with the error of the failure', async (t) => {

@@ -3,9 +3,20 @@
  * to another, or to the same one restarted, and find them here. The agents tell of them, per worker, when a lane opens
  * and when another scheduler's lane is lost.
  */
+import type { CodedError } from '../../../lib/errors.ts';
 import type { RequestId } from '../../../lib/ids.ts';
 import type { DetachedRequest } from '../../../proto/codec.ts';
 import type { LaneHandle } from '../../ports.ts';
+import type { Placement } from './relay_host.ts';
+
+/** An attempt whose lane is lost: it may run on at its agent. */
+export interface DetachedAttempt {
+  readonly placement: Placement;
+  readonly lane: LaneHandle;
+  readonly error: CodedError;
+  /** Its place was given back, and the request is looked for another one. */
+  readonly settled: boolean;
+}
 
 export interface DetachedPlace {
   readonly lane: LaneHandle;

@@ -40,3 +40,20 @@ export function createRetryBudget({ burst, perSecond }: Pick<FailoverOptions, 'b
     },
   };
 }
+
+/** The slot of one request. It is kept until an attempt was begun on it: a lane that comes back meanwhile needs none. */
+export class RecoverySlot {
+  #atMs: number | undefined;
+
+  /** @returns as take() */
+  waitMs(budget: RetryBudget, nowMs: number, withinMs: number): number | undefined {
+    if (this.#atMs !== undefined) return Math.max(0, this.#atMs - nowMs);
+    const waitMs = budget.take(nowMs, withinMs);
+    if (waitMs !== undefined) this.#atMs = nowMs + waitMs;
+    return waitMs;
+  }
+
+  used(): void {
+    this.#atMs = undefined;
+  }
+}

@@ -12,18 +12,13 @@ import { plainLease } from '../routing/lease.ts';
 import type { Lease, Reservations } from '../routing/reservations.ts';
 import type { Ticket } from '../queue/contract.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
+import { AnswerCredit } from './answer_credit.ts';
 import { AnswerSoFar } from './answer_so_far.ts';
-import type { DetachedRequests } from './detached.ts';
+import type { DetachedAttempt, DetachedRequests } from './detached.ts';
+import { RecoverySlot } from './failover.ts';
 import { FAULTS } from './recovery_rules.ts';
 import type { Placement, RelayHost } from './relay_host.ts';
 import { SharedAnswer } from './shared_answer.ts';
-
-/** An attempt whose lane is lost: it may run on at its agent. */
-interface Detached {
-  readonly placement: Placement;
-  readonly lane: LaneHandle;
-  readonly error: CodedError;
-}
 
 export class RunningRequest implements Generation, GenerationSink {
   readonly request: AdmittedRequest;
@@ -49,15 +44,12 @@ export class RunningRequest implements Generation, GenerationSink {
   /** Tokens of the answer that earlier attempts gave. */
   #earlierTokens = 0;
   #ended = false;
-  /** Bytes that may be on their way to the client; below 0 a frame overdrew. */
-  #creditBytes: number;
-  /** Granted bytes that a new attempt must not be given, for the client owes them for an earlier one. */
-  #debtBytes = 0;
+  readonly #credit: AnswerCredit;
   /** Bytes of an answer that is no stream, as given to the door. */
   #bodyBytes = 0;
   /** Bytes of the stream that the present attempt gave. */
   #attemptBytes = 0;
-  #detached: Detached | undefined;
+  #detached: DetachedAttempt | undefined;
   /** The present attempt was come back for, and has not answered yet. */
   #reattaching = false;
   /** Tokens whose ids the door has had. */
@@ -65,6 +57,7 @@ export class RunningRequest implements Generation, GenerationSink {
   #stopWaiting: (() => void) | undefined;
   /** Its place among what waits for an engine. */
   #ticket: Ticket | undefined;
+  readonly #slot = new RecoverySlot();
 
   constructor(
     host: RelayHost,
@@ -80,7 +73,7 @@ export class RunningRequest implements Generation, GenerationSink {
     this.#door = order.door;
     this.request = order.request;
     this.record = order.record;
-    this.#creditBytes = order.creditBytes;
+    this.#credit = new AnswerCredit(order.creditBytes);
     this.deadlineAtMs = order.deadlineAtMs;
     this.startedAtMs = host.clock.monotonicMs();
     this.#answer = new AnswerSoFar(host.failover.maxJournalTokens, order.request.hasStops === true);
@@ -107,7 +100,7 @@ export class RunningRequest implements Generation, GenerationSink {
 
   /** Bytes that the next attempt may send before a grant. */
   get creditBytes(): number {
-    return Math.max(0, this.#creditBytes);
+    return this.#credit.bytes;
   }
 
   /** What an attempt must know of the answer so far; undefined: nothing was sent, it starts from the beginning. */
@@ -147,10 +140,8 @@ export class RunningRequest implements Generation, GenerationSink {
 
   grant(bytes: number): void {
     if (this.#ended) return;
-    this.#creditBytes += bytes;
-    const paid = Math.min(this.#debtBytes, bytes);
-    this.#debtBytes -= paid;
-    if (bytes > paid) this.#placement?.lane.grant(bytes - paid);
+    const lent = this.#credit.grant(bytes);
+    if (lent > 0) this.#placement?.lane.grant(lent);
   }
 
   cancel(_reason: string): void {
@@ -200,7 +191,7 @@ export class RunningRequest implements Generation, GenerationSink {
       this.#shownTokens = Math.max(this.#shownTokens, index + (idBytes.length >>> 2));
     }
     answer.take(sse, idBytes, finished);
-    this.#creditBytes -= sse.length;
+    this.#credit.spend(sse.length);
     this.#attemptBytes += sse.length;
     this.#door.onTokens(sse, shown, index);
   }
@@ -208,7 +199,7 @@ export class RunningRequest implements Generation, GenerationSink {
   onBody(bytes: Buffer, last: boolean): void {
     if (this.#ended) return this.#host.dropped('late_frame');
     if (!this.#begun) this.onHead();
-    this.#creditBytes -= bytes.length;
+    this.#credit.spend(bytes.length);
     this.#bodyBytes += bytes.length;
     this.#door.onBody(bytes, last);
   }
@@ -230,19 +221,24 @@ export class RunningRequest implements Generation, GenerationSink {
     const fault = known ? error : new CodedError('stream_lost', 'The request was lost with its lane.');
     this.#reattaching = false;
     const { lane } = placement.lane;
-    if (lane?.closed === true && fault.code === 'stream_lost' && this.#detach({ placement, lane, error: fault }))
+    if (
+      lane?.closed === true &&
+      fault.code === 'stream_lost' &&
+      this.#detach({ placement, lane, error: fault, settled: false })
+    )
       return;
     this.#settle(placement.lease, fault.code, undefined);
     this.#recover(placement, fault);
   }
 
   /** Waits for the lane to come back, for a moment; false: it is not to be waited for. */
-  #detach(detached: Detached): boolean {
+  #detach(detached: DetachedAttempt): boolean {
     const { clock, failover } = this.#host;
     if (failover.reattachWaitMs === 0) return false;
     this.#detached = detached;
     this.#stopWaiting = clock.after(failover.reattachWaitMs, () => {
       const { placement, error } = detached;
+      this.#detached = { ...detached, settled: true };
       this.#settle(placement.lease, error.code, undefined);
       this.#recover(placement, error);
     });
@@ -250,20 +246,24 @@ export class RunningRequest implements Generation, GenerationSink {
   }
 
   /** A lane was opened: when it leads to the worker that runs the request, the request goes on there. */
-  laneOpened(lane: LaneHandle): void {
+  laneOpened(lane: LaneHandle, reservations: Reservations): void {
     const detached = this.#detached;
     if (this.#ended || this.#placement !== undefined || detached === undefined) return;
     if (detached.lane.nodeName !== lane.nodeName || detached.lane.worker !== lane.worker) return;
     if (lane.attach === undefined || (this.#bodyBytes > 0 && this.#door.onRestart?.() !== true)) return;
-    const { lease } = detached.placement;
+    const { engine, incarnation } = detached.placement.lease;
+    const lease = detached.settled ? plainLease(reservations.reserve(engine, incarnation)) : detached.placement.lease;
     this.#stopWaiting?.();
+    // It runs on where it was: the queue must not start it a second time.
+    this.#ticket?.leave();
+    this.#ticket = undefined;
     this.#detached = undefined;
     this.#bodyBytes = 0;
-    this.#debtBytes = Math.max(0, -this.#creditBytes);
+    this.#credit.beginAttempt();
     this.#reattaching = true;
     const { attempt, creditBytes, id } = this;
     const place = { index: this.#answer.journal.length, hadBytes: this.#attemptBytes };
-    const order = { id, attempt, creditBytes, incarnation: lease.incarnation, ...place };
+    const order = { id, attempt, creditBytes, incarnation, ...place };
     this.#placement = { lease, lane: lane.attach(order, this) };
     this.#host.recovered(this, 'reattached', 'lane_back');
   }
@@ -299,7 +299,7 @@ export class RunningRequest implements Generation, GenerationSink {
   #await(error: CodedError): void {
     const { clock, failover, retryBudget } = this.#host;
     const withinMs = Math.min(failover.maxWaitMs, this.deadlineAtMs - clock.monotonicMs());
-    const waitMs = retryBudget.take(clock.monotonicMs(), withinMs);
+    const waitMs = this.#slot.waitMs(retryBudget, clock.monotonicMs(), withinMs);
     if (waitMs === undefined) this.#giveUp(error, 'budget');
     else if (waitMs === 0) this.#look(error, withinMs);
     else this.#stopWaiting = clock.after(waitMs, () => this.#look(error, withinMs - waitMs));
@@ -317,8 +317,7 @@ export class RunningRequest implements Generation, GenerationSink {
 
   /** Begins the next attempt where an engine takes it. */
   #place(error: CodedError): boolean {
-    // What the client still owes for bytes of earlier attempts is not lent to this one.
-    this.#debtBytes = Math.max(0, -this.#creditBytes);
+    this.#credit.beginAttempt();
     try {
       this.attempt += 1;
       this.#placement = this.#host.place(this);
@@ -331,6 +330,7 @@ export class RunningRequest implements Generation, GenerationSink {
     }
     this.#stopWaiting?.();
     this.#ticket = undefined;
+    this.#slot.used();
     this.#abandon(this.attempt - 1);
     this.#attemptBytes = 0;
     this.#host.recovered(this, this.#answer.sent ? 'resumed' : 'restarted', error.code);
@@ -379,7 +379,7 @@ export class RunningRequest implements Generation, GenerationSink {
     this.#stopTimer?.();
     this.#stopWaiting?.();
     this.#ticket?.leave();
-    const place = this.#placement ?? this.#detached?.placement;
+    const place = this.#placement ?? (this.#detached?.settled === false ? this.#detached.placement : undefined);
     if (place !== undefined) this.#settle(place.lease, outcome, usage);
     this.#abandon(this.attempt);
     this.#host.ended(this, outcome, usage);

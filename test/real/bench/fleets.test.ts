@@ -30,7 +30,7 @@ t.test('death kills started and adopted engines, stops one, and overloads two', 
 
 t.test('agent-restart finds the engines as they were', async (t) => {
   const report = await run(t, ['agent-restart', '--streams', '8', '--rounds', '1']);
-  t.match(report, { streams: 8, engineRestarts: 0, serveAgainMs: Number });
+  t.match(report, { streams: 8, engineRestarts: 0, failedStreams: 0, serveAgainMs: Number });
 });
 
 t.test('readers runs its mix to the end and reports memory and speed', async (t) => {
