@@ -21,6 +21,7 @@ import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerProgress, Work
 import { RequestBook, type Refusal } from './request_book.ts';
 import { whyMalformed } from './request_checks.ts';
 import { type FrameSink, RequestOutlet, type RetainBudget } from './request_outlet.ts';
+import { StatsTurn } from './stats_turn.ts';
 import { type PulseFigures, ThreadPulse } from './thread_pulse.ts';
 
 const MAX_IDLE_CONNECTIONS = 256;
@@ -55,7 +56,7 @@ class RelayWorker {
   #resentTotal = 0;
   #batchedTotal = 0;
   #stopping = false;
-  #lastStats = '';
+  readonly #statsTurn = new StatsTurn();
 
   constructor(task: RelayTask) {
     this.#worker = task.worker;
@@ -117,6 +118,7 @@ class RelayWorker {
       known.pool.destroy();
     }
     for (const target of targets) if (!this.#targets.has(target.engine)) this.#addTarget(target);
+    this.#statsTurn.stir();
     this.#tick();
   }
 
@@ -159,10 +161,12 @@ class RelayWorker {
       },
       onFrame: (from, frame) => this.#onFrame(from, frame),
       onOpen: (opened) => {
+        this.#statsTurn.stir();
         this.#tellDetached(opened);
         this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' });
       },
       onLost: (lost, reason) => {
+        this.#statsTurn.stir();
         this.#book.lost(lost, performance.now());
         for (const lane of this.#lanes.values()) if (lane.open) this.#tellDetached(lane);
         this.#say({ kind: 'lane', scheduler: address, state: 'lost', reason });
@@ -267,6 +271,7 @@ class RelayWorker {
       },
     });
     this.#book.add(sink, request);
+    this.#statsTurn.stir();
     this.#owners.set(request, owner);
     owner.open += 1;
     try {
@@ -312,14 +317,12 @@ class RelayWorker {
     this.#book.sweep(performance.now());
     for (const { pool } of this.#targets.values()) pool.sweep();
     this.#pulse.beat();
-    this.#ticks += 1;
-    if (this.#ticks % PULSE_TICKS === 0) this.#period = this.#pulse.takePeriod();
+    this.#ticks = (this.#ticks + 1) % PULSE_TICKS;
+    const periodEnds = this.#ticks === 0;
+    if (periodEnds) this.#period = this.#pulse.takePeriod();
+    if (!this.#statsTurn.isDue(this.#book.open, periodEnds)) return;
     const stats = this.#stats();
-    const text = JSON.stringify(stats);
-    // While anything is open, silence would look like a thread that is stuck.
-    if (text === this.#lastStats && this.#book.open === 0) return;
-    this.#lastStats = text;
-    this.#say({ kind: 'stats', stats });
+    if (this.#statsTurn.isNews(JSON.stringify(stats))) this.#say({ kind: 'stats', stats });
   }
 
   #stats(): WorkerStats {

@@ -45,6 +45,34 @@ await t.test('an agent is killed: its streams go on at the other host as if noth
   await fleet.stop();
 });
 
+await t.test('the only agent is killed, twice: its streams go on at their engine, each of them once', async (t) => {
+  const fleet = await startFleet(t, { engines: [simEngine({ name: 'sim-0', model: MODEL, flags: FLAGS })] });
+  const uncut = await uncutOf(fleet);
+  const streams = [...bodies, ...bodies, ...bodies].map((body) => open(fleet, CHAT, body));
+  let { agent } = fleet;
+  for (let deaths = 0; deaths < 2; deaths++) {
+    const goal = streams.map((stream) => stream.length() + 2000);
+    await eventually('the streams go on', () => streams.every((stream, at) => stream.length() > (goal[at] as number)));
+    process.kill(agent.pid, 'SIGKILL');
+    await agent.exited;
+    agent = await fleet.restartAgent();
+  }
+  const answers = await Promise.all(streams.map((stream) => stream.answer));
+  answers.forEach((answer, at) => t.same(essence(answer), essence(uncut[at % uncut.length] as SeenAnswer)));
+  const metrics = await (
+    await fetch(`${fleet.url}/metrics`, { headers: { authorization: `Bearer ${fleet.key}` } })
+  ).text();
+  const resumed = [...metrics.matchAll(/sophia_failover_total\{how="resumed",why="[a-z_]+"\} (\d+)/g)].map(
+    ([, count]) => Number(count),
+  );
+  t.equal(
+    resumed.reduce((sum, count) => sum + count, 0),
+    2 * streams.length,
+    'one attempt after each death, and no more',
+  );
+  await fleet.stop();
+});
+
 /** Opens an answer with a key, and comes back after as many events as it had when it was cut, until it has its end. */
 async function withKey(fleet: TestFleet, body: object, key: string): Promise<{ text: string; cuts: number }> {
   let text = '';
