@@ -240,12 +240,12 @@ export const settings = defineSettings('scheduler', {
   failoverMaxAttempts: {
     schema: integer({ min: 1, max: 1000 }),
     default: 9,
-    doc: 'Attempts of one request, the first included.',
+    doc: 'Attempts of one request, the first included; one that brought 16 tokens or more begins the count anew.',
   },
   failoverWaitMs: {
     schema: durationMs({ max: 3_600_000 }),
-    default: 30_000,
-    doc: 'Longest time for which a request whose engine died waits for another one.',
+    default: 300_000,
+    doc: 'Longest time for which a request whose engine died waits for another one; half a minute while none is on its way.',
   },
   failoverJournalTokens: {
     schema: integer({ max: 100_000_000 }),

@@ -17,4 +17,4 @@ export const QUEUE: QueueOptions = {
 export const MAX_PENDING_PREFILL_MS = 1000;
 
 /** Requests of dead engines that start anew at once, and then per second; and how long one may wait for an engine. */
-export const RECOVERY = { burst: 64, perSecond: 50, maxWaitMs: 30_000 } as const;
+export const RECOVERY = { burst: 64, perSecond: 50, maxWaitMs: 300_000 } as const;

@@ -109,6 +109,23 @@ t.test('a request that its engines fail of does not walk through the fleet', asy
   t.same(door.calls, ['error:engine_failed']);
 });
 
+t.test('an answer that gets on outlives any number of engines, and one that kills them at once does not', async (t) => {
+  const { lane, door, clock } = begun({}, asked, 1_000_000);
+  const die = (attempt: number, index: number, tokens: number): void => {
+    const { sink } = lane.sent[attempt] as SentOrder;
+    sink.onHead(index);
+    sink.onTokens(chunk('x'), idBytes(...Array.from({ length: tokens }, (_, at) => at + 1)), index);
+    sink.onError(fail('engine_died'));
+    clock.advance(200);
+  };
+  lane.sent[0]?.sink.onError(fail('engine_died'));
+  for (let at = 1; at <= 20; at++) die(at, 2 + (at - 1) * 16, 16);
+  t.equal(lane.sent.length, 22, 'far more than 9 attempts');
+  for (let at = 21; lane.sent.length > at; at++) die(at, 322 + (at - 21), 1);
+  t.equal(lane.sent.length, 20 + 9, 'the last that got on, and 8 that did not');
+  t.equal(door.calls.at(-1), 'error:engine_died');
+});
+
 t.test('while there is no slot for it a recovery waits; with none in time it fails', async (t) => {
   const failover = { ...LOOP_OPTIONS.failover, burst: 1, perSecond: 1, maxWaitMs: 1500 };
   const { loop, lane, clock } = testLoop({ hello: TWO, options: { failover } });
@@ -346,4 +363,29 @@ t.test('one that finds no engine in its time ends with the error of the failure'
   t.equal(door.calls.at(-1), 'error:engine_died');
   t.same(recoveries, ['gave_up no_engine']);
   t.same(loop.inspector.queues(), [{ model: 'm', requests: 0, bytes: 0, tokens: 0 }]);
+});
+
+t.test('an engine that takes minutes to load is waited for, and one that has failed for good is not', async (t) => {
+  const options = {
+    requestTimeoutMs: 600_000,
+    failover: { ...LOOP_OPTIONS.failover, maxWaitMs: 300_000 },
+  };
+  const dead = (state: 'BACKOFF' | 'FAILED') => {
+    const parts = begun({ hello: { engines: [engineEvent()] }, options });
+    parts.loop.fleetSink.onEngineEvent(
+      parts.session,
+      engineEvent({ state: `ENGINE_STATE_${state}`, reason: 'crashed' }),
+    );
+    parts.first.sink.onError(fail('engine_died'));
+    return parts;
+  };
+  const loading = dead('BACKOFF');
+  loading.clock.advance(200_000);
+  loading.loop.fleetSink.onEngineEvent(loading.session, engineEvent({ incarnation: 2 }));
+  t.match(loading.lane.sent[1], { order: { attempt: 1, incarnation: 2 } });
+  const failed = dead('FAILED');
+  failed.clock.advance(29_999);
+  t.notMatch(failed.door.calls.at(-1), /error/, 'a person may start it anew');
+  failed.clock.advance(1);
+  t.equal(failed.door.calls.at(-1), 'error:engine_died');
 });

@@ -2,8 +2,9 @@
 import type { Clock } from '../../../lib/clock.ts';
 import type { ErrorCode } from '../../../lib/errors.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
-import type { GenerationSink, LaneRequest } from '../../ports.ts';
+import type { AdmittedRequest, GenerationSink, LaneRequest } from '../../ports.ts';
 import type { Ticket } from '../queue/contract.ts';
+import type { RequestRecord } from '../routing/request_log.ts';
 import type { Lease } from '../routing/reservations.ts';
 import type { AbandonedAttempt } from './abandoned.ts';
 import type { FailoverOptions, RetryBudget } from './failover.ts';
@@ -20,6 +21,17 @@ export type Dropped = 'late_frame' | 'second_head' | 'duplicate_tokens';
 
 /** How a failed attempt was met; counted. */
 export type Recovered = 'restarted' | 'resumed' | 'reattached' | 'gave_up';
+
+/** A request that is to be run. */
+export interface RunningOrder {
+  readonly request: AdmittedRequest;
+  readonly record: RequestRecord;
+  readonly door: GenerationSink;
+  /** Bytes that may be on their way to the client. */
+  readonly creditBytes: number;
+  /** Monotonic milliseconds. */
+  readonly deadlineAtMs: number;
+}
 
 export interface RelayHost {
   readonly clock: Clock;

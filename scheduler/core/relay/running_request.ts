@@ -11,13 +11,14 @@ import type { AdmittedRequest, Generation, GenerationSink, LaneHandle } from '..
 import { plainLease } from '../routing/lease.ts';
 import type { Lease, Reservations } from '../routing/reservations.ts';
 import type { Ticket } from '../queue/contract.ts';
+import { isWorthWaiting } from '../queue/hope.ts';
 import type { RequestRecord } from '../routing/request_log.ts';
 import { AnswerCredit } from './answer_credit.ts';
 import { AnswerSoFar } from './answer_so_far.ts';
 import type { DetachedAttempt, DetachedRequests } from './detached.ts';
-import { RecoverySlot } from './failover.ts';
+import { HOPE_PERIOD_MS, Recoveries } from './failover.ts';
 import { FAULTS } from './recovery_rules.ts';
-import type { Placement, RelayHost } from './relay_host.ts';
+import type { Placement, RelayHost, RunningOrder } from './relay_host.ts';
 import { SharedAnswer } from './shared_answer.ts';
 
 export class RunningRequest implements Generation, GenerationSink {
@@ -57,18 +58,9 @@ export class RunningRequest implements Generation, GenerationSink {
   #stopWaiting: (() => void) | undefined;
   /** Its place among what waits for an engine. */
   #ticket: Ticket | undefined;
-  readonly #slot = new RecoverySlot();
+  readonly #recoveries = new Recoveries();
 
-  constructor(
-    host: RelayHost,
-    order: {
-      readonly request: AdmittedRequest;
-      readonly record: RequestRecord;
-      readonly door: GenerationSink;
-      readonly creditBytes: number;
-      readonly deadlineAtMs: number;
-    },
-  ) {
+  constructor(host: RelayHost, order: RunningOrder) {
     this.#host = host;
     this.#door = order.door;
     this.request = order.request;
@@ -285,7 +277,7 @@ export class RunningRequest implements Generation, GenerationSink {
     const { failover, clock } = this.#host;
     const rule = FAULTS[code];
     if (rule === undefined) return 'no_fault_of_the_engine';
-    const tries = this.attempt + 1;
+    const tries = this.#recoveries.failed(this.attempt, this.#answer.journal.length);
     if (tries >= failover.maxAttempts) return 'attempts';
     if (clock.monotonicMs() >= this.deadlineAtMs) return 'deadline';
     if (this.#answer.sent) return failover.migrate ? this.#answer.whyNotResumable(this.request) : 'migration_off';
@@ -299,7 +291,7 @@ export class RunningRequest implements Generation, GenerationSink {
   #await(error: CodedError): void {
     const { clock, failover, retryBudget } = this.#host;
     const withinMs = Math.min(failover.maxWaitMs, this.deadlineAtMs - clock.monotonicMs());
-    const waitMs = this.#slot.waitMs(retryBudget, clock.monotonicMs(), withinMs);
+    const waitMs = this.#recoveries.waitMs(retryBudget, clock.monotonicMs(), withinMs);
     if (waitMs === undefined) this.#giveUp(error, 'budget');
     else if (waitMs === 0) this.#look(error, withinMs);
     else this.#stopWaiting = clock.after(waitMs, () => this.#look(error, withinMs - waitMs));
@@ -310,9 +302,18 @@ export class RunningRequest implements Generation, GenerationSink {
     this.#stopWaiting = undefined;
     if (this.#place(error)) return;
     if (FAULTS[error.code]?.waits !== true || withinMs <= 0) return this.#giveUp(error, 'no_engine');
-    this.#stopWaiting = this.#host.clock.after(withinMs, () => this.#giveUp(error, 'no_engine'));
+    this.#waitFor(error, this.#host.clock.monotonicMs() + withinMs);
     const ticket = this.#host.hold(this, this.#door, () => this.#place(error));
     if (this.#placement === undefined) this.#ticket = ticket;
+  }
+
+  /** An engine that is loading is waited for; that all have failed for good is seen at the second look, for states change. */
+  #waitFor(error: CodedError, untilMs: number, again = false): void {
+    const { clock } = this.#host;
+    const leftMs = untilMs - clock.monotonicMs();
+    const isHopeless = again && !isWorthWaiting(this.record.decisions.at(-1)?.refused);
+    if (leftMs <= 0 || isHopeless) return this.#giveUp(error, 'no_engine');
+    this.#stopWaiting = clock.after(Math.min(leftMs, HOPE_PERIOD_MS), () => this.#waitFor(error, untilMs, true));
   }
 
   /** Begins the next attempt where an engine takes it. */
@@ -330,7 +331,7 @@ export class RunningRequest implements Generation, GenerationSink {
     }
     this.#stopWaiting?.();
     this.#ticket = undefined;
-    this.#slot.used();
+    this.#recoveries.begun(this.#answer.journal.length);
     this.#abandon(this.attempt - 1);
     this.#attemptBytes = 0;
     this.#host.recovered(this, this.#answer.sent ? 'resumed' : 'restarted', error.code);
