@@ -56,7 +56,7 @@ const fleet = await startFleet(t, {
 
 interface EngineView {
   readonly routable: boolean;
-  readonly event: { readonly engine: string; readonly pid: number };
+  readonly event: { readonly engine: string; readonly pid: number; readonly incarnation: number };
 }
 
 const engines = async (): Promise<readonly EngineView[]> =>
@@ -85,12 +85,20 @@ for (let kill = 0; kill < KILLS; kill++) {
     await bothServe();
     const streams = PROMPTS.map(ask);
     await eventually('all streams have begun', () => streams.every((stream) => stream.length() > 3000), 120_000);
-    const victim = (await engines()).find((engine) => engine.event.engine === `vllm-${kill % 2}`);
+    const [victim, other] = (await engines()).toSorted(({ event: { engine } }) =>
+      engine === `vllm-${kill % 2}` ? -1 : 1,
+    );
     process.kill(-(victim?.event.pid ?? 0), 'SIGKILL');
     const answers = await Promise.all(streams.map((stream) => stream.answer));
     answers.forEach((answer, at) => {
       t.ok(answer.endsWithDone && answer.heads.length === 1 && answer.roles === 1, 'its form is whole');
       t.same(essence(answer), essence(uncut[at] as SeenAnswer), `prompt ${at} is as uncut`);
     });
+    const still = (await engines()).find((engine) => engine.event.engine === other?.event.engine);
+    t.equal(
+      still?.event.incarnation,
+      other?.event.incarnation,
+      'the engine that took all of them was not taken for wedged',
+    );
   });
 }

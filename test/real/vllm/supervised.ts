@@ -78,6 +78,8 @@ export async function startSupervised(owner: Owner): Promise<Supervised> {
       stopTimeoutMs: 15_000,
       probePeriodMs: 2000,
     },
+    // What becomes of a stream is to be seen as the agent tells it; failover.test.ts is about what the scheduler makes of it.
+    scheduler: { failoverMaxAttempts: 1 },
     awaitRoutable: 0,
   });
   owner.teardown(() => rmSync(scratch, { recursive: true, force: true }));
