@@ -107,8 +107,8 @@ const SIZES: readonly (readonly [share: number, gpus: number, gib: number, hosts
 
 function largeDeployment(draw: Draw, i: number, replicas: number): WantedDeployment {
   let at = draw.int(0, 9999) / 10_000;
-  const size = SIZES.find(([share]) => (at -= share) < 0) ?? (SIZES[0] as (typeof SIZES)[number]);
-  const [, gpusPerHost, gib, hosts] = size;
+  const size = SIZES.find(([share]) => (at -= share) < 0) ?? SIZES[0];
+  const [, gpusPerHost, gib, hosts] = size as (typeof SIZES)[number];
   return {
     name: `deployment-${String(i).padStart(5, '0')}`,
     model: `model-${draw.int(0, MODELS - 1)}`,

@@ -20,11 +20,15 @@ export function conflictOn(board: Board, node: number, { conflicts }: Demand): C
   });
 }
 
-/** What a node gains by the replicas around it, if one more of the demand were put there; below 0 for a loss. */
-export type Surroundings = ((node: number) => number) | undefined;
+export interface Surroundings {
+  /** What a node gains by the replicas around it, if one more of the demand were put there; below 0 for a loss. */
+  at(node: number): number;
+  /** No node gains more. */
+  readonly most: number;
+}
 
 /** @returns undefined: the deployment says nothing of others, and no required term of others concerns it */
-export function surroundings(board: Board, demand: Demand): Surroundings {
+export function surroundings(board: Board, demand: Demand): Surroundings | undefined {
   if (demand.soft.length === 0 && demand.conflicts.length === 0) return undefined;
   const tables: { readonly of: Int32Array; readonly gains: Float64Array }[] = [];
   const add = (other: number, { of, names }: Domains, gain: number): void => {
@@ -42,13 +46,17 @@ export function surroundings(board: Board, demand: Demand): Surroundings {
   // Each of a pair of own replicas feels the other.
   for (const { other, domains, gain } of demand.soft) add(other, domains, other === demand.id ? 2 * gain : gain);
   for (const { other, domains } of demand.conflicts) add(other, domains, -Infinity);
-  return (node) => {
-    let sum = 0;
-    for (const { of, gains } of tables) {
-      const domain = of[node] as number;
-      if (domain >= 0) sum += gains[domain] as number;
-    }
-    return sum;
+  if (tables.length === 0) return undefined;
+  return {
+    at(node) {
+      let sum = 0;
+      for (const { of, gains } of tables) {
+        const domain = of[node] as number;
+        if (domain >= 0) sum += gains[domain] as number;
+      }
+      return sum;
+    },
+    most: tables.reduce((sum, { gains }) => sum + gains.reduce((best, gain) => Math.max(best, gain), 0), 0),
   };
 }
 

@@ -45,7 +45,7 @@ function onOneNode(board: Board, area: Area, unit: Unit, demand: Demand): Choice
       choices.push({
         parts: [part],
         victims: [],
-        score: base + (around?.(node) ?? 0) + valueOf(board, unit, demand, part),
+        score: base + (around?.at(node) ?? 0) + valueOf(board, unit, demand, part),
       });
     if (demand.mayPreempt) choices.push(...takeovers(board, area, node, unit, demand, base));
   }
@@ -118,8 +118,8 @@ function gpuSets(board: Board, node: number, demand: Demand, model: number, spil
     if (sets.length >= MOST_SETS) return;
     if (set.length === demand.gpus) {
       const sign = set
-        .map((g) => signs.get(g))
-        .sort()
+        .map((g) => signs.get(g) ?? '')
+        .toSorted((a, b) => (a < b ? -1 : 1))
         .join();
       if (!seen.has(sign)) sets.push([...set]);
       seen.add(sign);
@@ -186,7 +186,7 @@ function asGang(board: Board, area: Area, demand: Demand): Choice[] {
       if (worth[node] === -Infinity) continue;
       const key = gangKey(board, node, demand);
       for (const part of placesOn(board, node, demand, model)) {
-        const score = (worth[node] as number) + (around?.(node) ?? 0);
+        const score = (worth[node] as number) + (around?.at(node) ?? 0);
         groups.set(key, [...(groups.get(key) ?? []), { part, score }]);
       }
     }

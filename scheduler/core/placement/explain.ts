@@ -162,7 +162,7 @@ function verdictOf(
   }
   const score = fit(board, n, demand);
   const part = foundPart(n, demand);
-  const total = nodeWorth(node, demand.wanted) + score + (surroundings(board, demand)?.(n) ?? 0);
+  const total = nodeWorth(node, demand.wanted) + score + (surroundings(board, demand)?.at(n) ?? 0);
   return { kind: 'feasible', node: node.name, total, score: scoreIfPlaced(board, demand, part) };
 }
 

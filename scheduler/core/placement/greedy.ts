@@ -2,7 +2,7 @@
  * A first plan: replicas in the order of their priority, each to the best place that is left, with preemption where there is
  * none. The order within a priority matters only where room is short; several are tried then, and the best one stays.
  */
-import { type Board, lift, put, type Unit } from './board.ts';
+import { type Board, lift, type Part, put, type Unit } from './board.ts';
 import type { Demand } from './demand.ts';
 import type { Eligibility } from './eligible.ts';
 import { disruptionOf, EPSILON } from './objective.ts';
@@ -37,9 +37,10 @@ const smallInTurn: Order = (a, b) => a.rank - b.rank || size(a.demand) - size(b.
 
 /** What was done for one priority. */
 interface Tier {
-  readonly placed: readonly Unit[];
+  readonly places: ReadonlyMap<Unit, readonly Part[]>;
   readonly victims: readonly Unit[];
-  readonly missing: number;
+  /** Demands of which a replica found no place. */
+  readonly missing: ReadonlySet<Demand>;
   /** By what orders of one priority are compared: whom it serves, and whom it disturbs. */
   readonly served: number;
   readonly disruption: number;
@@ -66,7 +67,7 @@ export function placeGreedily({ board, open }: Situation, eligibility: Eligibili
 function placeTier(board: Board, eligibility: Eligibility, waiting: readonly Waiting[]): readonly Unit[] {
   let done = tryOrder(board, eligibility, waiting.toSorted(hardestFirst));
   let order = hardestFirst;
-  if (done.missing === 0 && done.victims.length === 0) return [];
+  if (done.victims.length === 0 && !mayOrderHelp(board, eligibility, waiting, done)) return [];
   let best = done;
   for (const other of [inTurn, smallInTurn]) {
     takeBack(board, done);
@@ -80,14 +81,29 @@ function placeTier(board: Board, eligibility: Eligibility, waiting: readonly Wai
   return tryOrder(board, eligibility, waiting.toSorted(order)).victims;
 }
 
+/** Whether another order could help: some replica is missing that would have had a place before the others came. */
+function mayOrderHelp(board: Board, eligibility: Eligibility, waiting: readonly Waiting[], done: Tier): boolean {
+  if (done.missing.size === 0) return false;
+  takeBack(board, done);
+  const preemptor = createPreemptor(board, eligibility);
+  let found = false;
+  for (const demand of done.missing) {
+    const unit = waiting.find((each) => each.demand === demand)?.unit as Unit;
+    found = pickPlace(board, eligibility, demand) !== undefined || preemptor.find(unit, demand) !== undefined;
+    if (found) break;
+  }
+  for (const [unit, parts] of done.places) put(board, unit, parts, 'placed');
+  return found;
+}
+
 function isBetter(left: Tier, right: Tier): boolean {
   return Math.abs(left.served - right.served) > EPSILON
     ? left.served > right.served
     : left.disruption < right.disruption;
 }
 
-function takeBack(board: Board, { placed, victims }: Tier): void {
-  for (const unit of placed) lift(board, unit);
+function takeBack(board: Board, { places, victims }: Tier): void {
+  for (const unit of places.keys()) lift(board, unit);
   for (const unit of victims) {
     unit.preemptedBy = undefined;
     put(board, unit, unit.home, 'kept');
@@ -96,7 +112,8 @@ function takeBack(board: Board, { placed, victims }: Tier): void {
 
 function tryOrder(board: Board, eligibility: Eligibility, waiting: readonly Waiting[]): Tier {
   const preemptor = createPreemptor(board, eligibility);
-  const placed: Unit[] = [];
+  const places = new Map<Unit, readonly Part[]>();
+  const missing = new Set<Demand>();
   const victims: Unit[] = [];
   // Room only shrinks until somebody is preempted, so what one replica of a deployment did not find, its next will not either.
   const hopeless = new Set<Demand>();
@@ -108,17 +125,18 @@ function tryOrder(board: Board, eligibility: Eligibility, waiting: readonly Wait
       const found = preemptor.find(unit, demand);
       if (found === undefined) {
         hopeless.add(demand);
+        missing.add(demand);
         continue;
       }
       victims.push(...takeOver(board, unit, found));
       // What a victim leaves over may do for another; a gang would have to look at every node again for it.
       for (const other of hopeless) if (other.hosts === 1) hopeless.delete(other);
     } else put(board, unit, parts, 'placed');
-    placed.push(unit);
+    places.set(unit, unit.parts);
     served += 1 / (board.serving[demand.id] as Unit[]).length;
   }
   const disruption = victims.reduce((sum, victim) => sum + disruptionOf(victim), 0);
-  return { placed, victims, missing: waiting.length - placed.length, served, disruption };
+  return { places, victims, missing, served, disruption };
 }
 
 /** @returns the victims, who wait now */

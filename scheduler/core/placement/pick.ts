@@ -4,7 +4,7 @@
  */
 import { surroundings } from './affinity.ts';
 import type { Board, Part } from './board.ts';
-import { mostPartScore } from './bound.ts';
+import { createBound } from './bound.ts';
 import type { Demand } from './demand.ts';
 import type { Eligibility } from './eligible.ts';
 import { fit, foundPart, NO_FIT } from './fit.ts';
@@ -18,21 +18,26 @@ export function pickPlace(board: Board, eligibility: Eligibility, demand: Demand
 function pickNode(board: Board, eligibility: Eligibility, demand: Demand): Part[] | undefined {
   const worths = eligibility.of(demand);
   const around = surroundings(board, demand);
+  const bound = createBound(board, demand);
+  const mostAround = around?.most ?? 0;
   const recent = board.serving[demand.id]?.at(-1)?.parts[0]?.node ?? -1;
   let best = -1;
   let bestScore = NO_FIT;
-  for (let i = recent < 0 ? 0 : -1; i < worths.length; i++) {
-    const n = i < 0 ? recent : i;
-    let own = worths[n] as number;
-    if (own === NO_FIT) continue;
-    if (around !== undefined) own += around(n);
-    const most = own + mostPartScore(board, n, demand, bestScore - own);
-    if (most < bestScore || most === NO_FIT || (most === bestScore && n > best)) continue;
+  const look = (n: number): void => {
+    const own = (worths[n] as number) + (around?.at(n) ?? 0);
+    if (own === NO_FIT) return;
+    const most = own + bound.close(n);
+    if (most < bestScore || most === NO_FIT || (most === bestScore && n > best)) return;
     const score = own + fit(board, n, demand);
     if (score > bestScore || (score === bestScore && n < best)) {
       bestScore = score;
       best = n;
     }
+  };
+  if (recent >= 0) look(recent);
+  for (let n = bound.next(0, worths, bestScore - mostAround); n < worths.length; ) {
+    look(n);
+    n = bound.next(n + 1, worths, bestScore - mostAround);
   }
   if (best < 0) return undefined;
   fit(board, best, demand);
@@ -51,11 +56,12 @@ function pickGang(board: Board, eligibility: Eligibility, demand: Demand): Part[
   let best: { readonly nodes: readonly number[]; readonly model: number } | undefined;
   let bestSum = NO_FIT;
   for (const model of gangModels(board, demand)) {
+    const bound = createBound(board, demand);
     const groups = new Map<string, { readonly node: number; readonly score: number }[]>();
     for (let n = 0; n < worths.length; n++) {
       const own = worths[n] as number;
-      if (own === NO_FIT || mostPartScore(board, n, demand) === NO_FIT) continue;
-      const score = own + (around?.(n) ?? 0) + fit(board, n, demand, model);
+      if (own === NO_FIT || bound.rough(n) === NO_FIT) continue;
+      const score = own + (around?.at(n) ?? 0) + fit(board, n, demand, model);
       if (score === NO_FIT) continue;
       const key = gangKey(board, n, demand);
       const group = groups.get(key) ?? [];

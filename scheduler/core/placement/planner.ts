@@ -27,11 +27,13 @@ import { createSituation, type Situation } from './units.ts';
 export interface PlanOptions {
   /** Where the search for something better draws its neighbourhoods from; absent: the seed 1. */
   readonly random?: RandomSource;
-  /** Bound of that search; 0: none. Absent: 20,000, which is well under a second. */
+  /** Bound of that search; 0: none. Absent: 20,000, which is well under a second, and 5,000 for a large fleet. */
   readonly searchSteps?: number;
 }
 
 const SEARCH_STEPS = 20_000;
+const LARGE_NODES = 500;
+const LARGE_SEARCH_STEPS = 5000;
 
 /** @throws CodedError invalid_value: the snapshot contradicts itself, or a number in it cannot be */
 export function planPlacement(snapshot: FleetSnapshot, options: PlanOptions = {}): PlacementPlan {
@@ -39,7 +41,8 @@ export function planPlacement(snapshot: FleetSnapshot, options: PlanOptions = {}
   const { board } = situation;
   const eligibility = createEligibility(board, snapshot);
   placeGreedily(situation, eligibility);
-  const { random = seededRandom(1), searchSteps: maxSteps = SEARCH_STEPS } = options;
+  const steps = snapshot.nodes.length > LARGE_NODES ? LARGE_SEARCH_STEPS : SEARCH_STEPS;
+  const { random = seededRandom(1), searchSteps: maxSteps = steps } = options;
   improve(situation, eligibility, { maxSteps, random });
   return planOf(snapshot, situation);
 }

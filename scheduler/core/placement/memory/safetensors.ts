@@ -99,6 +99,6 @@ function tensorOf(entry: unknown): { readonly dtype: string; readonly from: numb
   const [from, to] = offsets as unknown[];
   const bits = Object.hasOwn(DTYPE_BITS, dtype) ? DTYPE_BITS[dtype] : undefined;
   if (bits === undefined || !shape.every(isCount) || !isCount(from) || !isCount(to)) return undefined;
-  const elements = (shape as number[]).reduce((product, size) => product * size, 1);
+  const elements = shape.reduce((product, size) => product * size, 1);
   return (elements * bits) / 8 === to - from ? { dtype, from, to } : undefined;
 }
