@@ -91,10 +91,11 @@ function createCheck(plan: PlacementPlan, state: FleetSnapshot): Check {
   const open = new Map<string, Unit>();
   for (const unit of units) (unit.state === 'waiting' ? open : running).set(keyOf(unit), unit);
   const planned = new Set(plan.preemptions.map(keyOf));
+  const byName = new Map(board.demands.map((demand) => [demand.wanted.name, demand]));
   return (assignment, preemptions) => {
     const replica = idOf(assignment);
     const refuse = (reasons: readonly StaleReason[]): Refusal[] => [{ replica, reasons }];
-    const demand = board.demands.find((each) => each.wanted.name === assignment.deployment);
+    const demand = byName.get(assignment.deployment);
     const changed = demandTrouble(assignment, demand);
     if (demand === undefined || changed !== undefined) return refuse([changed ?? { by: 'not_wanted' }]);
     const unit = open.get(keyOf(assignment));
@@ -161,6 +162,10 @@ function partTrouble(
     if (reason !== undefined) reasons.push(reason);
   }
   for (const index of part.gpus) reasons.push(...gpuTrouble(board, demand, node, index, part.gpuMemoryBytes));
+  if (demand.nvlink === 'required' && demand.gpus > 1) {
+    const largestIsland = largestIslandOf(board, node, part.gpus);
+    if (largestIsland < part.gpus.length) reasons.push({ by: 'nvlink', needGpus: demand.gpus, largestIsland });
+  }
   return reasons.length === 0 ? [] : [{ replica, node: name, reasons }];
 }
 
@@ -193,7 +198,7 @@ function partsOf(board: Board, demand: Demand, { parts }: Assignment): Part[] {
   });
 }
 
-/** All or nothing, one GPU model, one region, one NVLink island where it must be: whatever plan it came from. */
+/** All or nothing, one GPU model, one region: whatever plan it came from. */
 function shapeTrouble(board: Board, demand: Demand, assignment: Assignment): StaleReason[] {
   const { fleet } = board;
   const parts = partsOf(board, demand, assignment);
@@ -205,15 +210,20 @@ function shapeTrouble(board: Board, demand: Demand, assignment: Assignment): Sta
     parts.every(({ gpus }) => new Set(gpus).size === demand.gpus && gpus.length === demand.gpus) &&
     assignment.parts.every((part, i) => part.gpuMemoryBytes === parts[i]?.gpuBytes) &&
     assignment.parts.every((part, i) => part.hostMemoryBytes === parts[i]?.hostBytes) &&
+    assignment.parts.every((part, i) => part.graceSpillBytes === parts[i]?.spillBytes) &&
     parts.every(({ spillBytes, gpus }) => spillBytes === 0 || gpus.every((g) => fleet.coherent[g] === 1)) &&
     same(rows.map((g) => fleet.modelId[g])) &&
     same(parts.map(({ node }) => fleet.nodes[node]?.region)) &&
-    same(parts.map(({ node }) => demand.gangDomains?.of[node])) &&
-    (demand.nvlink !== 'required' || demand.gpus < 2 || parts.every(({ gpus }) => isIsland(board, gpus)));
+    same(parts.map(({ node }) => demand.gangDomains?.of[node]));
   return isRight ? [] : [{ by: 'wrong_shape' }];
 }
 
-function isIsland({ fleet }: Board, rows: readonly number[]): boolean {
-  const first = fleet.island[rows[0] as number] as number;
-  return first >= 0 && rows.every((g) => fleet.island[g] === first);
+/** How many of these GPUs one NVLink island has at most. */
+function largestIslandOf({ fleet }: Board, node: number, gpus: readonly number[]): number {
+  const sizes = new Map<number, number>();
+  for (const index of gpus) {
+    const island = fleet.island[gpuRow(fleet, node, index)] ?? -1;
+    if (island >= 0) sizes.set(island, (sizes.get(island) ?? 0) + 1);
+  }
+  return Math.max(0, ...sizes.values());
 }
