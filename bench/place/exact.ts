@@ -83,9 +83,9 @@ export function solveExactly(snapshot: FleetSnapshot, maxLeaves = 300_000): Exac
 const byRank = (a: Mover, b: Mover): number =>
   b.priority - a.priority || (a.name < b.name ? -1 : a.name > b.name ? 1 : a.index - b.index);
 
-function descend(hunt: Hunt, victims: readonly Mover[], todo: readonly Mover[]): void {
+function descend(hunt: Hunt, victims: readonly Mover[], ahead: readonly Mover[]): void {
   if (hunt.leaves > hunt.maxLeaves) return;
-  const [who, ...rest] = todo;
+  const [who, ...rest] = ahead;
   if (who === undefined) {
     hunt.leaves += 1;
     const values = valuesOf(hunt, victims, []);
@@ -96,7 +96,7 @@ function descend(hunt: Hunt, victims: readonly Mover[], todo: readonly Mover[]):
   }
   if (hunt.best !== undefined) {
     const served = hunt.priorities.length + 1;
-    const most = valuesOf(hunt, victims, todo).slice(0, served);
+    const most = valuesOf(hunt, victims, ahead).slice(0, served);
     if (compareValues(most, hunt.best.values.slice(0, served)) < 0) return;
   }
   for (const spots of placesOf(hunt.fleet, who)) {

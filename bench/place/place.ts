@@ -43,7 +43,7 @@ export function compareWithExact(cases: number, seed: number, searchSteps?: numb
   let worstSeed: number | undefined;
   let violations = 0;
   for (let i = 0; i < cases; i++) {
-    const snapshot = smallCase(seededRandom(seed * 1_000_003 + i));
+    const snapshot = smallCase(seededRandom(seed * 1_000_003 + i), 7);
     const best = solveExactly(snapshot);
     const plan = planPlacement(snapshot, searchSteps === undefined ? {} : { searchSteps });
     violations += violationsOf(snapshot, plan).length;

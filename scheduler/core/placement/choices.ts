@@ -30,6 +30,10 @@ const MOST_GANGS = 32;
 
 export function choicesFor(board: Board, area: Area, unit: Unit, demand: Demand): Choice[] {
   const choices = demand.hosts === 1 ? onOneNode(board, area, unit, demand) : asGang(board, area, demand);
+  if (demand.hosts > 1 && demand.mayPreempt) {
+    const offers = (): Choice[] => asGang(board, area, demand);
+    choices.push(...takeovers(board, unit, victimsIn(area, demand, area.nodes, board), offers));
+  }
   return choices.sort((left, right) => left.victims.length - right.victims.length || right.score - left.score);
 }
 
@@ -47,7 +51,14 @@ function onOneNode(board: Board, area: Area, unit: Unit, demand: Demand): Choice
         victims: [],
         score: base + (around?.at(node) ?? 0) + valueOf(board, unit, demand, part),
       });
-    if (demand.mayPreempt) choices.push(...takeovers(board, area, node, unit, demand, base));
+    if (!demand.mayPreempt) continue;
+    const offers = (): Choice[] =>
+      placesOn(board, node, demand).map((part) => ({
+        parts: [part],
+        victims: [],
+        score: base + valueOf(board, unit, demand, part),
+      }));
+    choices.push(...takeovers(board, unit, victimsIn(area, demand, [node], board), offers));
   }
   return choices;
 }
@@ -141,23 +152,31 @@ function goesWith({ fleet }: Board, demand: Demand, first: number | undefined, g
   return demand.nvlink !== 'required' || fleet.island[first] === fleet.island[g];
 }
 
-/** Places that need some replicas of strictly lower priority gone, and each of them. */
-function takeovers(board: Board, area: Area, node: number, unit: Unit, demand: Demand, base: number): Choice[] {
-  const inside = (other: Unit): boolean => other.home.every((part) => area.nodes.includes(part.node));
-  const candidates = (board.onNode[node] ?? [])
-    .filter((other) => isVictim(other, demand.priority) && inside(other))
+/**
+ * Running replicas of strictly lower priority on these nodes, and those elsewhere in the area that may not be beside it; the
+ * least important first, a few of them.
+ */
+function victimsIn(area: Area, demand: Demand, nodes: readonly number[], board: Board): Unit[] {
+  const found = new Set<Unit>();
+  for (const n of nodes) for (const unit of board.onNode[n] ?? []) found.add(unit);
+  for (const { other } of demand.conflicts) for (const unit of board.serving[other] ?? []) found.add(unit);
+  return [...found]
+    .filter((unit) => isVictim(unit, demand.priority))
+    .filter((unit) => unit.home.every((part) => area.nodes.includes(part.node)))
     .sort((a, b) => a.priority - b.priority || a.id - b.id)
     .slice(0, MOST_VICTIMS);
+}
+
+/** Places that need some of the candidates gone, and each of them. */
+function takeovers(board: Board, unit: Unit, candidates: readonly Unit[], offers: () => Choice[]): Choice[] {
   const choices: Choice[] = [];
   for (let bits = 1; bits < 1 << candidates.length; bits++) {
     const victims = candidates.filter((_, i) => (bits >> i) % 2 === 1);
     for (const victim of victims) lift(board, victim);
-    for (const part of placesOn(board, node, demand)) {
-      put(board, unit, [part], 'placed');
-      const score = base + standingScore(board, part, demand);
-      const needed = victims.every((victim) => !fitsHome(board, victim));
+    for (const offer of offers()) {
+      put(board, unit, offer.parts, 'placed');
+      if (victims.every((victim) => !fitsHome(board, victim))) choices.push({ ...offer, victims });
       lift(board, unit);
-      if (needed) choices.push({ parts: [part], victims, score });
     }
     for (const victim of victims) put(board, victim, victim.home, 'kept');
   }

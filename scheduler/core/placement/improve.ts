@@ -38,7 +38,12 @@ export function improve(situation: Situation, eligibility: Eligibility, { maxSte
   const { nodes } = board.fleet;
   const all = nodes.map((_, n) => n);
   if (nodes.length <= SMALL_NODES && movable.length <= SMALL_UNITS) {
-    left -= runRound(situation, worthOf, all, movable, left / 2).steps;
+    const limit = Math.ceil(left / 2);
+    const { steps } = runRound(situation, worthOf, all, movable, limit);
+    board.changed.length = changes;
+    // The search came to its end: there is nothing better.
+    if (steps < limit) return;
+    left -= steps;
   }
   for (let idle = 0; left > 0 && idle < MOST_IDLE_ROUNDS; ) {
     const { area, pool } = draw(board, units, worthOf, random);

@@ -59,11 +59,12 @@ export function search(board: Board, task: SearchTask): { readonly steps: number
   };
   const begun = state.bestState;
   for (const unit of touched) if (unit.state === 'placed') unplace(tally, unit);
-  for (const unit of task.evicted) {
-    if (fitsHome(board, unit)) bringHome(tally, unit);
-    else state.stepsLeft = 0;
+  for (const unit of task.evicted) if (fitsHome(board, unit)) bringHome(tally, unit);
+  // Somebody of lower priority may have the home of one of them by now; then this is no way to something better.
+  if (task.evicted.every((unit) => unit.state === 'kept')) {
+    const waiting = task.pool.filter((unit) => unit.state === 'waiting');
+    descend(state, waiting.sort(byRank));
   }
-  if (state.stepsLeft > 0) descend(state, [...task.pool].filter((unit) => unit.state === 'waiting').sort(byRank));
   restore(tally, touched, state.bestState);
   return { steps: task.maxSteps - state.stepsLeft, isBetter: state.bestState !== begun };
 }
@@ -87,10 +88,10 @@ function restore(tally: Tally, touched: ReadonlySet<Unit>, saved: readonly Saved
   for (const { unit, parts } of saved) if (unit.state === 'waiting' && parts.length > 0) place(tally, unit, parts);
 }
 
-function descend(state: Search, todo: readonly Unit[]): void {
+function descend(state: Search, waiting: readonly Unit[]): void {
   state.stepsLeft -= 1;
   const { tally, task } = state;
-  const [unit, ...rest] = todo;
+  const [unit, ...rest] = waiting;
   if (unit === undefined) {
     const found = countOf(tally, task.area.nodes, task.demands);
     if (compareCounts(found, state.best) <= 0) return;
@@ -98,7 +99,7 @@ function descend(state: Search, todo: readonly Unit[]): void {
     state.bestState = saveAll(state.touched);
     return;
   }
-  if (state.stepsLeft <= 0 || compareCounts(bestPossible(state, todo), state.best) <= 0) return;
+  if (state.stepsLeft <= 0 || compareCounts(bestPossible(state, waiting), state.best) <= 0) return;
   const demand = unit.demand as Demand;
   for (const { parts, victims } of choicesFor(tally.board, task.area, unit, demand)) {
     if (state.stepsLeft <= 0) return;
@@ -120,12 +121,12 @@ function descend(state: Search, todo: readonly Unit[]): void {
 const isSaved = ({ bestState }: Search, unit: Unit): boolean => bestState.some((saved) => saved.unit === unit);
 
 /** What no continuation can surpass: all that wait are placed, each at the best scores that there are. */
-function bestPossible({ tally, task }: Search, todo: readonly Unit[]): Count {
+function bestPossible({ tally, task }: Search, waiting: readonly Unit[]): Count {
   const served = tally.served.slice();
   const names = tally.names.slice();
   const more = new Map<Demand, number>();
   const { board } = tally;
-  for (const { demand } of todo) {
+  for (const { demand } of waiting) {
     if (demand === undefined) continue;
     const extra = (more.get(demand) ?? 0) + 1;
     more.set(demand, extra);
@@ -134,7 +135,7 @@ function bestPossible({ tally, task }: Search, todo: readonly Unit[]): Count {
     names[priority] = (names[priority] as number) + board.demands.length - id;
   }
   let quality = 0;
-  const seen = new Set<Unit>(todo);
+  const seen = new Set<Unit>(waiting);
   for (const n of task.area.nodes)
     for (const unit of board.onNode[n] ?? []) if (unit.state === 'placed') seen.add(unit);
   for (const unit of seen) if (unit.demand !== undefined) quality += mostOf(task.area, unit.demand);

@@ -116,17 +116,20 @@ t.test(
 t.test('on small fleets the plan is the best there is in more than 99 of 100', async (t) => {
   let shares = 0;
   let cases = 0;
+  let preemptions = 0;
   for (let seed = 0; seed < 120; seed++) {
-    const snapshot = smallCase(seededRandom(seed * 7919 + 3));
+    const snapshot = smallCase(seededRandom(seed * 7919 + 3), 7);
     const best = solveExactly(snapshot, 60_000);
     if (best === undefined) continue;
     t.ok(Math.abs(best.quality - best.objective.quality) < 1e-9, 'two ways to the same quality');
     const plan = planPlacement(snapshot);
     t.ok(compareObjectives(plan.objective, best.objective) <= 0, 'nothing is better than the best');
     cases += 1;
+    preemptions += plan.preemptions.length;
     shares += shareOf(plan.objective, best.objective);
   }
   t.ok(cases > 100);
+  t.ok(preemptions > 5, 'the cases are hard enough to need preemption');
   t.ok(shares / cases > 0.99);
 });
 
