@@ -8,10 +8,10 @@ import { type Change, changeFor, preemptionChange } from './changes.ts';
 import type { FleetSnapshot, NodeSnapshot, PlacementPlan, ReplicaId, ScorePart } from './contract.ts';
 import type { Demand } from './demand.ts';
 import { nodeWorth } from './eligible.ts';
-import { fit, foundPart } from './fit.ts';
+import { fit, foundPart, NO_FIT } from './fit.ts';
 import { GPU_FILTERS, NODE_FILTERS, ROOM_FILTERS } from './filters.ts';
 import { partsOfAssignment } from './objective.ts';
-import { gangKey } from './pick.ts';
+import { gangKey, gangModels } from './pick.ts';
 import { scoreParts } from './planner.ts';
 import type { Reason } from './reasons.ts';
 import { createSituation } from './units.ts';
@@ -115,16 +115,22 @@ function chosen(board: Board, demand: Demand, { name }: NodeSnapshot, n: number,
   return { kind: 'chosen', node: name, replicas, score: scoreParts(board, { parts }, demand) };
 }
 
-/** Of a gang: how many nodes of each group would take one of its hosts. */
+/** Of a gang: how many nodes of each group would take one of its hosts, by model of GPU, as a gang is of one. */
 function hostsByGroup(board: Board, snapshot: FleetSnapshot, demand: Demand): ReadonlyMap<string, number> {
   const found = new Map<string, number>();
   if (demand.hosts === 1) return found;
   for (const n of board.fleet.nodes.keys()) {
     if (reasonsAgainst(board, snapshot, demand, n).length > 0) continue;
-    const key = gangKey(board, n, demand);
-    found.set(key, (found.get(key) ?? 0) + 1);
+    for (const key of gangKeys(board, demand, n)) found.set(key, (found.get(key) ?? 0) + 1);
   }
   return found;
+}
+
+/** The groups, each of one model, that a node could be a host of. */
+function gangKeys(board: Board, demand: Demand, n: number): string[] {
+  return gangModels(board, demand)
+    .filter((model) => fit(board, n, demand, model) !== NO_FIT)
+    .map((model) => `${model} ${gangKey(board, n, demand)}`);
 }
 
 /** Everything that speaks against one more replica on a node; of the filters of GPUs the first that refuses. */
@@ -152,7 +158,7 @@ function verdictOf(
   const node = board.fleet.nodes[n] as NodeSnapshot;
   const reasons = reasonsAgainst(board, snapshot, demand, n);
   if (reasons.length === 0 && demand.hosts > 1) {
-    const foundHosts = groups.get(gangKey(board, n, demand)) ?? 0;
+    const foundHosts = Math.max(0, ...gangKeys(board, demand, n).map((key) => groups.get(key) ?? 0));
     if (foundHosts < demand.hosts) reasons.push({ by: 'gang', needHosts: demand.hosts, foundHosts });
   }
   const first = reasons[0];

@@ -20,6 +20,7 @@ import { createEligibility } from './eligible.ts';
 import { standingView } from './fit.ts';
 import { placeGreedily } from './greedy.ts';
 import { improve } from './improve.ts';
+import { settleLeftovers } from './leftovers.ts';
 import { objectiveOfBoard } from './objective.ts';
 import { NODE_SCORES, PART_SCORES } from './scores.ts';
 import { createSituation, type Situation } from './units.ts';
@@ -44,6 +45,7 @@ export function planPlacement(snapshot: FleetSnapshot, options: PlanOptions = {}
   const steps = snapshot.nodes.length > LARGE_NODES ? LARGE_SEARCH_STEPS : SEARCH_STEPS;
   const { random = seededRandom(1), searchSteps: maxSteps = steps } = options;
   improve(situation, eligibility, { maxSteps, random });
+  settleLeftovers(situation, eligibility);
   return planOf(snapshot, situation);
 }
 

@@ -56,25 +56,51 @@ const idOf = ({ deployment, index }: ReplicaId): ReplicaId => ({ deployment, ind
  * @returns the assignments that can all be carried out together, in the plan's order, with the preemptions that they need
  */
 export function verifyPlan(plan: PlacementPlan, state: FleetSnapshot): Verification {
-  const check = createCheck(plan, state);
-  const assignments: Assignment[] = [];
-  const preemptions: Preemption[] = [];
+  const { check, spare } = createCheck(plan, state);
+  const accepted = new Map<Assignment, readonly Preemption[]>();
   const refused: Refusal[] = [];
   const victimsOf = new Map<string, Preemption[]>();
   for (const each of plan.preemptions) victimsOf.set(keyOf(each.by), [...(victimsOf.get(keyOf(each.by)) ?? []), each]);
-  // Higher priorities first, as they were planned: whoever preempts comes before those who take what is left.
-  for (const assignment of plan.assignments) {
+  const stopped = new Set<string>();
+  // Whoever takes what another's victim leaves comes after that other; else the order is the plan's.
+  for (const assignment of inOrder(plan.assignments, plan.preemptions)) {
     const victims = victimsOf.get(keyOf(assignment)) ?? [];
     const found = check(assignment, victims);
     if (found.length > 0) {
       refused.push(...found);
       continue;
     }
-    assignments.push(assignment);
-    preemptions.push(...victims);
+    accepted.set(assignment, victims);
+    for (const victim of victims) stopped.add(keyOf(victim));
   }
+  const spared = new Set<string>();
+  for (const victim of spare()) {
+    spared.add(keyOf(victim));
+    refused.push({ replica: victim, reasons: [{ by: 'victim', victim, why: 'not_needed' }] });
+  }
+  const assignments = plan.assignments.filter((each) => accepted.has(each) && !spared.has(keyOf(each)));
+  const preemptions = plan.preemptions.filter((each) => stopped.has(keyOf(each)) && !spared.has(keyOf(each)));
   const stops = plan.stops.filter((stop) => stillSurplus(stop, state));
   return { accepted: { basedOn: state.version, assignments, preemptions, stops }, refused };
+}
+
+/** Each assignment after those that preempt whom it waits for, and a preempted replica after its own preemptor. */
+function inOrder(assignments: readonly Assignment[], preemptions: readonly Preemption[]): Assignment[] {
+  const preemptor = new Map(preemptions.map((each) => [keyOf(each), keyOf(each.by)]));
+  const known = new Map(assignments.map((each) => [keyOf(each), each]));
+  const ordered = new Set<Assignment>();
+  const visiting = new Set<Assignment>();
+  const visit = (assignment: Assignment): void => {
+    if (ordered.has(assignment) || visiting.has(assignment)) return;
+    visiting.add(assignment);
+    for (const victim of [...assignment.waitsFor, assignment]) {
+      const before = known.get(preemptor.get(keyOf(victim)) ?? '');
+      if (before !== undefined && before !== assignment) visit(before);
+    }
+    ordered.add(assignment);
+  };
+  for (const assignment of assignments) visit(assignment);
+  return [...ordered];
 }
 
 function stillSurplus({ deployment, index }: Stop, { deployments, placements }: FleetSnapshot): boolean {
@@ -83,7 +109,11 @@ function stillSurplus({ deployment, index }: Stop, { deployments, placements }: 
   return running.length > wanted && running.some((each) => each.index === index);
 }
 
-type Check = (assignment: Assignment, victims: readonly Preemption[]) => Refusal[];
+interface Check {
+  check(assignment: Assignment, victims: readonly Preemption[]): Refusal[];
+  /** Victims of what was accepted who need not go. */
+  spare(): ReplicaId[];
+}
 
 function createCheck(plan: PlacementPlan, state: FleetSnapshot): Check {
   const { board, units } = createSituation(state);
@@ -92,7 +122,8 @@ function createCheck(plan: PlacementPlan, state: FleetSnapshot): Check {
   for (const unit of units) (unit.state === 'waiting' ? open : running).set(keyOf(unit), unit);
   const planned = new Set(plan.preemptions.map(keyOf));
   const byName = new Map(board.demands.map((demand) => [demand.wanted.name, demand]));
-  return (assignment, preemptions) => {
+  const driven: Unit[] = [];
+  const check: Check['check'] = (assignment, preemptions) => {
     const replica = idOf(assignment);
     const refuse = (reasons: readonly StaleReason[]): Refusal[] => [{ replica, reasons }];
     const demand = byName.get(assignment.deployment);
@@ -111,18 +142,27 @@ function createCheck(plan: PlacementPlan, state: FleetSnapshot): Check {
     const shape = troubles.length === 0 ? shapeTrouble(board, demand, assignment) : [];
     if (troubles.length === 0 && shape.length === 0) {
       put(board, unit, partsOf(board, demand, assignment), 'placed');
-      const spared = gone.filter((victim) => fitsHome(board, victim));
-      if (spared.length === 0) {
-        for (const victim of gone) open.set(keyOf(victim), victim);
-        open.delete(keyOf(assignment));
-        return [];
-      }
-      lift(board, unit);
-      shape.push(...spared.map((victim): StaleReason => ({ by: 'victim', victim: idOf(victim), why: 'not_needed' })));
+      for (const victim of gone) open.set(keyOf(victim), victim);
+      open.delete(keyOf(assignment));
+      driven.push(...gone);
+      return [];
     }
     for (const victim of gone) put(board, victim, victim.home, 'kept');
     return shape.length > 0 ? refuse(shape) : troubles;
   };
+  return { check, spare: () => driven.filter((victim) => isSpared(board, victim)).map(idOf) };
+}
+
+/** Whether a victim can stay where it is beside all that was accepted; then it does. */
+function isSpared(board: Board, victim: Unit): boolean {
+  const { parts, state } = victim;
+  if (state === 'placed') lift(board, victim);
+  if (fitsHome(board, victim)) {
+    put(board, victim, victim.home, 'kept');
+    return true;
+  }
+  if (state === 'placed') put(board, victim, parts, 'placed');
+  return false;
 }
 
 function demandTrouble({ deploymentVersion }: Assignment, demand: Demand | undefined): StaleReason | undefined {

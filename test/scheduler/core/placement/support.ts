@@ -7,8 +7,6 @@ import type {
   Placement,
   WantedDeployment,
 } from '../../../../scheduler/core/placement/contract.ts';
-import { type Board, createBoard } from '../../../../scheduler/core/placement/board.ts';
-import type { Demand } from '../../../../scheduler/core/placement/demand.ts';
 
 export const GIB = 2 ** 30;
 export const NOW_MS = 100_000;
@@ -56,10 +54,4 @@ export function snapshot(
   placements: readonly Placement[] = [],
 ): FleetSnapshot {
   return { version: 1, nowMs: NOW_MS, staleAfterMs: 30_000, nodes, deployments, placements };
-}
-
-/** An empty board for one deployment. */
-export function boardFor(nodes: readonly NodeSnapshot[], wanted: WantedDeployment): { board: Board; demand: Demand } {
-  const board = createBoard(snapshot(nodes, [wanted]));
-  return { board, demand: board.demands[0] as Demand };
 }
