@@ -23,7 +23,8 @@ const STEPS = { searchSteps: 1500 };
 const forCases = (numRuns: number, check: (snapshot: FleetSnapshot, seed: number) => void): void =>
   fc.assert(
     fc.property(SEEDS, (seed) => check(smallCase(seededRandom(seed), 7), seed)),
-    { numRuns },
+    // The same cases in every run; `npm run bench -- place --seed` looks at others.
+    { numRuns, seed: 6 },
   );
 
 t.test(
@@ -76,7 +77,7 @@ t.test('what is accepted of a plan for another state breaks no rule there', asyn
         [],
       );
     }),
-    { numRuns: 60 },
+    { numRuns: 60, seed: 6 },
   );
 });
 
