@@ -42,6 +42,20 @@ t.test('no more moves than were asked for, and none when none frees a GPU', asyn
   });
 });
 
+t.test('a GPU that takes more moves than are left is not begun', async (t) => {
+  const small = { ...shared, gpuMemoryBytes: 30 * GIB };
+  const running = ['a', 'a', 'b', 'b'].map((on, index) =>
+    placement('small', on, [0], { ...small, gpuMemoryBytes: 10 * GIB, index }),
+  );
+  const state = snapshot(
+    [node('a', 1), node('b', 1)],
+    [deployment('small', { ...small, gpuMemoryBytes: 10 * GIB, replicas: 4 })],
+    running,
+  );
+  t.equal(planDefragmentation(state, { maxMoves: 1 }).moves.length, 0);
+  t.equal(planDefragmentation(state, { maxMoves: 2 }).moves.length, 2);
+});
+
 t.test('who is alone, leaves, or shares with the unknown stays; a half-done GPU is put back', async (t) => {
   const wanted = [
     deployment('alone'),

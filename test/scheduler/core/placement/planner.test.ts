@@ -197,6 +197,26 @@ t.test('what is measured counts beside what is promised, and what a victim has t
   t.equal(plan(snapshot(at(50 * GIB - 1), [wanted[0] as never, top], [half])).preemptions.length, 0);
 });
 
+t.test('a victim that has taken more than it was promised gives all of it back', async (t) => {
+  const low = deployment('low', { priority: 10, gpuMemoryBytes: 20 * GIB });
+  const running = placement('low', 'n', [0], { priority: 10, gpuMemoryBytes: 20 * GIB, usedBytes: 60 * GIB });
+  const made = plan(
+    snapshot([node('n', [gpu(0, { freeBytes: 20 * GIB })])], [low, deployment('top', { priority: 60 })], [running]),
+  );
+  t.same([where(made), made.preemptions.length], [{ 'top/0': 'n:0' }, 1]);
+  const open = { sharing: 'shared' as const, gpuMemoryBytes: 20 * GIB };
+  const beside = (bytes: number): PlacementPlan =>
+    plan(
+      snapshot(
+        [node('n', [gpu(0, { freeBytes: 20 * GIB })])],
+        [deployment('low', open), deployment('more', { ...open, gpuMemoryBytes: bytes })],
+        [placement('low', 'n', [0], { ...open, usedBytes: 60 * GIB })],
+      ),
+    );
+  t.equal(beside(20 * GIB).assignments.length, 1);
+  t.equal(beside(21 * GIB).assignments.length, 0, 'what is taken beyond the promise is not there for others');
+});
+
 t.test('a GH200 takes a model whose spill lies in Grace memory, and counts that on the host', async (t) => {
   const grace = (freeBytes: number) =>
     node('g', [gpu(0, { model: 'GH200', totalBytes: 96 * GIB, coherent: true })], {
