@@ -1,7 +1,6 @@
 /** Plans by example: who goes where, who waits, who is preempted, and what an operator of Kubernetes or Nomad would expect. */
 import t from 'tap';
 import type { FleetSnapshot, PlacementPlan } from '../../../../scheduler/core/placement/contract.ts';
-import { compareObjectives, type Objective, objectiveOf } from '../../../../scheduler/core/placement/objective.ts';
 import { planPlacement } from '../../../../scheduler/core/placement/planner.ts';
 import { HOSTNAME_KEY, REGION_KEY } from '../../../../scheduler/core/placement/requirements.ts';
 import { deployment, GIB, gpu, node, placement, snapshot } from './support.ts';
@@ -347,56 +346,4 @@ t.test('an empty fleet, no deployments, and ten thousand deployments that nothin
   t.same(plan(snapshot([], [deployment('d')])).pending.length, 1);
   const many = Array.from({ length: 10_000 }, (_, i) => deployment(`d${i}`, { regions: ['nowhere'] }));
   t.equal(plan(snapshot([node('a', 8)], many)).pending.length, 10_000);
-});
-
-t.test('objectives: the highest priority decides, then disturbance, then names, then quality', async (t) => {
-  const base: Objective = {
-    served: [
-      { priority: 70, value: 1 },
-      { priority: 50, value: 2 },
-    ],
-    disruption: 10,
-    names: [5, 5],
-    quality: 3,
-  };
-  const better: readonly Partial<Objective>[] = [
-    {
-      served: [
-        { priority: 70, value: 1.5 },
-        { priority: 50, value: 0 },
-      ],
-      disruption: 99,
-    },
-    {
-      served: [
-        { priority: 70, value: 1 },
-        { priority: 50, value: 2.5 },
-      ],
-      disruption: 99,
-    },
-    {
-      served: [
-        { priority: 80, value: 1 },
-        { priority: 50, value: 2 },
-      ],
-    },
-    { served: [...base.served, { priority: 20, value: 1 }] },
-    { disruption: 9, names: [0, 0] },
-    { names: [6, 0], quality: 0 },
-    { quality: 3.1 },
-  ];
-  for (const more of better) {
-    t.ok(compareObjectives({ ...base, ...more }, base) > 0);
-    t.ok(compareObjectives(base, { ...base, ...more }) < 0);
-  }
-  t.equal(compareObjectives({ ...base, quality: 3 + 1e-12 }, base), 0);
-  const strange = {
-    assignments: [{ ...({ deployment: 'x', index: 3 } as never as PlacementPlan['assignments'][number]), parts: [] }],
-    preemptions: [{ deployment: 'x', index: 1 } as never],
-  };
-  t.equal(
-    objectiveOf(snapshot([node('n', 1)], [deployment('d')]), strange).quality,
-    0,
-    'what nobody knows counts nothing',
-  );
 });
