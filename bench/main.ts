@@ -15,6 +15,7 @@ import { runSensorHang } from './gpu/sensor_hang.ts';
 import { PICK_POLICIES, runPick } from './micro/pick.ts';
 import { addLoadCommand } from './load/command.ts';
 import { runMicroRelay } from './micro/relay.ts';
+import { runPlace } from './place/place.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 import { runChaosStreams } from './streams/chaos.ts';
@@ -188,6 +189,16 @@ program
   .option('--events <n>', 'random events on the accounts', wholeNumber, 1_000_000)
   .option('--seed <n>', 'which story', count, 1)
   .action(runPick);
+
+program
+  .command('place')
+  .description('placement of a whole fleet from scratch: seconds and memory; and small fleets against an exact solver')
+  .option('--json', 'one JSON object as the last line')
+  .option('--nodes <n>', 'nodes of the large fleet', wholeNumber, 5000)
+  .option('--replicas <n>', 'replicas that are wanted on it', wholeNumber, 20_000)
+  .option('--cases <n>', 'small fleets', wholeNumber, 500)
+  .option('--seed <n>', 'which fleets', count, 1)
+  .action(runPlace);
 
 addSimCommands(program);
 

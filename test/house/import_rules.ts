@@ -71,7 +71,7 @@ export function layerOf(path: string): Target | undefined {
   if (area === 'proto') return target('proto');
   if (area === 'native') return target('native', 'native');
   if (area === 'cli' && second === 'generate') return target('generate');
-  if (area === 'bench' && second === 'sim') return target('simulator');
+  if (area === 'bench' && (second === 'sim' || second === 'place')) return target('simulator');
   if (area === 'bench' && second === 'micro') return target('micro');
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');
   if (!AREAS_WITH_LAYERS.has(area)) return undefined;

@@ -54,6 +54,7 @@ const PLANTED: readonly (readonly [path: string, statement: string, reason: stri
   ['agent/engines/sim/c.ts', "import { x } from '../../core/y.ts';", 'engines may not import core'],
   ['cli/a.ts', "import { x } from '../scheduler/core/x.ts';", 'tool may not import core'],
   ['bench/sim/a.ts', "import { x } from '../../scheduler/core/x.ts';", ''],
+  ['bench/place/a.ts', "import { x } from '../../scheduler/core/x.ts';", ''],
   ['bench/a.ts', "import { x } from '../scheduler/core/x.ts';", 'tool may not import core'],
   ['cli/b.ts', "import { x } from './c.js';", 'a relative import names its file with .ts'],
   ['cli/c.ts', "import { x } from '../../elsewhere/c.ts';", '../elsewhere/c.ts is in no layer of the table'],
