@@ -67,6 +67,10 @@ export function createPgDriver(options: PgDriverOptions): SqlDriver {
   let closed = false;
   // An idle connection that breaks is taken out by the pool itself; the next statement opens another.
   pool.on('error', () => undefined);
+  // One that breaks while it is lent tells it twice: to whoever waits for an answer, and as an event.
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+  });
   const pause = (attempt: number): Promise<void> =>
     new Promise((resolve) => {
       options.clock.after(backoffDelayMs(attempt, PAUSES, options.random), resolve);

@@ -34,6 +34,8 @@ export interface AppendPlan {
   readonly digest: string;
 }
 
+/** Most characters of the bodies of one append together. */
+const MAX_APPEND_CHARACTERS = 16 * 1024 * 1024;
 const ID = /^[\x21-\x7e]{1,128}$/;
 
 function fits(expected: Expected, actual: number): boolean {
@@ -132,6 +134,7 @@ export function planAppend(request: AppendRequest, facts: AppendFacts, mac: Mac)
   for (const entry of facts.entries) table.set(entryKey(entry.area, entry.kind, entry.name), entry);
   const touched = new Map<string, Pick<Entry, 'area' | 'kind' | 'name'>>();
   const rows: EventRow[] = [];
+  let characters = 0;
   const atMs = Math.max(facts.head.atMs, facts.nowMs);
   for (const [index, item] of request.items.entries()) {
     const { area, effect } = kindSpec(item.kind);
@@ -141,6 +144,13 @@ export function planAppend(request: AppendRequest, facts: AppendFacts, mac: Mac)
     const step = planItem(item, index, table.get(key), { seq: facts.head.seq + rows.length + 1, prevHash, atMs }, mac);
     if ('kind' in step) return step;
     rows.push(step.row);
+    characters += step.row.body.length;
+    if (characters > MAX_APPEND_CHARACTERS)
+      return {
+        kind: 'invalid',
+        index,
+        problem: `the events are together larger than ${MAX_APPEND_CHARACTERS} characters`,
+      };
     if (effect === 'record') continue;
     touched.set(key, { area, kind, name });
     const { seq: version, after: value, actor } = step.event;

@@ -75,6 +75,8 @@ function createAnchorCheck(start: VerifyStart, findings: FindingList) {
   let next = 0;
   let met = 0;
   let lastMetSeq = start.from.seq;
+  // Once one anchor disagrees all later ones do: that is said once.
+  let isBroken = false;
   return {
     met: () => met,
     lastMetSeq: () => lastMetSeq,
@@ -84,7 +86,11 @@ function createAnchorCheck(start: VerifyStart, findings: FindingList) {
         if (anchor.hash === hash) {
           met++;
           lastMetSeq = seq;
-        } else findings.add({ kind: 'recomputed', seq: lastMetSeq + 1, to: seq, anchor: anchor.n });
+          isBroken = false;
+        } else if (!isBroken) {
+          isBroken = true;
+          findings.add({ kind: 'recomputed', seq: lastMetSeq + 1, to: seq, anchor: anchor.n });
+        }
       }
     },
   };

@@ -46,18 +46,22 @@ export const durableStartParams: readonly string[] = [
   ...SETTINGS.flatMap((setting) => ['-c', setting]),
 ];
 
+/** fsync of one file or folder. */
+export function syncPath(file: string): void {
+  const handle = openSync(file, 'r');
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
 /** Brings a freshly made data folder onto the disk, its folders included. */
 export function syncFolder(folder: string): void {
   for (const item of readdirSync(folder, { withFileTypes: true })) {
     const file = path.join(folder, item.name);
     if (item.isDirectory()) syncFolder(file);
-    else if (item.isFile()) {
-      const handle = openSync(file, 'r');
-      fsyncSync(handle);
-      closeSync(handle);
-    }
+    else if (item.isFile()) syncPath(file);
   }
-  const handle = openSync(folder, 'r');
-  fsyncSync(handle);
-  closeSync(handle);
+  syncPath(folder);
 }

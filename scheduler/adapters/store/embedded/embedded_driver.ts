@@ -139,16 +139,20 @@ function startHost(options: EmbeddedDriverOptions): Promise<void> {
       reject(new CodedError('store_timeout', 'The embedded store did not open its folder in time.'));
     });
     child.on('message', (message: { type?: unknown; code?: ErrorCode; message?: string }) => {
+      if (message.type === 'made') return;
       if (message.type === 'ready') resolve();
       else if (message.code === 'store_locked' && message.message?.startsWith('Another') === true) resolve();
       else reject(new CodedError(message.code ?? 'store_unavailable', message.message ?? 'The embedded store failed.'));
     });
     child.once('error', (error) => reject(gone(error)));
-    child.once('exit', () => {
+    child.once('exit', (code) => {
       cancel();
-      reject(gone());
+      // It has set up a new folder, or found another in it: whoever asked looks again.
+      if (code === 0) resolve();
+      else reject(gone());
     });
-    child.once('message', () => {
+    child.on('message', (message: { type?: unknown }) => {
+      if (message.type === 'made') return;
       cancel();
       // It lives as long as it has clients; this process may end without it.
       child.disconnect();
