@@ -6,6 +6,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { CodedError } from '../lib/errors.ts';
 import { runAgentRestart } from './agent_restart/agent_restart.ts';
+import { runAudit } from './audit/audit.ts';
 import { runCancel } from './cancel/cancel.ts';
 import { runChaos } from './chaos/chaos.ts';
 import { addCompareCommand } from './compare/command.ts';
@@ -199,6 +200,15 @@ program
   .option('--cases <n>', 'small fleets', wholeNumber, 500)
   .option('--seed <n>', 'which fleets', count, 1)
   .action(runPlace);
+
+program
+  .command('audit')
+  .description('seconds to verify a log in a store, and which ways of tampering are found and named')
+  .option('--json', 'one JSON object as the last line')
+  .option('--events <n>', 'events of the log', wholeNumber, 1_000_000)
+  .option('--tamper-events <n>', 'events of the copy that is tampered with', wholeNumber, 20_000)
+  .option('--store-url <url>', 'a PostgreSQL instead of the embedded store; a schema of its own is made and dropped')
+  .action(runAudit);
 
 addSimCommands(program);
 

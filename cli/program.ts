@@ -3,6 +3,7 @@
  */
 import { Command, Option } from 'commander';
 import { packageVersion } from '../lib/io/package_root.ts';
+import { addAuditCommands } from './commands/audit.ts';
 import { addCaCommands } from './commands/ca.ts';
 import { addChatCommand } from './commands/chat.ts';
 import { addCompletionCommand } from './commands/completion.ts';
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
   addDoctorCommand(program);
   addContextCommands(program);
   addCaCommands(program);
+  addAuditCommands(program);
   addCompletionCommand(program);
   return program;
 }

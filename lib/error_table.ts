@@ -3,6 +3,7 @@
  * OpenAI's `type` words come from its API reference; gRPC names are those of google.rpc.Code.
  */
 
+import { STORE_ERRORS } from './store_errors.ts';
 import { TICKET_ERRORS } from './ticket_errors.ts';
 
 /** Name of a google.rpc.Code, as @grpc/grpc-js spells it in `status`. */
@@ -176,6 +177,7 @@ export const ERRORS = {
     when: 'Too many failed authentications from one address.',
     next: 'Wait for the time in Retry-After.',
   },
+  ...STORE_ERRORS,
   ...TICKET_ERRORS,
   // Load and life.
   overloaded: {

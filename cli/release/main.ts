@@ -27,7 +27,16 @@ const root = packageRoot();
 const compiled = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What goes into an archive as it lies in the tree. */
-const PARTS = ['package.json', 'package-lock.json', 'proto', 'docs', 'README.md', 'CHANGELOG.md', 'LICENSE'] as const;
+const PARTS = [
+  'package.json',
+  'package-lock.json',
+  'proto',
+  'scheduler/adapters/store/migrations',
+  'docs',
+  'README.md',
+  'CHANGELOG.md',
+  'LICENSE',
+] as const;
 /** What of the compiled code no host needs. */
 const DEVELOPMENT = ['test', 'cli/release', 'cli/generate'];
 

@@ -54,6 +54,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   generate: { own: ['*', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'config', 'core'] },
   // It measures parts of the agent without the agent around them.
   micro: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'workers'] },
+  // It works on the store itself, past any scheduler.
+  audit: { own: ['*', 'config'], any: ['lib', 'lib/io', 'node', 'core', 'adapters'] },
   simulator: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core'] },
 };
 
@@ -73,6 +75,7 @@ export function layerOf(path: string): Target | undefined {
   if (area === 'cli' && second === 'generate') return target('generate');
   if (area === 'bench' && (second === 'sim' || second === 'place')) return target('simulator');
   if (area === 'bench' && second === 'micro') return target('micro');
+  if (TOOL_AREAS.has(area) && second === 'audit') return target('audit');
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');
   if (!AREAS_WITH_LAYERS.has(area)) return undefined;
   const name = second.replace(/\.ts$/, '');
