@@ -166,7 +166,6 @@ class RelayWorker {
         this.#say({ kind: 'lane', scheduler: address, state: 'open', reason: '' });
       },
       onLost: (lost, reason) => {
-        this.#statsTurn.stir();
         this.#book.lost(lost, performance.now());
         for (const lane of this.#lanes.values()) if (lane.open) this.#tellDetached(lane);
         this.#say({ kind: 'lane', scheduler: address, state: 'lost', reason });
