@@ -18,6 +18,12 @@ const WINDOW = 64;
 const MANY_STREAMS = 16;
 const MEASURED_EACH = 8;
 
+/**
+ * How long after a token a step may still take up new requests. What comes later waits for the end of that step, which is
+ * progress, and so is no reason for a silence: else each request that is sent to a frozen engine would buy it more time.
+ */
+const STEP_BEGINS_WITHIN_MS = 100;
+
 /** One request of an engine; the tracker alone writes it. */
 export interface TrackedRequest {
   readonly arrivedAtMs: number;
@@ -36,6 +42,7 @@ export interface ProgressFigures {
   readonly plain: number;
   readonly waitingFirst: number;
   readonly oldestWaitingSinceMs?: number;
+  /** Of those that the step under way may be reading. */
   readonly waitingBytes: number;
   readonly lastTokenAtMs?: number;
   /** When the oldest of the streams that are open arrived. */
@@ -54,7 +61,6 @@ export class ProgressTracker {
   readonly #gaps = new Float64Array(WINDOW);
   #gapCount = 0;
   #plain = 0;
-  #waitingBytes = 0;
   #stalled = 0;
   #faults = 0;
   #firstTokens = 0;
@@ -84,7 +90,6 @@ export class ProgressTracker {
     }
     this.#streams.add(request);
     this.#waiting.add(request);
-    this.#waitingBytes += bodyBytes;
     return request;
   }
 
@@ -111,9 +116,7 @@ export class ProgressTracker {
     }
     request.measuredAtMs = nowMs;
     request.unmeasured = 0;
-    if (this.#waiting.size === 0 || !this.#waiting.delete(request)) return;
-    this.#waitingBytes -= request.bodyBytes;
-    this.#firstTokens += 1;
+    if (this.#waiting.delete(request)) this.#firstTokens += 1;
   }
 
   /** The request is held back because nobody takes its bytes, or goes on again. */
@@ -130,7 +133,7 @@ export class ProgressTracker {
     this.stalled(request, false);
     if (!request.stream) this.#plain -= 1;
     this.#streams.delete(request);
-    if (this.#waiting.delete(request)) this.#waitingBytes -= request.bodyBytes;
+    this.#waiting.delete(request);
   }
 
   /** An unasked abort, an error inside a 200, a stream cut before its end. */
@@ -146,7 +149,7 @@ export class ProgressTracker {
       open: this.#streams.size + this.#plain,
       plain: this.#plain,
       waitingFirst: this.#waiting.size,
-      waitingBytes: this.#waitingBytes,
+      waitingBytes: this.#bytesOfStep(),
       stalled: this.#stalled,
       faults: this.#faults,
       firstTokens: this.#firstTokens,
@@ -155,6 +158,20 @@ export class ProgressTracker {
       ...(this.#lastTokenAtMs < 0 ? {} : { lastTokenAtMs: this.#lastTokenAtMs }),
       ...(median === undefined ? {} : { interTokenP50Ms: median }),
     };
+  }
+
+  /** Requests wait in the order of their arrival. */
+  #bytesOfStep(): number {
+    const [oldest] = this.#waiting;
+    if (oldest === undefined) return 0;
+    const isMoving = this.#streams.size - this.#waiting.size - this.#stalled > 0;
+    const beganAtMs = isMoving ? this.#lastTokenAtMs : Math.max(this.#lastTokenAtMs, oldest.arrivedAtMs);
+    let bytes = 0;
+    for (const { arrivedAtMs, bodyBytes } of this.#waiting) {
+      if (arrivedAtMs > beganAtMs + STEP_BEGINS_WITHIN_MS) break;
+      bytes += bodyBytes;
+    }
+    return bytes;
   }
 
   #medianGap(): number | undefined {

@@ -12,6 +12,27 @@ import {
 import { OpenList, openListBytes, readOpenList } from '../../../agent/core/open_requests.ts';
 import { CROSSED_CLOSE_MS, type LostExchange, mayResend } from '../../../agent/core/resend.ts';
 
+t.test('what comes while an engine is silent is no reason for its silence', async (t) => {
+  const tracker = new ProgressTracker();
+  const moving = tracker.opened(100, true, 1000);
+  t.equal(tracker.figures().waitingBytes, 100);
+  tracker.opened(40, true, 1100);
+  tracker.opened(70, true, 1101);
+  t.equal(tracker.figures().waitingBytes, 140, 'the first step may have taken up what came within a moment');
+  tracker.tokens(moving, 1, () => 1200);
+  t.equal(tracker.figures().waitingBytes, 110, 'the next one has all that waited');
+  tracker.opened(5000, true, 1290);
+  t.equal(tracker.figures().waitingBytes, 5110);
+  for (let at = 0; at < 10; at++) tracker.opened(9000, true, 1400 + at);
+  t.match(
+    tracker.figures(),
+    { waitingFirst: 13, waitingBytes: 5110 },
+    'these wait for the end of a step, which would be progress',
+  );
+  tracker.stalled(moving, true);
+  t.equal(tracker.figures().waitingBytes, 5110, 'nothing moves: the step began with the token or the oldest of them');
+});
+
 t.test('an engine is followed from arrival over the first token to the end', async (t) => {
   const tracker = new ProgressTracker();
   t.same(tracker.figures(), {
