@@ -75,9 +75,6 @@ const ASK_SHARE = 0.25;
 const MSPERBYTE_DECAY = 0.95;
 /** Waits for tiny prompts say more of queues than of prefill speed. */
 const LEAST_CALIBRATING_BYTES = 256;
-/** A shorter wait for a small prompt is mostly the time until a tick sees its end. */
-const LEAST_CALIBRATING_MS = 1000;
-const LARGE_BYTES = 16_384;
 
 export const beginWatch = (incarnation: number, nowMs: number): Watch => ({ incarnation, notBeforeMs: nowMs });
 
@@ -111,11 +108,14 @@ function calibrated(watch: Watch, progress: EngineProgress, nowMs: number): Watc
   const { firstTokens = 0 } = progress;
   const rest = { ...without, firstTokens };
   let { msPerByte } = watch;
-  if (waiting !== undefined && firstTokens > before && progress.oldestWaitingSinceMs !== waiting.sinceMs) {
-    const { bytes, sinceMs } = waiting;
-    const tookMs = Math.max(0, nowMs - sinceMs);
-    const isTelling = bytes >= LARGE_BYTES || (bytes >= LEAST_CALIBRATING_BYTES && tookMs >= LEAST_CALIBRATING_MS);
-    if (isTelling) msPerByte = Math.max(tookMs / bytes, (msPerByte ?? 0) * MSPERBYTE_DECAY);
+  if (
+    waiting !== undefined &&
+    firstTokens > before &&
+    progress.oldestWaitingSinceMs !== waiting.sinceMs &&
+    waiting.bytes >= LEAST_CALIBRATING_BYTES
+  ) {
+    const seen = Math.max(0, nowMs - waiting.sinceMs) / waiting.bytes;
+    msPerByte = Math.max(seen, (msPerByte ?? 0) * MSPERBYTE_DECAY);
   }
   const since = progress.oldestWaitingSinceMs;
   const next: Watch = msPerByte === undefined ? rest : { ...rest, msPerByte };
