@@ -1,0 +1,159 @@
+/**
+ * The resources that operators declare, and what the doors ask of whoever keeps and carries them out. A resource is kept as
+ * an entry of the log's area `desired` ({ spec, labels }); freeze and quarantine have areas of their own. Types only; the
+ * zod schemas beside the doors turn text into these. Sizes are bytes, times milliseconds.
+ */
+import type { JsonObject } from '../events/json.ts';
+import type { AffinityTerm, GpuSharing, Preference, Requirement, Taint, Toleration } from '../placement/contract.ts';
+
+export const RESOURCE_KINDS = ['Node', 'Deployment', 'Pool', 'Alias'] as const;
+export type ResourceKind = (typeof RESOURCE_KINDS)[number];
+
+/** As it stands in YAML: apiVersion, kind, metadata, spec. */
+export interface Resource<Spec = JsonObject> {
+  readonly apiVersion: 'sophia/v1';
+  readonly kind: ResourceKind;
+  readonly metadata: {
+    readonly name: string;
+    readonly labels: Readonly<Record<string, string>>;
+    /** Absent in what is applied: the caller knows no version. */
+    readonly version?: number;
+  };
+  readonly spec: Spec;
+}
+
+/** Where the files of a model come from; absent in a deployment: the engine loads `model` as it is written. */
+export interface ModelSource {
+  /** `file:///path`, `hf://org/name`, `s3://bucket/prefix`, `https://host/path`. */
+  readonly url: string;
+  /** A hub's branch, tag or commit. */
+  readonly revision?: string;
+  /** SHA-256 of each file by its name, 64 hex digits; those of a hub are taken from the hub where absent. */
+  readonly sha256?: Readonly<Record<string, string>>;
+}
+
+export interface RolloutStrategy {
+  readonly kind: 'rolling' | 'blue_green' | 'canary';
+  /** Replicas above the wanted number while rolling; absent: 1. */
+  readonly maxSurge?: number;
+  /** Replicas below the wanted number while rolling; absent: 0. */
+  readonly maxUnavailable?: number;
+  /** Shares of traffic of a canary, in percent, rising; absent: 5, 25, 50. */
+  readonly steps?: readonly number[];
+  /** Shortest time of a step, and how long a rollout may take before it is rolled back. */
+  readonly stepMs?: number;
+  readonly deadlineMs?: number;
+  /** Most of the requests of the new revision that may fail, 0 to 1; absent: 0.02. */
+  readonly maxErrorRate?: number;
+  /** How many times slower the new revision's TTFT may be; absent: 1.25. */
+  readonly maxTtftRatio?: number;
+  /** A prompt and what the answer must contain, asked of each new replica. */
+  readonly smoke?: { readonly prompt: string; readonly contains: string };
+}
+
+export interface DeploymentSpec {
+  readonly engine: 'vllm' | 'llama' | 'sim';
+  /** A folder, a GGUF file or a hub id, as the engine takes it. */
+  readonly model: string;
+  readonly source?: ModelSource;
+  /** What clients call it. */
+  readonly servedModelName: string;
+  readonly replicas: number;
+  readonly hosts?: number;
+  readonly gpusPerHost: number;
+  /** On each GPU; absent: estimated from the model's files, or the whole GPU where that cannot be done. */
+  readonly gpuMemoryBytes?: number;
+  readonly graceSpillBytes?: number;
+  readonly hostMemoryBytes?: number;
+  readonly sharing?: GpuSharing;
+  readonly nvlink?: 'required' | 'preferred' | 'ignored';
+  readonly extraFlags: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  readonly maxConcurrentRequests?: number;
+  readonly regions?: readonly string[];
+  readonly architectures?: readonly string[];
+  readonly minDriverVersion?: string;
+  readonly gpuModels?: readonly string[];
+  readonly constraints?: readonly Requirement[];
+  readonly preferences?: readonly Preference[];
+  readonly tolerations?: readonly Toleration[];
+  readonly antiAffinity?: readonly AffinityTerm[];
+  readonly affinity?: readonly AffinityTerm[];
+  /** The pool whose nodes it may use; absent: all nodes. */
+  readonly pool?: string;
+  readonly priority?: number;
+  readonly preemptionPolicy?: 'PreemptLowerPriority' | 'Never';
+  readonly placement?: 'pack' | 'spread';
+  readonly tenant?: string;
+  readonly rollout?: RolloutStrategy;
+}
+
+/** What operators say of a node; what it is comes from its agent. */
+export interface NodeSpec {
+  readonly region?: string;
+  readonly taints?: readonly Taint[];
+  readonly cordoned?: boolean;
+  /** Its replicas move first, then it is left alone. */
+  readonly draining?: boolean;
+  /** It is gone for good: whatever ran there is placed elsewhere at once. */
+  readonly retired?: boolean;
+}
+
+/** A named set of nodes. */
+export interface PoolSpec {
+  readonly nodes: readonly Requirement[];
+}
+
+/** A name for clients whose requests are divided among deployments by weight. */
+export interface AliasSpec {
+  readonly targets: readonly { readonly deployment: string; readonly weight: number }[];
+}
+
+export interface SpecOf {
+  readonly Node: NodeSpec;
+  readonly Deployment: DeploymentSpec;
+  readonly Pool: PoolSpec;
+  readonly Alias: AliasSpec;
+}
+
+/** One replica as an operator reads it. */
+export interface ReplicaView {
+  readonly index: number;
+  readonly revision: string;
+  /** Names of its engines, `node/engine`; empty: it has no place. */
+  readonly engines: readonly string[];
+  readonly gpus: readonly { readonly node: string; readonly gpus: readonly number[] }[];
+  /** `pending`, `placed`, `starting`, `ready`, `draining`, `stopping`, `failed`. */
+  readonly state: string;
+  /** Why, in words; for `pending` the first line of its explanation. */
+  readonly reason: string;
+}
+
+export interface DeploymentStatus {
+  readonly observedVersion: number;
+  readonly wanted: number;
+  readonly ready: number;
+  readonly replicas: readonly ReplicaView[];
+  /** A running or the last rollout, in words; absent: there was none. */
+  readonly rollout?: string;
+}
+
+/** What would be done, in words: a line each. */
+export interface PlanView {
+  readonly lines: readonly string[];
+  readonly assignments: number;
+  readonly preemptions: number;
+  readonly stops: number;
+  readonly pending: number;
+}
+
+/** What the doors ask of reconcile; all of it is answered from memory. */
+export interface ReconcileView {
+  /** Whether this scheduler leads, and who does. */
+  leader(): { readonly isLeader: boolean; readonly holder: string | undefined; readonly epoch: number };
+  deploymentStatus(name: string): DeploymentStatus | undefined;
+  /** What reconcile would do if these resources were applied and those names deleted now. */
+  plan(applied: readonly Resource[], deleted: readonly { kind: ResourceKind; name: string }[]): PlanView;
+  /** For every node why or why not, and what would have to change. @throws CodedError not_found */
+  explainDeployment(name: string): readonly string[];
+}
