@@ -200,6 +200,8 @@ export interface PreflightQuestion {
 /** Reads the host for preflight. Never rejects: what cannot be read is absent. */
 export interface HostInspector {
   preflight(question: PreflightQuestion): Promise<PreflightFacts>;
+  /** Milliseconds that each thread of these processes has waited for a CPU so far, by thread id; empty: not known. */
+  runDelaysMs(pids: readonly number[]): Promise<ReadonlyMap<number, number>>;
   /** Processes that the kernel killed for lack of memory since boot. */
   oomKills(): Promise<number | undefined>;
   /** The real path behind symbolic links when it lies under one of the roots, else undefined. */

@@ -18,7 +18,7 @@ import { FleetDirectory } from './core/fleet/directory.ts';
 import { keyOf } from './core/fleet/names.ts';
 import type { FleetInspector } from './core/fleet/inspector.ts';
 import { FleetWatch } from './core/fleet/watch.ts';
-import type { QueueFigures, QueueOptions, QueueView, Ticket } from './core/queue/contract.ts';
+import type { QueueFigures, QueueOptions, QueueView } from './core/queue/contract.ts';
 import { HeldRequests, NO_QUEUE } from './core/queue/held_requests.ts';
 import type { RequestShape, Residency } from './core/routing/contract.ts';
 import { type AbandonedAttempt, AbandonedAttempts } from './core/relay/abandoned.ts';
@@ -328,9 +328,9 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     return back ?? this.#place(running, this.clock.monotonicMs());
   }
 
-  hold(running: RunningRequest, door: GenerationSink, place: () => boolean): Ticket {
-    return this.#held.wait(running, door, place);
-  }
+  readonly isFull: RelayHost['isFull'] = ({ request }) => this.#held.isFull(request);
+
+  readonly hold: RelayHost['hold'] = (running, door, place) => this.#held.wait(running, door, place);
 
   ended(running: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {
     const { request, record } = running;

@@ -10,6 +10,7 @@ import path from 'node:path';
 import { isConfined } from '../core/engine_spec.ts';
 import type { ModelFacts, PreflightFacts } from '../core/preflight.ts';
 import type { EngineAddress, HostInspector, PreflightQuestion } from '../ports.ts';
+import { runDelaysMs } from './run_delay.ts';
 
 const CONNECT_TIMEOUT_MS = 1000;
 const QUESTION_TIMEOUT_MS = 10_000;
@@ -147,6 +148,7 @@ export function createHostInspector(searchPath: string | undefined): HostInspect
         ...(disk === undefined ? {} : { cacheDiskFreeBytes: disk }),
       };
     },
+    runDelaysMs,
     async oomKills() {
       const text = await answer(readFile('/proc/vmstat', 'utf8'));
       const count = /^oom_kill (\d+)$/m.exec(text ?? '')?.[1];

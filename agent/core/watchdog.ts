@@ -3,7 +3,8 @@
  * inside it ever notices, so progress is the only sign: tokens at the relay first, the engine's own counters as a second
  * witness (a request that is not streamed shows no token before its end). Queued requests are no sign of trouble as long
  * as others move, requests held back by their own clients never count, and a prefill gets time by its size, at the speed
- * that this engine has shown. Pure: the run loop ticks it.
+ * that this engine has shown. Time in which the host gave the engine no CPU is not held against it. Pure: the run loop ticks
+ * it.
  */
 import type { EngineLoad, EngineProgress } from '../ports.ts';
 
@@ -47,6 +48,8 @@ export interface Watch {
   readonly unansweredAtMs?: number;
   /** The engine's counters when they last moved, and when that was. */
   readonly witness?: { readonly count: number; readonly movedAtMs: number; readonly readAtMs: number };
+  /** Its threads' waits for a CPU at the first look of this silence, and how far the one that waited most has come since. */
+  readonly starved?: { readonly first: ReadonlyMap<number, number>; readonly ms: number };
   /** Slowest prefill seen lately, decaying, in milliseconds per byte. */
   readonly msPerByte?: number;
   /** First tokens that had come at the last tick. */
@@ -70,6 +73,8 @@ export type WatchVerdict =
 
 /** A pause of the agent of more than this makes all its figures old. */
 const GAP_MS = 1500;
+/** Most of a silence that is put down to lack of CPU: an engine that gets a quarter of one must still be found out. */
+const MOST_STARVED_SHARE = 0.75;
 /** Share of the bound after which the engine's counters are asked. */
 const ASK_SHARE = 0.25;
 const MSPERBYTE_DECAY = 0.95;
@@ -96,6 +101,15 @@ export function withWitness(watch: Watch, load: EngineLoad | undefined, nowMs: n
   if (witness.count === count) return { ...watch, witness: { ...witness, readAtMs: nowMs } };
   const seen = progressAtMs !== undefined && progressAtMs >= witness.readAtMs ? progressAtMs : nowMs;
   return { ...watch, witness: { count, movedAtMs: seen, readAtMs: nowMs } };
+}
+
+/** Takes a reading of how long each of the engine's threads has waited for a CPU, in milliseconds, during a silence. */
+export function withRunDelays(watch: Watch, delaysMs: ReadonlyMap<number, number>): Watch {
+  const first = watch.starved?.first;
+  if (first === undefined) return { ...watch, starved: { first: delaysMs, ms: 0 } };
+  let ms = 0;
+  for (const [thread, delayMs] of delaysMs) ms = Math.max(ms, delayMs - (first.get(thread) ?? delayMs));
+  return { ...watch, starved: { first, ms } };
 }
 
 /**
@@ -147,7 +161,9 @@ function judge(watch: Watch, progress: EngineProgress, input: WatchInput, policy
     watch.busySinceMs ?? 0,
     watch.notBeforeMs,
   );
-  const silentMs = input.nowMs - lastMs;
+  const allMs = input.nowMs - lastMs;
+  const starvedMs = Math.min(watch.starved?.ms ?? 0, allMs * MOST_STARVED_SHARE);
+  const silentMs = allMs - starvedMs;
   const boundMs = silenceBoundMs(watch, progress, policy);
   if (silentMs <= boundMs) return silentMs > boundMs * ASK_SHARE ? { kind: 'ask' } : { kind: 'fine' };
   if (decoding <= 0) {
@@ -159,8 +175,9 @@ function judge(watch: Watch, progress: EngineProgress, input: WatchInput, policy
     const heardAtMs = Math.max(watch.witness.readAtMs, watch.unansweredAtMs ?? 0);
     if (asked === undefined && heardAtMs <= lastMs + boundMs * ASK_SHARE) return { kind: 'ask' };
   }
+  const without = starvedMs >= 1 ? `, beside ${Math.round(starvedMs)} ms without a CPU` : '';
   const waits = `${progress.open} requests were open, ${progress.waitingFirst} of them before their first token`;
-  const message = `No progress for ${Math.round(silentMs)} ms, where ${Math.round(boundMs)} ms is the most for this engine; ${waits}.`;
+  const message = `No progress for ${Math.round(silentMs)} ms, where ${Math.round(boundMs)} ms is the most for this engine${without}; ${waits}.`;
   return { kind: 'wedged', silentMs, boundMs, message };
 }
 
@@ -175,12 +192,13 @@ export function tickWatch(
   // Whatever stood still (the agent, the machine), the engine is not to blame for it.
   const awake: Watch = { ...watch, tickedAtMs: nowMs, ...(gap ? { notBeforeMs: nowMs } : {}) };
   if (progress === undefined || progress.incarnation !== watch.incarnation || progress.open === 0) {
-    const { waiting: _waiting, busySinceMs: _busy, ...idle } = awake;
+    const { waiting: _waiting, busySinceMs: _busy, starved: _starved, ...idle } = awake;
     return { watch: idle, verdict: { kind: 'fine' } };
   }
   const busy: Watch = { ...awake, busySinceMs: awake.busySinceMs ?? nowMs };
   const verdict = judge(busy, progress, input, policy);
-  return { watch: calibrated(busy, progress, nowMs), verdict };
+  const { starved: _over, ...moving } = busy;
+  return { watch: calibrated(verdict.kind === 'fine' ? moving : busy, progress, nowMs), verdict };
 }
 
 /** Faults of one life: streams that the engine broke although its process lives. */

@@ -88,6 +88,8 @@ export interface Runtime {
   watch?: Watch;
   faults: FaultRecord;
   askingSinceMs?: number;
+  /** The waits of its threads for a CPU are being read. */
+  askingHost?: boolean;
   /** Questions for the engine's counters in this life. */
   witnessAsks: number;
   drain?: DrainWatch & { toldRunning?: number; toldAtMs?: number };
@@ -127,6 +129,7 @@ export function resetRuntime(runtime: Runtime, plan: LaunchPlan, launched: Launc
   delete runtime.watch;
   delete runtime.drain;
   delete runtime.askingSinceMs;
+  delete runtime.askingHost;
   delete runtime.oomKillsAtStart;
   delete runtime.warming;
   if (cancelTimer !== undefined) runtime.cancelTimer = cancelTimer;

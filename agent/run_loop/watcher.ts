@@ -3,7 +3,15 @@ import { untilNextBeatMs } from '../../lib/clock.ts';
 import { beginDrain, drainEtaMs } from '../core/drain_estimate.ts';
 import type { DrainView } from '../core/report.ts';
 import type { EngineStatus } from '../core/lifecycle/table.ts';
-import { beginWatch, countFaults, tickWatch, WATCHDOG, type WatchdogPolicy, withWitness } from '../core/watchdog.ts';
+import {
+  beginWatch,
+  countFaults,
+  tickWatch,
+  WATCHDOG,
+  type WatchdogPolicy,
+  withRunDelays,
+  withWitness,
+} from '../core/watchdog.ts';
 import type { LaunchPlan, RelayStats } from '../ports.ts';
 import type { LoopCore, RunLoopParts, Runtime } from './parts.ts';
 
@@ -67,6 +75,16 @@ async function askWitness(core: LoopCore, runtime: Runtime, plan: LaunchPlan): P
   if (runtime.watch !== undefined) runtime.watch = withWitness(runtime.watch, load, clock.monotonicMs(), progressAtMs);
 }
 
+/** Looks whether the host keeps the engine from running. It is asked beside the engine, which may be too starved to answer. */
+async function askHost(core: LoopCore, runtime: Runtime): Promise<void> {
+  const { incarnation } = runtime.life;
+  runtime.askingHost = true;
+  const delaysMs = await core.parts.inspector.runDelaysMs((await runtime.launched?.processes()) ?? []);
+  if (runtime.life.incarnation !== incarnation) return;
+  runtime.askingHost = false;
+  if (runtime.watch !== undefined) runtime.watch = withRunDelays(runtime.watch, delaysMs);
+}
+
 /** Several faults in a short time: then /health is believed at the first bad answer. */
 async function suspect(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
   const { incarnation, spec } = runtime.life;
@@ -124,6 +142,7 @@ function tickProgress(
   const needsFirst = result.watch.witness === undefined && runtime.witnessAsks < MOST_FIRST_ASKS;
   if ((result.verdict.kind === 'ask' || needsFirst) && runtime.askingSinceMs === undefined)
     void askWitness(core, runtime, plan);
+  if (result.verdict.kind === 'ask' && runtime.askingHost !== true) void askHost(core, runtime);
   if (result.verdict.kind === 'wedged') core.send(life.spec.name, { kind: 'wedged', message: result.verdict.message });
 }
 

@@ -41,7 +41,7 @@ export const PICK_POLICIES: readonly PolicyName[] = POLICY_NAMES;
 
 const MODEL = 'bench';
 const TENANT = 'bench' as TenantId;
-const NONE_TRIED: ReadonlySet<EngineId> = new Set();
+const NONE_TRIED: ReadonlyMap<EngineId, number> = new Map();
 const ENGINES_PER_NODE = 8;
 /** Requests that run on each engine, and prompts of so many blocks of 16 tokens in so many groups with the same start. */
 const RUNNING_PER_ENGINE = 8;

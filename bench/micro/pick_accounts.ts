@@ -69,7 +69,7 @@ function pick(world: World): void {
   const promptTokens = odd ?? whole(random, 20_000);
   const shape = { model: 'm', tenant: 't' as TenantId, promptTokens, maxOutputTokens: whole(random, 2000) };
   const plain = random.next() < 0.2;
-  const { picked } = router.pick({ shape, endpoint: 'chat', tried: new Set(), nowMs, plain });
+  const { picked } = router.pick({ shape, endpoint: 'chat', tried: new Map(), nowMs, plain });
   if (picked !== undefined) world.running.push(picked.lease);
 }
 

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { weightsFolder } from '../config.ts';
@@ -64,7 +65,17 @@ function findWeights(): string {
 
 async function openStage(options: ChaosStreamsOptions): Promise<Stage> {
   const { agents, engines, engine } = options;
-  if (engine === 'llama') return startStage({ agents, engines, kind: 'llama', weights: findWeights(), flags: [] });
+  if (engine === 'llama') {
+    // Each agent believes that it has the host for itself; threads of several engines on one core only spin.
+    const threads = Math.max(1, Math.floor(availableParallelism() / engines));
+    return startStage({
+      agents,
+      engines,
+      kind: 'llama',
+      weights: findWeights(),
+      flags: ['--threads', String(threads)],
+    });
+  }
   return startStage({ agents, engines, kind: 'sim', flags: ['--sim-itl-ms', '20', '--sim-start-ms', '500'] });
 }
 

@@ -224,6 +224,18 @@ t.test('a wedged engine leaves rotation, is written down, killed and back withou
   t.match(fixture.latest('e1'), { state: 'ENGINE_STATE_READY', incarnation: 2, restarts: 1 });
 });
 
+t.test('an engine that the host does not let run is not taken for wedged at once', async (t) => {
+  const fixture = await serving();
+  fixture.engine().load = { generationTokensTotal: 7 };
+  const fromMs = fixture.clock.nowMs;
+  fixture.runDelayMs = () => (fixture.clock.nowMs - fromMs) * 0.6;
+  fixture.progress('e1', { open: 3, lastProgressAtMs: fromMs, interTokenP50Ms: 20 });
+  await fixture.clock.pass(3500);
+  t.equal(fixture.latest('e1')?.state, 'ENGINE_STATE_READY', 'it got less than half of a CPU');
+  await fixture.clock.pass(1500);
+  t.match(fixture.dumps, [/No progress for \d+ ms.* beside \d+ ms without a CPU/]);
+});
+
 t.test('an engine whose own counters move is left alone, however silent the relay', async (t) => {
   const fixture = await serving();
   fixture.progress('e1', { open: 1, waitingFirst: 1, oldestWaitingSinceMs: fixture.clock.nowMs });

@@ -3,6 +3,7 @@
  * both kinds in the same way. Refusals are worded for the person who reads the engine's log.
  */
 import { parseArgs } from 'node:util';
+import { EMBEDDED_MAX_SEQUENCES } from '../../../lib/engine_defaults.ts';
 import { CodedError } from '../../../lib/errors.ts';
 import type { Listen } from '../surface/listen.ts';
 
@@ -35,7 +36,6 @@ const FLAGS = [
 ] as const;
 type Flag = (typeof FLAGS)[number];
 
-const DEFAULT_MAX_NUM_SEQS = 8;
 /** The library holds one key-value cache per sequence; more would be memory rather than speed on a CPU. */
 const MOST_SEQS = 64;
 const MOST_THREADS = 256;
@@ -98,7 +98,8 @@ export function parseArguments(argv: readonly string[]): LlamaArguments {
     model,
     servedModelName: values['served-model-name'] ?? model,
     maxModelLen: integer('max-model-len', values['max-model-len'], { least: 64, most: 1_000_000 }),
-    maxNumSeqs: integer('max-num-seqs', values['max-num-seqs'], { least: 1, most: MOST_SEQS }) ?? DEFAULT_MAX_NUM_SEQS,
+    maxNumSeqs:
+      integer('max-num-seqs', values['max-num-seqs'], { least: 1, most: MOST_SEQS }) ?? EMBEDDED_MAX_SEQUENCES,
     shutdownTimeoutMs:
       (integer('shutdown-timeout', values['shutdown-timeout'], { least: 0, most: 86_400 }) ?? 0) * 1000,
     threads: integer('threads', values.threads, { least: 1, most: MOST_THREADS }) ?? 1,

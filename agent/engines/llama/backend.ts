@@ -35,6 +35,8 @@ interface Engine {
   readonly slots: readonly Slot[];
   readonly jobs: Set<Job>;
   readonly running: Set<Promise<void>>;
+  /** Ends when the prompt that was taken up last has been read: prompts are read one after another, as vLLM does. */
+  lastPrefill: Promise<unknown>;
   uses: number;
   dead: boolean;
   stopping: boolean;
@@ -63,6 +65,16 @@ function samplingOf(engine: Engine, request: GenerateRequest, emitted: () => num
     seed: request.seed === undefined ? Math.floor(random.next() * 2 ** 32) : request.seed >>> 0,
     forbidden: () => (emitted() < request.minTokens ? untilMinimum : []),
   };
+}
+
+/**
+ * Waits for its turn and reads the prompt: side by side all of them would have their first token only when the last was
+ * read.
+ */
+function inTurn<T>(engine: Engine, read: () => Promise<T>): Promise<T> {
+  const turn = engine.lastPrefill.then(read);
+  engine.lastPrefill = turn.catch(() => undefined);
+  return turn;
 }
 
 /** Puts the prompt's head into the cache; returns the tail that the generation begins with, or undefined when aborted. */
@@ -108,7 +120,7 @@ async function decode(
 
 async function serve(engine: Engine, job: Job, slot: Slot, reused: number): Promise<void> {
   try {
-    const tail = await prefill(engine, job, slot, reused);
+    const tail = await inTurn(engine, () => prefill(engine, job, slot, reused));
     const reason = tail === undefined ? 'abort' : await decode(engine, job, slot, tail, reused);
     // Before the end is told: whoever asks again at once finds this sequence idle, with the prefix in its cache.
     slot.busy = false;
@@ -158,6 +170,7 @@ export function createLlamaBackend(options: LlamaBackendOptions): Backend {
     slots: model.slots.map((sequence) => ({ sequence, busy: false, lastUse: 0 })),
     jobs: new Set(),
     running: new Set(),
+    lastPrefill: Promise.resolve(),
     uses: 0,
     dead: false,
     stopping: false,

@@ -12,6 +12,7 @@ import {
 } from 'node-llama-cpp';
 import { CodedError } from '../../../lib/errors.ts';
 import { compileChatTemplate, type ChatTemplate } from './chat_template.ts';
+import { createGate, type Gate } from './gate.ts';
 import { planBatch } from './slots.ts';
 import { createVocabulary, type Vocabulary } from './vocabulary.ts';
 
@@ -77,16 +78,19 @@ const MOST_CHUNK_TOKENS = 512;
 const FORBIDDING_PENALTY = 1e6;
 const MOST_FORBIDDEN = 64;
 
-function slotOf(sequence: LlamaContextSequence): ModelSlot {
+function slotOf(sequence: LlamaContextSequence, gate: Gate): ModelSlot {
   return {
     cached: () => sequence.contextTokens,
     async keep(length) {
-      if (length < sequence.nextTokenIndex)
-        await sequence.eraseContextTokenRanges([{ start: length, end: sequence.nextTokenIndex }]);
+      const end = sequence.nextTokenIndex;
+      if (length < end) await gate.closedFor(() => sequence.eraseContextTokenRanges([{ start: length, end }]));
     },
-    prefill: (ids) => sequence.evaluateWithoutGeneratingNewTokens(ids as Token[]),
-    generate: (ids, sampling) =>
-      sequence.evaluate(ids as Token[], {
+    async prefill(ids) {
+      await gate.pass();
+      await sequence.evaluateWithoutGeneratingNewTokens(ids as Token[]);
+    },
+    async *generate(ids, sampling) {
+      const tokens = sequence.evaluate(ids as Token[], {
         temperature: sampling.temperature,
         topP: sampling.topP,
         topK: sampling.topK,
@@ -100,7 +104,18 @@ function slotOf(sequence: LlamaContextSequence): ModelSlot {
           penalty: 1,
           presencePenalty: FORBIDDING_PENALTY,
         },
-      }),
+      });
+      try {
+        for (;;) {
+          await gate.pass();
+          const next = await tokens.next();
+          if (next.done === true) return;
+          yield next.value;
+        }
+      } finally {
+        await tokens.return();
+      }
+    },
   };
 }
 
@@ -173,7 +188,8 @@ export async function loadModel(options: LoadOptions): Promise<LoadedModel> {
       },
     },
   });
-  const slots = Array.from({ length: sequences }, () => slotOf(context.getSequence()));
+  const gate = createGate();
+  const slots = Array.from({ length: sequences }, () => slotOf(context.getSequence(), gate));
   step('context', context.memoryUsage.ram);
   const vocabulary = vocabularyOf(model);
   const isEndOfGeneration = (id: number): boolean => model.isEogToken(id as Token);

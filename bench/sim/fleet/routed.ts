@@ -45,7 +45,7 @@ interface Routed {
   readonly lives: EngineLife[];
   readonly shapes: (RequestShape | undefined)[];
   readonly underway: Map<number, Underway>;
-  readonly tried: Map<number, Set<EngineId>>;
+  readonly tried: Map<number, Map<EngineId, number>>;
   queue: RequestQueue | undefined;
 }
 
@@ -69,7 +69,7 @@ function place(routed: Routed, request: number, nowMs: number): boolean {
   const { router, view, tried } = routed;
   const shape = routed.shapes[request] ?? shapeOf(view.workload, request);
   routed.shapes[request] = shape;
-  const ask = { shape, endpoint: 'chat' as const, tried: tried.get(request) ?? new Set<EngineId>(), nowMs };
+  const ask = { shape, endpoint: 'chat' as const, tried: tried.get(request) ?? new Map<EngineId, number>(), nowMs };
   const { picked } = router.pick(ask);
   if (picked === undefined) {
     // An engine that has failed it once is better than none, and it may be another life by now.
@@ -97,15 +97,16 @@ function finished(routed: Routed, request: number, nowMs: number): void {
   entry.lease.end({ nowMs, outcome: 'ok', outputTokens, cachedTokens: entry.cachedTokens });
 }
 
-/** What was with a dead or silent engine ends as a fault there and is placed anew, never on the same engine. */
+/** What was with a dead or silent engine ends as a fault there and is placed anew, never on the same life of the engine. */
 function engineDown(routed: Routed, engine: number, lost: readonly number[], nowMs: number): void {
   put(routed, engine, { lastSeenAtMs: nowMs, refusal: { by: 'failed', detail: 'The engine died or fell silent.' } });
   for (const request of lost) {
     const entry = routed.underway.get(request);
     routed.underway.delete(request);
     entry?.lease.end({ nowMs, outcome: 'stream_lost', outputTokens: 0 });
-    const tried = routed.tried.get(request) ?? new Set();
-    routed.tried.set(request, tried.add(engineId(engine)));
+    const tried = routed.tried.get(request) ?? new Map<EngineId, number>();
+    if (entry !== undefined) tried.set(entry.lease.engine, entry.lease.incarnation);
+    routed.tried.set(request, tried);
   }
   for (const request of lost) {
     if (routed.queue === undefined) placeOrRefuse(routed, request, nowMs);

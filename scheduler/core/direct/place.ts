@@ -1,7 +1,7 @@
 /** Picks an engine for a request that its client sends to the agent itself, by the same rules as for all others. */
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
-import type { NodeId } from '../../../lib/ids.ts';
+import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { TicketIssuer } from '../../../proto/gen/fleet/v1/TicketIssuer.ts';
 import type { AdmittedRequest, Figures } from '../../ports.ts';
@@ -60,7 +60,7 @@ export function createDirectLeases(parts: DirectParts): DirectLeases {
   });
 }
 
-const NONE_TRIED: ReadonlySet<never> = new Set();
+const NONE_TRIED: ReadonlyMap<EngineId, number> = new Map();
 
 /**
  * Picks and reserves; the record of the request says which engines were looked at, as for any other.

@@ -2,7 +2,9 @@
  * What the fleet says of an engine, in the terms of routing: whether it serves, which models it answers, what others have
  * on it. The reason of a refusal is a word that operators see in `sophia engine list` and `sophia explain request`.
  */
+import { EMBEDDED_MAX_SEQUENCES } from '../../../lib/engine_defaults.ts';
 import type { EngineId, NodeId } from '../../../lib/ids.ts';
+import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { Endpoint } from '../../ports.ts';
 import type { EngineFacts, Refusal } from '../routing/engine_slot.ts';
@@ -56,7 +58,7 @@ export function factsOf(node: NodeState, engine: EngineRecord, hasLane: boolean)
     kvUsageRatio: reading?.kvCacheUsageRatio,
     kvTokens: reading?.kvCacheTokens,
     maxRequests: spec?.limits?.maxConcurrentRequests,
-    maxSequences: maxSequencesOf(spec?.extraFlags ?? []),
+    maxSequences: maxSequencesOf(spec),
     prior: priorOf({
       model: modelsOf(node, engine)[0] ?? '',
       gpu: node.hello.gpus[0]?.name ?? '',
@@ -65,16 +67,18 @@ export function factsOf(node: NodeState, engine: EngineRecord, hasLane: boolean)
   };
 }
 
-/** What the specification says with vLLM's flag, which the other kinds of engines know too; undefined: not said. */
-function maxSequencesOf(flags: readonly string[]): number | undefined {
+/** What the specification says with vLLM's flag, which all kinds of engines know, or else the kind's own default. */
+function maxSequencesOf(spec: EngineSpec | undefined): number | undefined {
+  const flags = spec?.extraFlags ?? [];
   const at = flags.findLastIndex((flag) => flag === MAX_SEQUENCES || flag.startsWith(`${MAX_SEQUENCES}=`));
-  if (at < 0) return undefined;
+  if (at < 0) return spec?.kind === 'ENGINE_KIND_LLAMA' ? EMBEDDED_MAX_SEQUENCES : undefined;
   const [, inline] = (flags[at] as string).split('=');
   const count = Number(inline ?? flags[at + 1]);
   return Number.isSafeInteger(count) && count > 0 ? count : undefined;
 }
 
 const MAX_SEQUENCES = '--max-num-seqs';
+
 const ENDPOINTS: readonly Endpoint[] = ['chat', 'completions', 'embeddings'];
 
 /** By the list that an engine's record keeps, so that a reading a second makes no new lists. */

@@ -80,7 +80,10 @@ export class FleetWatch implements FleetSink {
 
   onEngineEvent(session: SessionHandle, event: EngineEvent__Output): void {
     const { engine, incarnation, state, reason, message } = event;
-    this.#deps.log.info({ node: session.nodeName, engine, incarnation, state, reason }, message);
+    const before = this.#deps.directory.state.nodes.get(session.nodeName)?.engines.get(engine)?.event;
+    // An engine that starts tells its progress ten times a second: that is for whoever looks, not for the log.
+    if (before?.state !== state || before.reason !== reason || before.message !== message)
+      this.#deps.log.info({ node: session.nodeName, engine, incarnation, state, reason }, message);
     this.#take({ kind: 'engine_event', ...this.#named(session), event });
   }
 

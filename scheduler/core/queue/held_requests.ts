@@ -57,7 +57,7 @@ export class HeldRequests {
   start(running: RunningRequest, door: GenerationSink): void {
     const { clock } = this.#deps;
     const order = this.#orderOf(running, door, () => {
-      if (this.#isFull(running.request)) return false;
+      if (this.isFull(running.request)) return false;
       running.start();
       entry.placedAtMs = clock.monotonicMs();
       this.#closeRecord(running, entry);
@@ -71,10 +71,16 @@ export class HeldRequests {
 
   /** Holds a request whose engine was lost until another takes it, before all that have not run yet. */
   wait(running: RunningRequest, door: GenerationSink, place: () => boolean): Ticket {
-    const order = this.#orderOf(running, door, place);
+    const order = this.#orderOf(running, door, () => !this.isFull(running.request) && place());
     // How long it waits is its own affair, and a place is told only while nothing of an answer was.
     const told: WaitingOrder['told'] = (where) => !running.begun && order.told(where);
     return this.room.wait({ ...order, begun: true, mayWait: () => true, told });
+  }
+
+  /** Whether every engine has as much as it takes at a time, or as much waiting for its prefill as it may: then the request is better held. */
+  isFull({ model, endpoint }: AdmittedRequest): boolean {
+    const { clock, options, router } = this.#deps;
+    return options.maxRequests > 0 && router.room(model, endpoint, clock.monotonicMs()).kind === 'full';
   }
 
   /** A request has ended, in whatever phase. */
@@ -127,11 +133,5 @@ export class HeldRequests {
       refuse: (error) => running.abort(error),
       told: (where) => door.onQueued?.(where) ?? false,
     };
-  }
-
-  /** Whether every engine has as much waiting for its prefill as it may: then the request is better held. */
-  #isFull({ model, endpoint }: AdmittedRequest): boolean {
-    const { clock, options, router } = this.#deps;
-    return options.maxRequests > 0 && router.room(model, endpoint, clock.monotonicMs()).kind === 'full';
   }
 }

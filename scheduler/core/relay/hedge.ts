@@ -6,7 +6,6 @@
  */
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
-import type { EngineId } from '../../../lib/ids.ts';
 import type { LaneUsage } from '../../../proto/codec.ts';
 import type { AdmittedRequest, GenerationSink, LaneRequest } from '../../ports.ts';
 import type { RequestShape } from '../routing/contract.ts';
@@ -115,7 +114,8 @@ class Race implements Placement {
     const other = runner === this.#first ? this.#second : this.#first;
     if (this.winner !== runner && other?.over === false) {
       this.#settle(runner, error.code);
-      this.running.tried.add((runner.placement as Placement).lease.engine);
+      const { lease } = runner.placement as Placement;
+      this.running.tried.set(lease.engine, lease.incarnation);
       this.#present = other;
       return;
     }
@@ -140,7 +140,7 @@ class Race implements Placement {
     const nowMs = clock.monotonicMs();
     if (retryBudget.take(nowMs, 0) === undefined) return told('not_sent');
     const second = new Runner(this);
-    const tried = new Set<EngineId>([...this.running.tried, this.lease.engine]);
+    const tried = new Map([...this.running.tried, [this.lease.engine, this.lease.incarnation]]);
     const attempt = this.running.attempt + 1;
     try {
       second.placement = place(this.running, nowMs, { attempt, tried, sink: second });

@@ -38,10 +38,15 @@ export interface RelayHost {
   readonly failover: FailoverOptions;
   readonly retryBudget: RetryBudget;
   /**
-   * Picks an engine that is not among `request.tried` and submits the request to it.
+   * Picks an engine whose life is not among `request.tried` and submits the request to it.
    * @throws CodedError when there is none, or its lane takes no more
    */
   place(request: RunningRequest): Placement;
+  /**
+   * Whether every engine of its model has as much as it takes at a time: in the queue of such an engine a request would stay,
+   * though the one that it lost came back meanwhile.
+   */
+  isFull(request: RunningRequest): boolean;
   /**
    * Holds a request until `place` has placed it, before all that have not run yet; it is placed in this call already where
    * that is possible now.

@@ -27,8 +27,8 @@ export class RunningRequest implements Generation, GenerationSink {
   /** Monotonic milliseconds, as the other times here. */
   readonly startedAtMs: number;
   readonly deadlineAtMs: number;
-  /** Engines that failed this request; empty again once there is no other. */
-  readonly tried = new Set<EngineId>();
+  /** Engines that failed this request, with the life that did so last; empty again once there is no other. */
+  readonly tried = new Map<EngineId, number>();
   /** Which try is under way, from 0. */
   attempt = 0;
   firstTokenAtMs = 0;
@@ -264,7 +264,7 @@ export class RunningRequest implements Generation, GenerationSink {
   #recover({ lease }: Placement, error: CodedError): void {
     const refusal = this.#whyNotAgain(error);
     if (refusal === undefined) {
-      this.tried.add(lease.engine);
+      this.tried.set(lease.engine, lease.incarnation);
       this.#await(error);
       return;
     }
@@ -297,11 +297,12 @@ export class RunningRequest implements Generation, GenerationSink {
     else this.#stopWaiting = clock.after(waitMs, () => this.#look(error, withinMs - waitMs));
   }
 
-  /** Looks for an engine; while there is none the request is held, for at most `withinMs`. */
+  /** Looks for an engine; while there is none, or all are full, the request is held for at most `withinMs`. */
   #look(error: CodedError, withinMs: number): void {
     this.#stopWaiting = undefined;
-    if (this.#place(error)) return;
-    if (FAULTS[error.code]?.waits !== true || withinMs <= 0) return this.#giveUp(error, 'no_engine');
+    const mayWait = FAULTS[error.code]?.waits === true && withinMs > 0;
+    if ((!mayWait || !this.#host.isFull(this)) && this.#place(error)) return;
+    if (!mayWait) return this.#giveUp(error, 'no_engine');
     this.#waitFor(error, this.#host.clock.monotonicMs() + withinMs);
     const ticket = this.#host.hold(this, this.#door, () => this.#place(error));
     if (this.#placement === undefined) this.#ticket = ticket;

@@ -31,7 +31,7 @@ export interface PlacerDeps {
 /** Which attempt goes where and who hears it; absent: the request's own present one. */
 export interface Way {
   readonly attempt: number;
-  readonly tried: ReadonlySet<EngineId>;
+  readonly tried: ReadonlyMap<EngineId, number>;
   readonly sink: GenerationSink;
 }
 

@@ -41,7 +41,7 @@ export interface RouteAsk {
   readonly shape: RequestShape;
   readonly endpoint: Endpoint;
   /** Engines that have failed this request already. */
-  readonly tried: ReadonlySet<EngineId>;
+  readonly tried: ReadonlyMap<EngineId, number>;
   /** Whether the agent of a node takes direct calls; absent: the request is relayed. */
   readonly callable?: ((node: NodeId) => boolean) | undefined;
   /** Monotonic milliseconds. */
@@ -77,7 +77,7 @@ const FIRST_OUTPUT_TOKENS = 256;
 const OUTPUT_PACE = 0.02;
 /** Models whose mean is kept. */
 const MOST_MODELS = 4096;
-const NONE_TRIED: ReadonlySet<EngineId> = new Set();
+const NONE_TRIED: ReadonlyMap<EngineId, number> = new Map();
 
 export function createRouter(deps: RouterDeps): Router {
   return new FleetRouter(deps);

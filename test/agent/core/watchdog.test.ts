@@ -9,6 +9,7 @@ import {
   WATCHDOG,
   type Watch,
   type WatchVerdict,
+  withRunDelays,
   withWitness,
 } from '../../../agent/core/watchdog.ts';
 import type { EngineProgress } from '../../../agent/ports.ts';
@@ -226,6 +227,51 @@ t.test('an answer of the metrics that is under way puts a verdict off, but not f
     askingSinceMs: 600,
   });
   t.equal(runUntil('wedged', asking, 60_000), 5750);
+});
+
+t.test('time without a CPU is not held against an engine, up to three quarters of its silence', async (t) => {
+  /** Two threads; the second waits for a CPU for this share of the time. */
+  const starvedAt = (share: number) => (nowMs: number, watch: Watch) => ({
+    progress: busy(),
+    watch:
+      nowMs < 1500
+        ? watch
+        : withRunDelays(
+            watch,
+            new Map([
+              [7, 40],
+              [8, 100 + share * (nowMs - 1500)],
+            ]),
+          ),
+  });
+  t.equal(runUntil('wedged', starvedAt(0), 60_000), 3250, 'a stopped engine waits for no CPU');
+  t.equal(runUntil('wedged', starvedAt(0.5), 60_000), 4500, 'half a CPU, from the first look on');
+  t.equal(
+    runUntil('wedged', starvedAt(0.9), 60_000),
+    9250,
+    'next to nothing: found out all the same, after four times as long',
+  );
+});
+
+t.test('waits for a CPU count from the first look of a silence, and of threads that were there then', async (t) => {
+  const first = withRunDelays(beginWatch(1, 0), new Map([[1, 5000]]));
+  t.equal(first.starved?.ms, 0);
+  const later = withRunDelays(
+    first,
+    new Map([
+      [1, 5700],
+      [2, 9000],
+    ]),
+  );
+  t.equal(later.starved?.ms, 700);
+  const moving = tickWatch({ ...later, busySinceMs: 0 }, { nowMs: 1100, progress: busy() });
+  t.equal(moving.watch.starved, undefined, 'tokens end the silence');
+  const silent = tickWatch({ ...later, busySinceMs: 0 }, { nowMs: 4200, progress: busy() });
+  t.match(silent.verdict, {
+    kind: 'wedged',
+    silentMs: 2500,
+    message: /No progress for 2500 ms, .* beside 700 ms without a CPU/,
+  });
 });
 
 t.test('an agent that stood still does not blame the engine', async (t) => {

@@ -158,6 +158,8 @@ export interface Fixture {
   stats: RelayStats;
   sample: GpuSample;
   facts: PreflightFacts;
+  /** Milliseconds that an engine has waited for a CPU so far. */
+  runDelayMs: () => number;
   verb: VerbAnswer;
   verbs: unknown[];
   quarantined: number[];
@@ -262,6 +264,7 @@ function createParts(fixture: Fixture, options: FixtureOptions): ConstructorPara
     gpus: { latest: () => fixture.sample },
     inspector: {
       preflight: () => Promise.resolve(fixture.facts),
+      runDelaysMs: ([pid = 0]) => Promise.resolve(new Map([[pid, fixture.runDelayMs()]])),
       oomKills: () => Promise.resolve(0),
       confinedPath: (path) => Promise.resolve(path.includes('evil') ? undefined : path),
     },
@@ -332,6 +335,7 @@ export function createFixture(options: FixtureOptions = {}): Fixture {
     stats: IDLE,
     sample: { source: 'none', atMs: 0, gpus: [] },
     facts: { address: 'free', program: 'found', model: { kind: 'hub' } },
+    runDelayMs: () => 0,
     verb: { kind: 'done' },
     verbs: [],
     quarantined: [],

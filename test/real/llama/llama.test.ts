@@ -8,6 +8,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { EMBEDDED_MAX_SEQUENCES } from '../../../lib/engine_defaults.ts';
 import { ensureWeights } from '../../../cli/weights/weights.ts';
 import { startChild } from '../../support/child.ts';
 
@@ -309,6 +310,21 @@ t.test('min_tokens, stop tokens and seeds are honoured by the real sampler', { t
   const [one, same, other] = [await sampled(7), await sampled(7), await sampled(8)];
   t.same(one.ids, same.ids);
   t.notSame(one.ids, other.ids);
+});
+
+t.test('a prompt that takes over a used sequence begins beside streams that run', { timeout: 120_000 }, async (t) => {
+  // Every sequence has been used by then, so that a new prompt must cut the cache of one.
+  const used = Array.from({ length: EMBEDDED_MAX_SEQUENCES }, (_, i) => ({ prompt: `Number ${i}:`, max_tokens: 2 }));
+  await Promise.all(used.map((body) => ask(COMPLETIONS, body)));
+  const ended: string[] = [];
+  const long = ['The sea', 'The sky', 'The sun'].map((prompt) =>
+    stream(COMPLETIONS, { prompt, max_tokens: 150, ignore_eos: true }).then(() => ended.push('long')),
+  );
+  for (let turn = 0; turn < 500 && (await running()) < long.length; turn++) await sleep(10);
+  await sleep(1000);
+  await ask(COMPLETIONS, { prompt: 'Once upon a time', max_tokens: 2 }).then(() => ended.push('short'));
+  await Promise.all(long);
+  t.equal(ended[0], 'short');
 });
 
 t.test('SIGTERM lets streams finish, refuses new ones, and ends with code 0', { timeout: 120_000 }, async (t) => {

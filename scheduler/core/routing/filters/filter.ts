@@ -7,8 +7,8 @@ export interface FilterAsk {
   readonly endpoint: Endpoint;
   /** Bits of the endpoints that the engine answers for the model, as in the table of engines. */
   readonly answers: number;
-  /** Engines that have failed this request already. */
-  readonly tried: ReadonlySet<EngineId>;
+  /** Engines that have failed this request already, each with the life that did so last. */
+  readonly tried: ReadonlyMap<EngineId, number>;
   /** Whether the agent of a node takes direct calls; absent: the request is relayed. */
   readonly callable?: ((node: NodeId) => boolean) | undefined;
   readonly nowMs: number;

@@ -1,10 +1,11 @@
 /** What routing is told of an engine out of its specification and its readings. */
 import t from 'tap';
+import { EMBEDDED_MAX_SEQUENCES } from '../../../../lib/engine_defaults.ts';
 import { factsOf } from '../../../../scheduler/core/fleet/candidates.ts';
 import type { EngineRecord, NodeState } from '../../../../scheduler/core/fleet/state.ts';
 import { engineEvent, engineIdOf, hello, NODE } from '../../fakes.ts';
 
-function told(extraFlags: readonly string[], reading: object = {}) {
+function told(extraFlags: readonly string[], reading: object = {}, kind = 'ENGINE_KIND_VLLM') {
   const engine = {
     id: engineIdOf('e0'),
     name: 'e0',
@@ -18,7 +19,7 @@ function told(extraFlags: readonly string[], reading: object = {}) {
     name: NODE,
     connected: true,
     hello: hello(),
-    desired: { engines: [{ name: 'e0', extraFlags }] },
+    desired: { engines: [{ name: 'e0', kind, extraFlags }] },
     lastSeenAtMs: 5,
     engines: new Map([['e0', engine]]),
   } as unknown as NodeState;
@@ -36,6 +37,13 @@ t.test('the most sequences at a time are those of the flag, which may be given i
     [[], undefined],
   ] as const)
     t.equal(told(flags).maxSequences, sequences, flags.join(' '));
+});
+
+t.test('without the flag the most sequences are those of the embedded engine, and of others not known', async (t) => {
+  const of = (kind: string): number | undefined => told([], undefined, kind).maxSequences;
+  t.equal(of('ENGINE_KIND_LLAMA'), EMBEDDED_MAX_SEQUENCES);
+  t.equal(of('ENGINE_KIND_VLLM'), undefined);
+  t.equal(told(['--max-num-seqs', '3'], undefined, 'ENGINE_KIND_LLAMA').maxSequences, 3);
 });
 
 t.test('the size of the cache comes from the reading', async (t) => {

@@ -26,7 +26,7 @@ function directoryWith(
   /** Why no engine is picked, or whether one is only taken as the last. */
   const refusals = (nowMs = 0, endpoint: 'chat' | 'embeddings' = 'chat') => {
     const shape = { model: 'm', tenant: TENANT, promptTokens: 1 };
-    const { picked, trace } = router.pick({ shape, endpoint, tried: new Set(), nowMs });
+    const { picked, trace } = router.pick({ shape, endpoint, tried: new Map(), nowMs });
     picked?.lease.release();
     return picked === undefined ? [...trace.refused.keys()] : [trace.mode];
   };

@@ -7,6 +7,7 @@ import { fakeClock, recordingDoor, request } from '../../fakes.ts';
 
 t.test('a request whose engine was lost waits before all that have not run, at its size', async (t) => {
   const clock = fakeClock();
+  let places = 0;
   const held = new HeldRequests({
     clock,
     options: {
@@ -17,7 +18,10 @@ t.test('a request whose engine was lost waits before all that have not run, at i
       maxTotalBytes: 1000,
       maxWaitMs: 5000,
     },
-    router: { room: () => ({ kind: 'full', waitMs: 5 }), typicalOutputTokens: () => 100 },
+    router: {
+      room: () => (places-- > 0 ? { kind: 'room' } : { kind: 'full', waitMs: 5 }),
+      typicalOutputTokens: () => 100,
+    },
     shapeOf: ({ model, tenant }): RequestShape => ({ model, tenant, promptTokens: 40, maxOutputTokens: 8 }),
   });
   const aborted: string[] = [];
@@ -28,15 +32,15 @@ t.test('a request whose engine was lost waits before all that have not run, at i
     abort: (error: { code: string }) => void aborted.push(error.code),
   } as unknown as RunningRequest;
   held.start({ ...running, record: { decisions: [] } } as unknown as RunningRequest, recordingDoor());
-  let hasRoom = false;
   const placed: string[] = [];
   const ticket = held.wait(running, recordingDoor(), () => {
-    if (hasRoom) placed.push('moved');
-    return hasRoom;
+    placed.push('moved');
+    return true;
   });
   t.equal(ticket.place?.position, 1);
+  t.same(placed, [], 'in the queue of a full engine it would wait no shorter, and nowhere else');
   t.match(held.room.views(), [{ requests: 2, tokens: 2 * 48 }]);
-  hasRoom = true;
+  places = 1;
   held.room.changed('m');
   t.same(placed, ['moved']);
   const moved = held.wait(running, recordingDoor(), () => false);

@@ -51,7 +51,7 @@ export function fleet(options: {
       router.pick({
         shape: { ...SHAPE, ...change.shape },
         endpoint: change.endpoint ?? 'chat',
-        tried: new Set((change.tried ?? []) as EngineId[]),
+        tried: new Map((change.tried ?? []).map((engine) => [engine as EngineId, 1])),
         nowMs: change.nowMs ?? 0,
         plain: change.plain ?? false,
       }),

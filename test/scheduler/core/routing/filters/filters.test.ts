@@ -13,7 +13,7 @@ import { FILTERS } from '../../../../../scheduler/core/routing/filters.ts';
 
 const ENGINE = 'n/e' as EngineId;
 const slotWith = (change: Partial<EngineSlot>): EngineSlot => Object.assign(newSlot(ENGINE, 1), change);
-const ASK: FilterAsk = { endpoint: 'chat', answers: 7, tried: new Set(), nowMs: 20_000, staleAfterMs: 10_000 };
+const ASK: FilterAsk = { endpoint: 'chat', answers: 7, tried: new Map(), nowMs: 20_000, staleAfterMs: 10_000 };
 const POOL: FilterPool = { commonEndpoints: 7, seenSinceMs: 20_000 };
 
 const openBreaker = { state: 'open', faults: 0, pauseMs: 500, dueAtMs: 20_300, opened: 1 } as const;
@@ -80,10 +80,11 @@ t.test('endpoint: the engine answers what is asked', async (t) => {
   t.notOk(endpoint.sparesAll?.({ ...POOL, commonEndpoints: 3 }, ask));
 });
 
-t.test('tried: an engine that failed this request is not asked again', async (t) => {
-  const ask = { ...ASK, tried: new Set([ENGINE]) };
+t.test('tried: a life of an engine that failed this request is not asked again, and its next one is', async (t) => {
+  const ask = { ...ASK, tried: new Map([[ENGINE, seen.incarnation]]) };
+  t.ok(tried.admits(seen, { ...ASK, tried: new Map([[ENGINE, seen.incarnation - 1]]) }), 'it was started anew');
   t.ok(tried.admits(seen, ASK));
-  t.ok(tried.admits(seen, { ...ASK, tried: new Set(['n/other' as EngineId]) }));
+  t.ok(tried.admits(seen, { ...ASK, tried: new Map([['n/other' as EngineId, seen.incarnation]]) }));
   t.notOk(tried.admits(seen, ask));
   t.match(tried.why(seen, ask), { by: 'tried' });
   t.ok(tried.sparesAll?.(POOL, ASK));
