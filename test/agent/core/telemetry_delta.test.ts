@@ -18,12 +18,43 @@ import type { Telemetry } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import { mergeTelemetry } from '../../../scheduler/core/fleet/telemetry.ts';
 
-const EMPTY: Picture = { atMs: 1, host: {}, agent: {}, gpus: [], engines: [], gpuSource: 'none', gpuSampleAgeMs: 0 };
+const EMPTY: Picture = {
+  atMs: 1,
+  host: {},
+  agent: {},
+  gpus: [],
+  engines: [],
+  models: [],
+  gpuSource: 'none',
+  gpuSampleAgeMs: 0,
+};
 
 /** As the message is after the wire: lists are there, absent groups are null. */
 function arrived(message: Telemetry): Telemetry__Output {
-  const { host, agent, gpus = [], engines = [], goneGpus = [], goneEngines = [], snapshot = false, ...rest } = message;
-  return { host: host ?? null, agent: agent ?? null, gpus, engines, goneGpus, goneEngines, snapshot, ...rest } as never;
+  const {
+    host,
+    agent,
+    gpus = [],
+    engines = [],
+    goneGpus = [],
+    goneEngines = [],
+    models = [],
+    goneModels = [],
+    snapshot = false,
+    ...rest
+  } = message;
+  return {
+    host: host ?? null,
+    agent: agent ?? null,
+    gpus,
+    engines,
+    goneGpus,
+    goneEngines,
+    models,
+    goneModels,
+    snapshot,
+    ...rest,
+  } as never;
 }
 
 function teller() {
