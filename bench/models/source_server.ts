@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import http from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seededRandom } from '../../lib/rng.ts';
 
@@ -45,7 +45,19 @@ export function* bytesOf({ seed, path }: SourceFile, from: number, to: number): 
   }
 }
 
+const sums = new Map<string, string>();
+
+/** Its checksum; the one of a large file takes a second, so it is made once. */
 export function sumOf(file: SourceFile, kind: 'sha256' | 'git' = 'sha256'): string {
+  const name = `${kind} ${file.path} ${file.bytes} ${file.seed}`;
+  const known = sums.get(name);
+  if (known !== undefined) return known;
+  const sum = computeSum(file, kind);
+  sums.set(name, sum);
+  return sum;
+}
+
+function computeSum(file: SourceFile, kind: 'sha256' | 'git'): string {
   const hash = createHash(kind === 'git' ? 'sha1' : 'sha256');
   if (kind === 'git') hash.update(`blob ${file.bytes}\0`);
   for (const piece of bytesOf(file, 0, file.bytes)) hash.update(piece);
@@ -91,6 +103,10 @@ export interface SourceServer {
   /** Bytes of files that were sent. */
   sentBytes(): number;
   readonly requests: SeenRequest[];
+  /** Monotonic milliseconds; NaN before it. */
+  firstRequestAtMs(): number;
+  /** Resets every connection and takes none for a while. */
+  outage(ms: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -115,10 +131,17 @@ class Server {
   readonly #server = http.createServer((request, response) => {
     this.#answer(request, response).catch(() => response.destroy());
   });
+  readonly #sockets = new Set<Socket>();
+  #port = 0;
   #sent = 0;
+  firstRequestAtMs = Number.NaN;
 
   constructor(options: SourceOptions) {
     this.#options = options;
+    this.#server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
   }
 
   get sent(): number {
@@ -126,11 +149,20 @@ class Server {
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `http://127.0.0.1:${this.#port}`;
   }
 
-  listen(): Promise<void> {
-    return new Promise((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+  async listen(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(this.#port, '127.0.0.1', resolve));
+    this.#port = (this.#server.address() as AddressInfo).port;
+  }
+
+  async outage(ms: number): Promise<void> {
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    await closed;
+    await sleep(ms);
+    await this.listen();
   }
 
   close(): Promise<void> {
@@ -142,6 +174,7 @@ class Server {
     const { headers, url = '/' } = request;
     const { authorization, range, host = '' } = headers;
     const seen: SeenRequest = { url, host, authorization, range, headers };
+    if (Number.isNaN(this.firstRequestAtMs)) this.firstRequestAtMs = performance.now();
     if (this.requests.length < 10_000) this.requests.push(seen);
     const refused = this.#options.refuse?.(seen);
     if (refused !== undefined) {
@@ -169,8 +202,11 @@ class Server {
     if (more)
       response.setHeader('link', `<${this.url}${target.pathname}?recursive=true&cursor=${page + 1}>; rel="next"`);
     const tree = items.map((file) => {
-      const entry = { type: 'file', path: file.path, size: file.bytes, oid: sumOf(file, 'git') };
-      return isLarge(file) ? { ...entry, lfs: { oid: sumOf(file), size: file.bytes, pointerSize: 134 } } : entry;
+      const entry = { type: 'file', path: file.path, size: file.bytes };
+      // Of a file in LFS git only knows a pointer, whose name nobody needs.
+      return isLarge(file)
+        ? { ...entry, oid: COMMIT, lfs: { oid: sumOf(file), size: file.bytes, pointerSize: 134 } }
+        : { ...entry, oid: sumOf(file, 'git') };
     });
     response.end(JSON.stringify(tree));
   }
@@ -298,6 +334,8 @@ export async function startSource(options: SourceOptions): Promise<SourceServer>
     url: server.url,
     sentBytes: () => server.sent,
     requests: server.requests,
+    firstRequestAtMs: () => server.firstRequestAtMs,
+    outage: (ms) => server.outage(ms),
     close: () => server.close(),
   };
 }

@@ -59,7 +59,9 @@ export function addModelCommands(program: Command): void {
     .description('all models')
     .action((_flags, command: Command) =>
       withAdmin(command, async (admin, print) => {
-        const { models = [], files = [] } = (await admin.call('ListModels', {})) ?? {};
+        const answer = await admin.call('ListModels', {});
+        const models = answer?.models ?? [];
+        const files = answer?.files ?? [];
         print.result({ models, files }, () =>
           [
             modelTable(models),
