@@ -5,7 +5,7 @@ import { enginePath } from '../core/model_files/listing.ts';
 import type { ModelFilesState } from '../ports.ts';
 import { type LoopCore, pause, type Runtime } from './parts.ts';
 
-const LOOK_PERIOD_MS = 250;
+const LOOK_PERIOD_MS = 100;
 const TELL_PERIOD_MS = 2000;
 
 const NOT_WIRED: ModelFilesState = { kind: 'failed', message: 'This agent brings no files of models.' };
@@ -28,7 +28,9 @@ export async function awaitModel(core: LoopCore, runtime: Runtime, attempt: numb
   models?.again(modelSource);
   const isCurrent = (): boolean =>
     !core.closed && runtime.life.status === 'preflight' && runtime.life.attempt === attempt;
-  for (let toldAtMs = Number.NEGATIVE_INFINITY; isCurrent(); await pause(core, LOOK_PERIOD_MS)) {
+  // Files that are there are looked at within a moment, of which nobody need hear.
+  let toldAtMs = clock.monotonicMs() + LOOK_PERIOD_MS - TELL_PERIOD_MS;
+  for (; isCurrent(); await pause(core, LOOK_PERIOD_MS)) {
     const state = models?.stateOf(modelSource) ?? NOT_WIRED;
     if (state.kind === 'ready') return true;
     if (state.kind === 'failed') {

@@ -72,11 +72,11 @@ export type Fault =
   | { readonly kind: 'wrong'; readonly at: number }
   /** Nothing comes after the head. */
   | { readonly kind: 'hang' }
-  /** So many bytes each 10 ms. */
-  | { readonly kind: 'slow'; readonly bytes: number }
+  /** So many bytes each 10 ms; a test may change its mind meanwhile. */
+  | { readonly kind: 'slow'; bytes: number }
   | { readonly kind: 'status'; readonly status: number; readonly retryAfter?: string }
-  /** The whole file, whatever range is asked. */
-  | { readonly kind: 'whole' }
+  /** The whole file, whatever range is asked; cut after so many bytes, or with one byte wrong, where that is said. */
+  | { readonly kind: 'whole'; readonly afterBytes?: number; readonly at?: number }
   | { readonly kind: 'redirect'; readonly to: string }
   | { readonly kind: 'etag'; readonly etag: string };
 
@@ -288,9 +288,10 @@ class Server {
     response: http.ServerResponse,
   ): Promise<void> {
     let at = from;
-    const step = fault?.kind === 'slow' ? fault.bytes : 256 * 1024;
     while (at < to && !response.destroyed) {
-      const cutAt = fault?.kind === 'cut' ? from + fault.afterBytes : to;
+      const step = fault?.kind === 'slow' ? fault.bytes : 256 * 1024;
+      const cutAfter = fault?.kind === 'cut' || fault?.kind === 'whole' ? fault.afterBytes : undefined;
+      const cutAt = cutAfter === undefined ? to : from + cutAfter;
       if (at >= cutAt) {
         // What was written must leave before the reset, or nobody could tell how far it came.
         await sleep(20);
@@ -298,7 +299,8 @@ class Server {
         return;
       }
       for (const piece of bytesOf(file, at, Math.min(to, cutAt, at + step))) {
-        const sent = fault?.kind === 'wrong' ? spoiled(piece, fault.at - at) : piece;
+        const wrongAt = fault?.kind === 'wrong' || fault?.kind === 'whole' ? fault.at : undefined;
+        const sent = wrongAt === undefined ? piece : spoiled(piece, wrongAt - at);
         this.#sent += piece.length;
         at += piece.length;
         if (!response.write(sent) && !response.destroyed) await drained(response);

@@ -108,13 +108,16 @@ export class FetchJob {
     return this.#rate.bytesPerSecond;
   }
 
-  start(): void {
-    this.#done = this.#run().catch((thrown: unknown) => {
-      if (this.#abort.signal.aborted) return;
-      // A fault of the program: the engine is told, and the agent lives on.
-      const message = thrown instanceof Error ? thrown.message : 'unknown';
-      this.#fail({ kind: 'unusable', message: `The fetch failed inside the agent: ${message}` });
-    });
+  /** @param after an earlier job on the same files, which must have let go of them */
+  start(after: Promise<void> = Promise.resolve()): void {
+    this.#done = after
+      .then(() => this.#run())
+      .catch((thrown: unknown) => {
+        if (this.#abort.signal.aborted) return;
+        // A fault of the program: the engine is told, and the agent lives on.
+        const message = thrown instanceof Error ? thrown.message : 'unknown';
+        this.#fail({ kind: 'unusable', message: `The fetch failed inside the agent: ${message}` });
+      });
   }
 
   async stop(): Promise<void> {
@@ -135,6 +138,7 @@ export class FetchJob {
   async #run(): Promise<void> {
     const { random } = this.#parts;
     const { signal } = this.#abort;
+    signal.throwIfAborted();
     const tries = new Map<string, number>();
     for (;;) {
       const before = this.#presentBytes;
@@ -215,6 +219,7 @@ export class FetchJob {
       throw error;
     });
     const isFolder = found.isDirectory();
+    this.#presentBytes = 0;
     const base = isFolder ? place : path.dirname(place);
     const names = isFolder ? await inTime(readdir(place), place) : [path.basename(place)];
     this.#set({ kind: 'checking' });

@@ -2,6 +2,7 @@
  * The files of models on this host: one job for each source that a wanted engine names, all of them within one bandwidth,
  * one number of connections and one disk budget. The folder belongs to one agent at a time.
  */
+import { stat } from 'node:fs/promises';
 import type { Logger } from '../../../lib/io/logger.ts';
 import { withLock } from '../../../lib/io/file_lock.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
@@ -55,11 +56,16 @@ class ModelFilesService implements ModelFiles {
   readonly #client: ReturnType<typeof createHttpClient>;
   readonly #parts: JobParts;
   readonly #jobs = new Map<string, FetchJob>();
+  /** Jobs that are ending, by their key: their files are theirs until then. */
+  readonly #ending = new Map<string, Promise<void>>();
+  /** Models whose files are being looked at. */
+  readonly #looking = new Set<string>();
   readonly #promised = new Set<Promised>();
   readonly #stop = new AbortController();
   #wanted: ReadonlyMap<string, ModelSource> = new Map();
   #stored: readonly StoredFiles[] = [];
   #isOpen = false;
+  #opening: Promise<void> | undefined;
   #holding: Promise<void> = Promise.resolve();
   /** Room is given to one job after the other. */
   #roomTurn: Promise<void> = Promise.resolve();
@@ -91,8 +97,22 @@ class ModelFilesService implements ModelFiles {
     };
   }
 
-  /** Opens the folder; resolves when it is open, or when it is known that another agent holds it. Never rejects. */
+  /** What an earlier agent brought is known from the start; a host that needs no models gets no folder for them. */
   async start(): Promise<void> {
+    const isThere = await stat(this.#folder.root).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) await this.#openOnce();
+  }
+
+  #openOnce(): Promise<void> {
+    this.#opening ??= this.#openFolder();
+    return this.#opening;
+  }
+
+  /** Resolves when the folder is open, or when it is known that another agent holds it. Never rejects. */
+  async #openFolder(): Promise<void> {
     try {
       await this.#folder.make();
     } catch (error) {
@@ -136,6 +156,7 @@ class ModelFilesService implements ModelFiles {
   async #closeJobs(): Promise<void> {
     this.#isOpen = false;
     await Promise.all([...this.#jobs.values()].map((job) => job.stop()));
+    await Promise.all(this.#ending.values());
     this.#jobs.clear();
   }
 
@@ -144,8 +165,10 @@ class ModelFilesService implements ModelFiles {
     for (const [key, job] of this.#jobs) {
       if (this.#wanted.has(key)) continue;
       this.#jobs.delete(key);
-      void job.stop();
+      const ended = job.stop().finally(() => this.#ending.delete(key));
+      this.#ending.set(key, ended);
     }
+    if (this.#wanted.size > 0) void this.#openOnce();
     this.#begin();
   }
 
@@ -164,7 +187,7 @@ class ModelFilesService implements ModelFiles {
     if (parsed.kind === 'bad') return;
     const job = new FetchJob(source, parsed.place, this.#parts);
     this.#jobs.set(key, job);
-    job.start();
+    job.start(this.#ending.get(key));
   }
 
   #touch(stored: StoredFiles): void {
@@ -264,14 +287,37 @@ class ModelFilesService implements ModelFiles {
 
   again(source: ModelSource): void {
     const key = sourceKey(source);
+    const stored = this.#stored.find((one) => one.key === key);
+    if (stored !== undefined) void this.#look(stored);
     if (this.#jobs.get(key)?.state.kind !== 'failed') return;
     this.#jobs.delete(key);
     this.#begin();
   }
 
+  /** Somebody may have removed or changed files of a model since: then it is fetched again. */
+  async #look(stored: StoredFiles): Promise<void> {
+    const { key, folder } = stored;
+    if (this.#looking.has(key)) return;
+    this.#looking.add(key);
+    try {
+      if (await this.#folder.isSound(stored)) return;
+      this.#options.logger.warn({ folder }, 'files of a model have changed on disk: it is fetched again');
+      this.#stored = this.#stored.filter((one) => one.key !== key);
+      await this.#folder.remove(folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'ENOENT') throw error;
+      });
+    } catch (error) {
+      this.#options.logger.warn({ err: error, folder }, 'the files of a model cannot be looked at');
+    } finally {
+      this.#looking.delete(key);
+      this.#begin();
+    }
+  }
+
   stateOf(source: ModelSource): ModelFilesState {
     const key = sourceKey(source);
     const stored = this.#stored.find((one) => one.key === key);
+    if (this.#looking.has(key)) return { kind: 'busy', message: 'model is being looked at', ratio: 0 };
     if (stored !== undefined) return { kind: 'ready', path: stored.folder, files: stored.files };
     const job = this.#jobs.get(key);
     if (job === undefined)

@@ -14,7 +14,7 @@ const RECORD = '.sophia-model.json';
 const FETCH_FOLDER = '.sophia-fetch';
 const TRASH_PREFIX = '.sophia-trash-';
 
-const Record_ = z.object({
+const ModelRecord = z.object({
   key: z.string(),
   source: z.string(),
   resolved: z.string(),
@@ -55,7 +55,7 @@ async function walk(folder: string, below = ''): Promise<string[]> {
 async function readStored(folder: string): Promise<StoredFiles | undefined> {
   try {
     const file = path.join(folder, RECORD);
-    const record = Record_.parse(JSON.parse(await readFile(file, 'utf8')));
+    const record = ModelRecord.parse(JSON.parse(await readFile(file, 'utf8')));
     for (const { path: name, bytes, mtimeMs } of record.files) {
       const found = await stat(path.join(folder, name));
       if (found.size !== bytes || found.mtimeMs !== mtimeMs) return undefined;
@@ -88,6 +88,11 @@ export class ModelsFolder {
 
   async make(): Promise<void> {
     await mkdir(path.join(this.root, FETCH_FOLDER), { recursive: true, mode: 0o755 });
+  }
+
+  /** Whether the files of a model are as they were when they were checked. */
+  async isSound({ folder }: StoredFiles): Promise<boolean> {
+    return (await readStored(folder)) !== undefined;
   }
 
   /** All models that are whole; folders that are of no use are left to `sweep`. */
@@ -161,7 +166,7 @@ export class ModelsFolder {
     const wanted = new Set(files.map((entry) => entry.path));
     // A source that changed meanwhile has left files of its older self.
     for (const found of await walk(tree)) if (!wanted.has(found)) await rm(path.join(tree, found), { force: true });
-    const entries: z.infer<typeof Record_>['files'] = [];
+    const entries: z.infer<typeof ModelRecord>['files'] = [];
     for (const { path: file, bytes, check } of files) {
       const { mtimeMs } = await stat(path.join(tree, file));
       entries.push({

@@ -16,7 +16,7 @@ export interface ModelFiles {
   /** Everything that the engines of this host are to use; what is not named may go when room is needed. */
   setWanted(sources: readonly ModelSource[]): void;
   stateOf(source: ModelSource): ModelFilesState;
-  /** Tries again what was given up. */
+  /** An engine is about to start: what was given up is tried again, and what is on disk is looked at. */
   again(source: ModelSource): void;
   readings(): readonly ModelReading[];
 }

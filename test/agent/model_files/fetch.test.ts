@@ -1,6 +1,6 @@
 /** Models brought from a hub, from S3 and over HTTPS by real connections to this machine, through every kind of trouble. */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { BUCKET, COMMIT, type Fault, type SourceFile, sumOf } from '../../../bench/models/source_server.ts';
@@ -27,7 +27,7 @@ function faults(list: readonly Fault[]): (request: unknown, file: SourceFile) =>
 t.test(
   'a repository of the hub is brought whole, checked, under its commit, without weights in other formats',
   async (t) => {
-    const server = await source(t, { files: () => FILES, pageSize: 2 });
+    const server = await source(t, { files: () => FILES, pageSize: 1 });
     const here = await place(t, { hubUrl: server.url });
     const { path: folder, files } = await here.bring(hub());
     t.equal(folder, path.join(here.folder, `maker--model@${COMMIT}`));
@@ -66,6 +66,20 @@ t.test('a file that was changed on disk since is not handed out: the model is fe
   const next = await place(t, { folder: first.folder, hubUrl: server.url });
   const again = await next.bring(hub());
   t.equal(shaOf(path.join(again.path, 'config.json')), sumOf(CONFIG));
+});
+
+t.test('files that somebody removed are fetched again before the next start of an engine', async (t) => {
+  const server = await source(t, { files: () => PAIR });
+  const here = await place(t, { hubUrl: server.url });
+  const { path: folder } = await here.bring(hub());
+  rmSync(path.join(folder, 'model.safetensors'));
+  here.models.again(hub());
+  t.match(here.state(hub()), { kind: 'busy', message: /looked at/ });
+  await here.bring(hub());
+  t.equal(shaOf(path.join(folder, 'model.safetensors')), sumOf(WEIGHTS));
+  here.models.again(hub());
+  await here.bring(hub());
+  t.equal(server.sentBytes(), 2 * (WEIGHTS.bytes + CONFIG.bytes), 'what is sound is not fetched again');
 });
 
 t.test('a cut connection goes on where it was, and so does an agent that was stopped midway', async (t) => {
@@ -155,16 +169,23 @@ t.test('429, 5xx, a source that hangs and one that trickles are waited for', asy
   t.ok((here.log[0]?.fields['delayMs'] as number) >= 1000, 'as Retry-After says');
 });
 
-t.test('a source that ignores ranges is read in one stream, also after a cut', async (t) => {
+t.test('a source that ignores ranges is read in one stream, and judged by what the last one brought', async (t) => {
   let answers = 0;
   const server = await source(t, {
     files: () => PAIR,
-    fault: (_r, file) => (file === WEIGHTS && (answers += 1) > 0 ? { kind: 'whole' } : undefined),
+    fault(_request, file) {
+      if (file !== WEIGHTS) return undefined;
+      answers += 1;
+      // The first answer shows that ranges are ignored. The stream that is cut was right; the next is wrong in that part.
+      if (answers === 2) return { kind: 'whole', afterBytes: 300 * KIB };
+      return answers === 3 ? { kind: 'whole', at: 100 } : { kind: 'whole' };
+    },
   });
-  const here = await place(t, { hubUrl: server.url });
+  const here = await place(t, { hubUrl: server.url, connections: 1 });
   const { path: folder } = await here.bring(hub());
   t.equal(shaOf(path.join(folder, 'model.safetensors')), sumOf(WEIGHTS));
-  t.ok(answers >= 2);
+  const kinds = here.log.map(({ fields }) => fields['kind']).filter((kind) => kind !== undefined);
+  t.same(kinds, ['cut', 'wrong_bytes']);
 });
 
 t.test('one file of a repository, or of a split one all pieces, is what a path behind it names', async (t) => {

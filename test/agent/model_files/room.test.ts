@@ -92,8 +92,30 @@ t.test('a folder that cannot be made is told, and stops nothing else', async (t)
   writeFileSync(file, '');
   const here = await place(t, { folder: path.join(file, 'models') });
   here.models.setWanted([hub()]);
+  await until(() => /cannot be made/.test((here.state(hub()) as { message?: string }).message ?? ''), 'the trouble');
   t.match(here.state(hub()), { kind: 'busy', message: /cannot be made \(ENOTDIR\)/ });
   t.same(here.models.readings(), []);
+});
+
+t.test('an agent that needs no models makes no folder for them', async (t) => {
+  const here = await place(t);
+  here.models.setWanted([]);
+  t.notOk(existsSync(here.folder));
+  t.same(here.models.readings(), []);
+});
+
+t.test('a model that is wanted again at once goes on where it was', async (t) => {
+  const files = [fileOf('w.safetensors', 1, 600 * KIB)];
+  const slowly = { kind: 'slow' as const, bytes: 8 * KIB };
+  const server = await source(t, { files: () => files, fault: () => slowly });
+  const here = await place(t, { hubUrl: server.url });
+  here.models.setWanted([hub()]);
+  await until(() => server.sentBytes() > 100 * KIB, 'a part');
+  here.models.setWanted([]);
+  here.models.setWanted([hub()]);
+  slowly.bytes = 1000 * KIB;
+  await here.bring(hub());
+  t.ok(server.sentBytes() < 900 * KIB, `${server.sentBytes()} bytes`);
 });
 
 t.test('the bandwidth of the host is one for all models', async (t) => {
@@ -147,13 +169,13 @@ t.test('files on this host or on a share are used where they are, checked where 
 });
 
 t.test('what a source changed into is what is published, without files of its older self', async (t) => {
-  let files = [fileOf('a.safetensors', 1), fileOf('b.safetensors', 2)];
+  let files = [fileOf('a.safetensors', 1), fileOf('old.safetensors', 5), fileOf('b.safetensors', 2)];
   let fetched = 0;
   const server = await source(t, {
     files: () => files,
     fault(_request, { path: name }) {
       fetched += 1;
-      // After its first file the source is another one: b is gone, a is different with the same size.
+      // After two files the source is another one: the second is gone, the first is different with the same size.
       if (name !== 'b.safetensors') return undefined;
       files = [fileOf('a.safetensors', 9), fileOf('c.safetensors', 3)];
       return { kind: 'status', status: 404 };

@@ -38,7 +38,7 @@ t.test('parts are given out once, and a file is whole when all of them are', asy
   t.ok(isWhole(freshProgress(0, 100)), 'a file without bytes is whole');
 });
 
-t.test('whatever way the parts come, nothing is counted twice and nothing is missed', async (t) => {
+t.test('whatever way the parts come, nothing is counted twice and nothing is missed', async () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 500 }),
