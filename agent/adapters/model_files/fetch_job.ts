@@ -15,7 +15,7 @@ import { fetchFailure, toFetchFailure } from './fetch_failure.ts';
 import { sumOf } from './file_pull.ts';
 import { type CheckedListing, createLister, listModel, type ListerParts } from './listers.ts';
 import { pullModel } from './model_pull.ts';
-import type { ModelsFolder } from './models_folder.ts';
+import type { ModelsFolder, StoredFiles } from './models_folder.ts';
 import type { Permits } from './permits.ts';
 
 /** A model that an engine may be given. */
@@ -44,6 +44,8 @@ export interface JobParts extends ListerParts {
   readonly partBytes: number;
   /** Makes room, or throws why there is none. Resolves to what gives the promised room back. */
   readonly makeRoom: (job: FetchJob) => Promise<() => void>;
+  /** The files have their place; told before the promised room is given back, so that they are counted all the time. */
+  readonly onPublished: (stored: StoredFiles) => void;
   readonly onChange: (job: FetchJob) => void;
   readonly onFailure: (source: string, failure: Failure, delayMs: number | undefined) => void;
 }
@@ -206,6 +208,7 @@ export class FetchJob {
       const name = `${plainName(place)}@${tagOf(place, listing)}`;
       const about = { key: this.key, source: sourceName(this.source), resolved: listing.resolved, name };
       const stored = await folder.publish(about, listing.files);
+      this.#parts.onPublished(stored);
       return { path: stored.folder, files: stored.files, resolved: stored.resolved, bytes: stored.bytes };
     } finally {
       promised();

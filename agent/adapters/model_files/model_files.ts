@@ -92,6 +92,9 @@ class ModelFilesService implements ModelFiles {
       connections,
       partBytes: options.partBytes ?? PART_BYTES,
       makeRoom: (job) => this.#makeRoom(job),
+      onPublished: (stored) => {
+        this.#stored = [...this.#stored.filter(({ key }) => key !== stored.key), stored];
+      },
       onChange: (job) => this.#onChange(job),
       onFailure: (source, failure, delayMs) => this.#onFailure(source, failure, delayMs),
     };
@@ -209,18 +212,8 @@ class ModelFilesService implements ModelFiles {
       { source: sourceName(source), path, bytes, fetchedBytes: job.fetchedBytes },
       'a model is on disk',
     );
-    if (job.place.kind === 'file') return;
-    void this.#reread(job.key);
-  }
-
-  /** The new model joins the others; its job has done its work. */
-  async #reread(key: string): Promise<void> {
-    try {
-      this.#stored = await this.#folder.stored();
-      if (this.#stored.some((one) => one.key === key)) this.#jobs.delete(key);
-    } catch (error) {
-      this.#options.logger.warn({ err: error }, 'the folder of models cannot be read');
-    }
+    // Files that are used where they are have no other record than their job.
+    if (job.place.kind !== 'file') this.#jobs.delete(job.key);
   }
 
   #onFailure(source: string, { kind, message }: Failure, delayMs: number | undefined): void {
