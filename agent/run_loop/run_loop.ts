@@ -181,7 +181,6 @@ export class RunLoop implements LoopCore {
     await Promise.all([this.parts.store.flush(), this.parts.journal.flush()]);
   }
 
-  /** Kills all engines at once: for an agent that is made to exit without a clean stop. */
   killAll(): void {
     for (const { launched } of this.#engines.values()) launched?.signal('SIGKILL');
   }

@@ -178,7 +178,7 @@ class Server {
     if (this.requests.length < 10_000) this.requests.push(seen);
     const refused = this.#options.refuse?.(seen);
     if (refused !== undefined) {
-      response.writeHead(refused).end();
+      response.writeHead(refused).end(`<Error><Code>Refused${refused}</Code></Error>`);
       return;
     }
     const target = new URL(url, this.url);

@@ -6,6 +6,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { isLoopbackHost } from '../../core/model_files/source.ts';
 import { failureOfStatus, retryAfterMs } from '../../core/model_files/retry.ts';
+import { parseS3Error } from '../../core/model_files/s3_listing.ts';
 import { FetchFailure, fetchFailure, toFetchFailure } from './fetch_failure.ts';
 
 /** Headers for one address; it is asked again for each hop of a redirect. */
@@ -33,6 +34,7 @@ export interface Answer {
 }
 
 const MAX_HOPS = 5;
+const MAX_REASON_CHARS = 4096;
 const MAX_TEXT_BYTES = 32 * 1024 * 1024;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
@@ -82,12 +84,12 @@ function nextHop(url: URL, location: string | undefined): URL {
 }
 
 /** A failure of this status, with the time that the source asked for. The body is thrown away. */
-export function refused(url: URL, { status, headers, body }: Answer): FetchFailure {
+export function refused(url: URL, { status, headers, body }: Answer, reason = ''): FetchFailure {
   body.resume();
   const waitMs = retryAfterMs(headers['retry-after'], Date.now());
   return new FetchFailure({
     kind: failureOfStatus(status),
-    message: `${shown(url)} answered ${status}.`,
+    message: `${shown(url)} answered ${status}${reason}.`,
     ...(waitMs === undefined ? {} : { retryAfterMs: waitMs }),
   });
 }
@@ -112,6 +114,17 @@ export async function get(
   throw fetchFailure('bad_listing', `${shown(address)} redirects in a circle.`);
 }
 
+/** What S3 says of a refusal, such as AccessDenied or SignatureDoesNotMatch; empty: the body says nothing. */
+async function reasonOf(body: AsyncIterable<Buffer>): Promise<string> {
+  let text = '';
+  for await (const part of body) {
+    text += part.toString('latin1');
+    if (text.length > MAX_REASON_CHARS) break;
+  }
+  const code = parseS3Error(text);
+  return code === undefined ? '' : ` (${code})`;
+}
+
 /** A whole small answer, such as a listing. @throws FetchFailure */
 export async function getText(
   client: HttpClient,
@@ -120,7 +133,7 @@ export async function getText(
   signal: AbortSignal,
 ): Promise<{ readonly text: string; readonly headers: http.IncomingHttpHeaders }> {
   const answer = await get(client, url, {}, authorize, signal);
-  if (answer.status !== 200) throw refused(url, answer);
+  if (answer.status !== 200) throw refused(url, answer, await reasonOf(answer.body).catch(() => ''));
   const parts: Buffer[] = [];
   let bytes = 0;
   const timer = setTimeout(() => {

@@ -22,7 +22,7 @@ export interface FileEntry {
 }
 
 export interface Listing {
-  /** What the source stands for now: a commit of the hub, or a digest of the listing; empty: nothing better is known. */
+  /** What the source stands for at present: a commit of the hub, or a digest of the listing; empty: nothing better is known. */
   readonly resolved: string;
   readonly files: readonly FileEntry[];
 }

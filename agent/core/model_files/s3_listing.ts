@@ -44,8 +44,8 @@ export function parseS3Page(text: string): S3Page | undefined {
   return next === undefined ? { objects } : { objects, next };
 }
 
-/** The code and the words of an error of S3; undefined when the text is none. */
+/** The code of an error of S3, which is a word such as AccessDenied; undefined when the text is none. */
 export function parseS3Error(text: string): string | undefined {
   const code = element(text, 'Code');
-  return code === undefined ? undefined : code.slice(0, 100);
+  return code !== undefined && /^[A-Za-z0-9]{1,64}$/.test(code) ? code : undefined;
 }

@@ -229,7 +229,10 @@ t.test('without a token a gated repository is waited for, slowly, and comes once
   const file = credentials(t, {});
   const here = await place(t, { hubUrl: server.url, credentialsFile: file });
   here.models.setWanted([hub()]);
-  await until(() => /answered 403/.test((here.state(hub()) as { message: string }).message), 'the refusal');
+  await until(
+    () => /answered 403 \(Refused403\)/.test((here.state(hub()) as { message: string }).message),
+    'the refusal',
+  );
   t.match(here.models.readings(), [{ state: 'waiting', message: /answered 403/ }]);
   writeFileSync(file, JSON.stringify({ hosts: { [new URL(server.url).host]: { token: { value: 'x' } } } }), {
     mode: 0o600,

@@ -102,4 +102,5 @@ t.test('a page of S3 is read: keys with entities, sizes, the next token', async 
   t.equal(parseS3Page('<ListBucketResult><Contents><Key>x</Key></Contents>'), undefined);
   t.equal(parseS3Error('<Error><Code>NoSuchBucket</Code></Error>'), 'NoSuchBucket');
   t.equal(parseS3Error('<html>'), undefined);
+  t.equal(parseS3Error('<Error><Code>not a word</Code></Error>'), undefined);
 });
