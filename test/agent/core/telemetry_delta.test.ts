@@ -242,3 +242,13 @@ t.test(
     );
   },
 );
+
+t.test('models travel when they change by more than a little, and when they are gone', async (t) => {
+  const tell = teller();
+  const model = { source: 'hf://o/n', state: 'fetching', presentBytes: 2 ** 30, bytesPerSecond: 1e8, message: '' };
+  t.match(tell({ models: [model] }).message, { snapshot: true, models: [{ source: 'hf://o/n' }] });
+  t.notOk(tell({ models: [{ ...model, presentBytes: 2 ** 30 + 1e6, bytesPerSecond: 1.1e8 }] }).changed);
+  t.match(tell({ models: [{ ...model, presentBytes: 2 ** 30 + 2e8 }] }).message, { models: [{ source: 'hf://o/n' }] });
+  t.match(tell({ models: [{ ...model, state: 'ready' }] }).message, { models: [{ state: 'ready' }] });
+  t.match(tell({ models: [] }).message, { goneModels: ['hf://o/n'], models: undefined });
+});
