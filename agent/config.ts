@@ -222,6 +222,36 @@ export const settings = defineSettings('agent', {
     default: [],
     doc: 'Folders under which a model path must lie; empty: anywhere.',
   },
+  modelsDir: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'Folder for models that the agent brings to this host, used by one agent at a time; unset: models in dataDir.',
+  },
+  modelsBudgetBytes: {
+    schema: byteSize({ min: 1 }),
+    default: undefined,
+    doc: 'Most bytes of models in modelsDir; what no wanted engine uses goes for what is to come. Unset: as many as the disk holds.',
+  },
+  modelsBandwidth: {
+    schema: byteSize({ min: 0 }),
+    default: 0,
+    doc: 'Most bytes a second that models are fetched with, all together; 0: no limit.',
+  },
+  modelsConnections: {
+    schema: integer({ min: 1, max: 64 }),
+    default: 4,
+    doc: 'Parts of models that are fetched at a time, all together.',
+  },
+  modelCredentialsFile: {
+    schema: text({ maxLength: 4096 }),
+    default: undefined,
+    doc: 'File with the tokens and keys of sources of models, by host and by bucket (docs/MODELS.md); it is read anew for each fetch.',
+  },
+  hubUrl: {
+    schema: url(),
+    default: 'https://huggingface.co',
+    doc: 'The hub behind hf:// sources, or a mirror with its API.',
+  },
   allowedExtraFlags: {
     schema: list(text()),
     default: [],

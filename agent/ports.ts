@@ -386,4 +386,5 @@ export interface CommandRunner {
 }
 
 export type { GpuIncident, GpuSample, GpuState } from './core/gpu_sample.ts';
+export type { ModelFiles, ModelFilesState } from './core/model_files/contract.ts';
 export type { EngineSpec__Output as EngineSpec };

@@ -25,6 +25,7 @@ import { createLoop } from './wire/control.ts';
 import { createDirectOf, type DirectParts } from './wire/direct.ts';
 import { createKvReporterOf } from './wire/kv_events.ts';
 import { createGpusOf, type Gpus } from './wire/gpus.ts';
+import { createModelsOf } from './wire/models.ts';
 import { createLinksOf, createRelayOf, makeDataFolder, type Parts } from './wire/parts.ts';
 import type { AgentConfig } from './wire/settings.ts';
 import { createTelemetryOf } from './wire/telemetry.ts';
@@ -66,6 +67,7 @@ const nothing = (): void => undefined;
 interface Members {
   readonly socket: AdminSocket | undefined;
   readonly gpus: Gpus;
+  readonly models: { start(): Promise<void>; stop(): Promise<void> };
   readonly metrics: AgentMetrics;
   readonly relay: ThreadedRelay;
   readonly direct: DirectParts | undefined;
@@ -79,7 +81,8 @@ interface Members {
 }
 
 function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycle {
-  const { socket, gpus, metrics, relay, direct, links, loop, telemetry, watch, kv, readFacts, connect } = members;
+  const { socket, gpus, models, metrics, relay, direct, links, loop, telemetry, watch, kv, readFacts, connect } =
+    members;
   // Whoever asks a second time wants an end at once; engines that are to outlive the agent do so also then.
   const onForced = (): void => {
     if (config.stopEnginesOnExit) loop.killAll();
@@ -115,6 +118,7 @@ function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycl
       () => direct?.tls?.start({ onChange: (set) => relay.setDirectTls(set), ...metrics.certificate('direct') }),
       () => direct?.tls?.stop(),
     )
+    .add('models', ...startAndStop(models))
     // Engines that still run are taken over before any scheduler is dialled: the hello tells of them.
     .add('engines', () => loop.restore(), nothing)
     // Before the sessions, so that the first one gets a whole picture.
@@ -139,6 +143,7 @@ function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, me
     keeperUnits: config.keeperUnits,
     outputMaxBytes: config.engineOutputMaxBytes,
   });
+  const models = createModelsOf(parts);
   const journal = createJournal({ enginesFolder, clock: systemClock, logger });
   const gpus = createGpusOf(
     parts,
@@ -156,11 +161,12 @@ function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, me
     relay,
     links,
     gpus: gpus.reader,
+    models,
     onRestart: metrics.restarted,
     quarantinedGpus: gpus.quarantined,
     recentXid: gpus.recentXid,
   });
-  return { loop, gpus, journal };
+  return { loop, gpus, models, journal };
 }
 
 function watchTls({ caFile, certFile, keyFile, nodeName, tlsReloadMs }: AgentConfig, logger: Logger): TlsWatch {
@@ -197,7 +203,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   const desk =
     direct &&
     createDirectDesk({ links, setIssuers: relay.setIssuers, urlOf: direct.urlOf, figures: metrics, log: logger });
-  const { loop, gpus, journal } = createSupervision(parts, relay, links, metrics);
+  const { loop, gpus, models, journal } = createSupervision(parts, relay, links, metrics);
   const watch = createAgentWatch({
     logger,
     engines: () => loop.engines(),
@@ -206,7 +212,8 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     probeTimeoutMs: config.probeTimeoutMs,
   });
   const host = createHostFacts(dataFolder, systemClock);
-  const telemetry = createTelemetryOf(parts, { loop, relay, links, gpus, host, metrics, onRound: watch.onRound });
+  const sources = { loop, relay, links, gpus, models, host, metrics, onRound: watch.onRound };
+  const telemetry = createTelemetryOf(parts, sources);
   const kv = createKvReporterOf(parts, { loop, links, metrics });
   metrics.observe({
     relay,
@@ -235,6 +242,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
   return lifecycleOf(parts, {
     socket: createAdminSocketOf(parts, runner, hello),
     gpus,
+    models,
     metrics,
     relay,
     direct,

@@ -16,6 +16,7 @@ import { runSensorHang } from './gpu/sensor_hang.ts';
 import { PICK_POLICIES, runPick } from './micro/pick.ts';
 import { addLoadCommand } from './load/command.ts';
 import { runMicroRelay } from './micro/relay.ts';
+import { runModels } from './models/models.ts';
 import { runPlace } from './place/place.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
@@ -200,6 +201,15 @@ program
   .option('--cases <n>', 'small fleets', wholeNumber, 500)
   .option('--seed <n>', 'which fleets', count, 1)
   .action(runPlace);
+
+program
+  .command('models')
+  .description('a model brought to hosts while its source is cut: bytes, seconds, checksums; and a source that lies')
+  .option('--json', 'one JSON object as the last line')
+  .option('--megabytes <n>', 'size of the model, in 10^6 bytes', wholeNumber, 1000)
+  .option('--hosts <n>', 'hosts that need it, each an agent of its own', wholeNumber, 2)
+  .option('--cuts <n>', 'times that the source is cut', count, 2)
+  .action(runModels);
 
 program
   .command('audit')

@@ -1,6 +1,7 @@
 /** The settings of a scheduler. */
 import { hostname } from 'node:os';
 import { z } from 'zod';
+import { nodesSchema } from '../lib/io/engine_setting.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
@@ -15,35 +16,6 @@ export const processEnvironment = (): Readonly<Record<string, string | undefined
 
 /** Whether systemd started this process, and how often it wants a sign of life. */
 export const serviceManager = (): ServiceManagerFacts => serviceManagerFacts(process.env, process.pid);
-
-const limitsSchema = z.strictObject({
-  startTimeoutMs: z.int().min(1).optional(),
-  drainTimeoutMs: z.int().min(0).optional(),
-  stopTimeoutMs: z.int().min(1).optional(),
-  maxConcurrentRequests: z.int().min(1).optional(),
-  maxRestarts: z.int().min(0).optional(),
-});
-
-/** One engine in the spelling of a configuration file; the agent checks it again, more strictly. */
-const engineSchema = z.strictObject({
-  name: z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/),
-  kind: z.enum(['vllm', 'llama', 'sim']),
-  model: z.string().min(1).max(4096),
-  servedModelName: z.string().min(1).max(512),
-  gpuIds: z.array(z.int().min(0).max(255)).max(256).default([]),
-  extraFlags: z.array(z.string().max(8192)).max(128).default([]),
-  environment: z.record(z.string().max(128), z.string().max(8192)).default({}),
-  unixSocket: z.string().min(1).max(107).optional(),
-  tcpPort: z.int().min(1).max(65_535).optional(),
-  limits: limitsSchema.default({}),
-});
-
-const nodesSchema = z
-  .record(z.string().min(1).max(253), z.array(engineSchema).max(64))
-  .refine((nodes) =>
-    Object.values(nodes).every((engines) => new Set(engines.map((engine) => engine.name)).size === engines.length),
-  )
-  .describe('for each node name, or * for all others, a list of up to 64 engine specifications with unique names');
 
 const tokenizersSchema = z
   .record(z.string().min(1).max(512), z.string().min(1).max(4096))

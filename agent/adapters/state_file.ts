@@ -33,6 +33,10 @@ const specSchema = z.object({
   unixSocket: z.string().optional(),
   tcpPort: count.optional(),
   limits: z.record(z.string(), z.union([z.number(), z.string()])).nullable(),
+  modelSource: z
+    .object({ url: z.string(), revision: z.string(), sha256: z.record(z.string(), z.string()) })
+    .nullish()
+    .transform((source) => source ?? undefined),
 });
 const stateSchema = z.object({
   version: z.literal(1),

@@ -8,6 +8,7 @@ import { type Clock, untilNextBeatMs } from '../../lib/clock.ts';
 import type { AgentReading } from '../../proto/gen/fleet/v1/AgentReading.ts';
 import type { EngineReading } from '../../proto/gen/fleet/v1/EngineReading.ts';
 import type { GpuReading } from '../../proto/gen/fleet/v1/GpuReading.ts';
+import type { ModelReading } from '../../proto/gen/fleet/v1/ModelReading.ts';
 import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 import { deltaOf, loadJumped, type Picture, type TelemetryBase } from '../core/telemetry_delta.ts';
@@ -42,6 +43,8 @@ export interface TelemetryParts {
   readonly gpuMemoryByEngine?: () => ReadonlyMap<string, number>;
   /** `ok`, `degraded`, `unhealthy` or `quarantined`. */
   readonly gpuHealth?: (index: number) => string | undefined;
+  /** The files of models. */
+  readonly models?: () => readonly ModelReading[];
   readonly sleeping?: (engine: string) => boolean | undefined;
   /** Since it was asked last. */
   readonly agent: () => AgentReading;
@@ -261,6 +264,7 @@ export class TelemetryLoop {
       agent: this.#agent,
       gpus: this.#gpuReadings(sample, (index) => gpuHealth?.(index)),
       engines: engines().map((view) => this.#engineReading(view, stats, nowMs, gpuMemory, hostMemory)),
+      models: this.#parts.models?.() ?? [],
       gpuSource: sample.source,
       gpuReason: sample.reason,
       gpuSampleAgeMs: Math.max(0, Math.round(atMs - sample.atMs)),

@@ -237,6 +237,11 @@ const SEEN = {
     sentence: 'Its program cannot be started.',
     advice: 'Install it, or correct the setting vllmCommand of the agent.',
   },
+  model_files: {
+    retry: 'never',
+    sentence: 'The files of its model cannot be brought to this host.',
+    advice: 'See why in sophia model list; correct the source, or order a restart of the engine to try again.',
+  },
   host: {
     retry: 'backoff',
     sentence: 'The host is not ready for it.',

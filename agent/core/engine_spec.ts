@@ -5,6 +5,10 @@
 import type { ErrorCode } from '../../lib/errors.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import { complainOfFlags } from './engine_flags.ts';
+import { type ModelSource, parseSource } from './model_files/source.ts';
+import { hashText, isConfined, utf8Length } from './spec_text.ts';
+
+export { hashText, isConfined, utf8Length } from './spec_text.ts';
 
 export type EngineKindName = 'vllm' | 'llama' | 'sim';
 
@@ -29,6 +33,8 @@ export interface AcceptedSpec {
   readonly tcpPort?: number;
   readonly limits: EngineTimeLimits;
   readonly maxConcurrentRequests?: number;
+  /** Where the files of the model come from; absent: the engine loads `model` as it is written. */
+  readonly modelSource?: ModelSource;
   /** Names everything that the running process depends on: another hash means another process. */
   readonly hash: string;
 }
@@ -75,26 +81,6 @@ const KINDS: Readonly<Record<string, EngineKindName>> = {
   ENGINE_KIND_SIM: 'sim',
 };
 
-/** True when `path` is absolute, has no `.` or `..` step, and lies under one of `roots` (any place when there is none). */
-export function isConfined(path: string, roots: readonly string[]): boolean {
-  if (!path.startsWith('/')) return false;
-  if (path.split('/').some((step) => step === '..' || step === '.')) return false;
-  if (roots.length === 0) return true;
-  return roots.some((root) => path === root || path.startsWith(root.endsWith('/') ? root : `${root}/`));
-}
-
-/** 64 bits of FNV-1a as 16 hexadecimal digits: tells one specification from another, no protection against an attacker. */
-export function hashText(text: string): string {
-  let low = 0x811c9dc5;
-  let high = 0x01000193;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    low = Math.imul(low ^ unit, 0x01000193) >>> 0;
-    high = Math.imul(high ^ unit ^ (low >>> 13), 0x85ebca6b) >>> 0;
-  }
-  return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
-}
-
 type Complaint = { readonly param: string; readonly message: string };
 
 const no = (param: string, message: string): Complaint => ({ param, message });
@@ -111,6 +97,10 @@ function checkModel(spec: EngineSpec__Output, rules: HostRules): Complaint | und
   if (spec.servedModelName.startsWith('-')) return no('served_model_name', 'served_model_name begins with a dash.');
   const text = checkText('model', spec.model) ?? checkText('served_model_name', spec.servedModelName);
   if (text !== undefined) return text;
+  if (spec.modelSource != null) {
+    const parsed = parseSource(spec.modelSource, rules.modelRoots);
+    return parsed.kind === 'bad' ? no(parsed.param, parsed.message) : undefined;
+  }
   const isPath = spec.model.startsWith('/') || spec.model.split('/').some((step) => step === '..' || step === '.');
   if (isPath && !isConfined(spec.model, rules.modelRoots)) {
     return no('model', 'model is a path outside the folders that this agent allows (modelRoots).');
@@ -182,16 +172,6 @@ function checkAddress(spec: EngineSpec__Output, rules: HostRules): Complaint | u
   return undefined;
 }
 
-/** Bytes of `text` in UTF-8. */
-export function utf8Length(text: string): number {
-  let bytes = 0;
-  for (const character of text) {
-    const point = character.codePointAt(0) as number;
-    bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-  }
-  return bytes;
-}
-
 function checkGpus(
   spec: EngineSpec__Output,
   rules: HostRules,
@@ -204,6 +184,11 @@ function checkGpus(
     if (owner !== undefined) return no('gpu_ids', `GPU ${id} is already given to engine ${owner}.`);
   }
   return undefined;
+}
+
+/** In one form, because the hash is over the text. */
+function sourceOf({ url, revision, sha256 }: ModelSource): ModelSource {
+  return { url, revision, sha256: Object.fromEntries(Object.entries(sha256).toSorted(([a], [b]) => (a < b ? -1 : 1))) };
 }
 
 function accept(spec: EngineSpec__Output, kind: EngineKindName, rules: HostRules): AcceptedSpec {
@@ -223,6 +208,7 @@ function accept(spec: EngineSpec__Output, kind: EngineKindName, rules: HostRules
     environment,
     ...(spec.unixSocket === undefined ? {} : { unixSocket: spec.unixSocket }),
     ...(spec.tcpPort === undefined ? {} : { tcpPort: spec.tcpPort }),
+    ...(spec.modelSource == null ? {} : { modelSource: sourceOf(spec.modelSource) }),
   };
   const most = spec.limits?.maxConcurrentRequests;
   return {

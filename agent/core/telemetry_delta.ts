@@ -9,6 +9,7 @@ import type { AgentReading } from '../../proto/gen/fleet/v1/AgentReading.ts';
 import type { EngineReading } from '../../proto/gen/fleet/v1/EngineReading.ts';
 import type { GpuReading } from '../../proto/gen/fleet/v1/GpuReading.ts';
 import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
+import type { ModelReading } from '../../proto/gen/fleet/v1/ModelReading.ts';
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
 
 /**
@@ -82,6 +83,17 @@ export const AGENT_BANDS: Bands<AgentReading> = {
   gcPauseMaxMs: { abs: 10, rel: 0.5 },
 };
 
+export const MODEL_BANDS: Bands<Omit<ModelReading, 'source'>> = {
+  state: 'exact',
+  totalBytes: 'exact',
+  presentBytes: MEMORY,
+  bytesPerSecond: { abs: MIB, rel: 0.2 },
+  etaMs: { abs: 2000, rel: 0.2 },
+  message: 'exact',
+  resolved: 'exact',
+  wanted: 'exact',
+};
+
 /** A change inside the dead-bands is told after this long. */
 export const SETTLE_MS = 15_000;
 /** An age of the GPU sample is told by itself when it grew by this and has doubled: figures that stand still. */
@@ -95,6 +107,7 @@ export interface Picture {
   readonly agent: AgentReading;
   readonly gpus: readonly GpuReading[];
   readonly engines: readonly EngineReading[];
+  readonly models: readonly ModelReading[];
   readonly gpuSource: string;
   readonly gpuReason?: string | undefined;
   readonly gpuSampleAgeMs: number;
@@ -112,6 +125,7 @@ export interface TelemetryBase {
   readonly agent: Sent<AgentReading>;
   readonly gpus: ReadonlyMap<number, Sent<GpuReading>>;
   readonly engines: ReadonlyMap<string, Sent<EngineReading>>;
+  readonly models: ReadonlyMap<string, Sent<ModelReading>>;
   readonly gpuSource: string;
   readonly gpuReason: string;
   readonly gpuSampleAgeMs: number;
@@ -189,10 +203,11 @@ function entriesDelta<Key, Entry extends object>(
 
 const gpuKey = (gpu: GpuReading): number => gpu.index ?? 0;
 const engineKey = (engine: EngineReading): string => engine.engine ?? '';
+const modelKey = (model: ModelReading): string => model.source ?? '';
 
 /** The whole picture, for a scheduler that has none. @param nowMs monotonic milliseconds */
 export function snapshotOf(picture: Picture, nowMs: number): Delta {
-  const { atMs, host, agent, gpus, engines, gpuSource, gpuReason = '', gpuSampleAgeMs } = picture;
+  const { atMs, host, agent, gpus, engines, models, gpuSource, gpuReason = '', gpuSampleAgeMs } = picture;
   const sent = <Entry>(entry: Entry): Sent<Entry> => ({ entry, atMs: nowMs });
   return {
     message: {
@@ -202,6 +217,7 @@ export function snapshotOf(picture: Picture, nowMs: number): Delta {
       agent,
       gpus: [...gpus],
       engines: [...engines],
+      ...(models.length === 0 ? {} : { models: [...models] }),
       gpuSource,
       gpuSampleAgeMs,
       ...(gpuReason === '' ? {} : { gpuReason }),
@@ -211,6 +227,7 @@ export function snapshotOf(picture: Picture, nowMs: number): Delta {
       agent: sent(agent),
       gpus: new Map(gpus.map((gpu) => [gpuKey(gpu), sent(gpu)])),
       engines: new Map(engines.map((engine) => [engineKey(engine), sent(engine)])),
+      models: new Map(models.map((model) => [modelKey(model), sent(model)])),
       gpuSource,
       gpuReason,
       gpuSampleAgeMs,
@@ -229,6 +246,7 @@ export function deltaOf(base: TelemetryBase | undefined, picture: Picture, nowMs
   const { atMs, host, agent, gpuSource, gpuReason = '', gpuSampleAgeMs } = picture;
   const gpus = entriesDelta(base.gpus, picture.gpus, gpuKey, GPU_BANDS, nowMs);
   const engines = entriesDelta(base.engines, picture.engines, engineKey, ENGINE_BANDS, nowMs);
+  const models = entriesDelta(base.models, picture.models, modelKey, MODEL_BANDS, nowMs);
   const tellsHost = worthTelling(base.host, host, HOST_BANDS, nowMs);
   const tellsAgent = worthTelling(base.agent, agent, AGENT_BANDS, nowMs);
   const aged = gpuSampleAgeMs - base.gpuSampleAgeMs >= Math.max(AGE_STEP_MS, base.gpuSampleAgeMs);
@@ -237,6 +255,8 @@ export function deltaOf(base: TelemetryBase | undefined, picture: Picture, nowMs
     ...(tellsAgent ? { agent } : {}),
     ...(gpus.told.length > 0 ? { gpus: gpus.told } : {}),
     ...(engines.told.length > 0 ? { engines: engines.told } : {}),
+    ...(models.told.length > 0 ? { models: models.told } : {}),
+    ...(models.gone.length > 0 ? { goneModels: models.gone } : {}),
     ...(gpus.gone.length > 0 ? { goneGpus: gpus.gone } : {}),
     ...(engines.gone.length > 0 ? { goneEngines: engines.gone } : {}),
     ...(gpuSource === base.gpuSource ? {} : { gpuSource }),
@@ -252,6 +272,7 @@ export function deltaOf(base: TelemetryBase | undefined, picture: Picture, nowMs
     agent: tellsAgent ? { entry: agent, atMs: nowMs } : base.agent,
     gpus: gpus.base,
     engines: engines.base,
+    models: models.base,
     gpuSource,
     gpuReason,
     gpuSampleAgeMs: changed ? gpuSampleAgeMs : base.gpuSampleAgeMs,

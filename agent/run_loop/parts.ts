@@ -18,6 +18,7 @@ import type {
   HostInspector,
   LaunchedEngine,
   LaunchPlan,
+  ModelFiles,
   Relay,
   SchedulerLinks,
   StateStore,
@@ -64,6 +65,8 @@ export interface RunLoopParts {
   /** Bad answers in a row that end a life. */
   readonly unhealthyAfter: number;
   readonly quarantinedGpus?: () => readonly number[];
+  /** Brings the files of models; absent: engines with a model source are refused. */
+  readonly models?: ModelFiles;
   /** The newest Xid of one of these GPUs within the last minute. */
   readonly recentXid?: (gpuIds: readonly number[]) => number | undefined;
   readonly onRestart?: (engine: string, reason: string) => void;

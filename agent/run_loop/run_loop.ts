@@ -1,7 +1,6 @@
 /**
  * The agent's one loop: what happens comes in as an event, the pure core says what it means, effects go out through the
- * ports. Everything runs on one thread in the order in which it arrives, so there are no locks; work that takes time
- * (a launch, a probe) comes back as another event.
+ * ports. Everything runs on one thread in order, so there are no locks; work that takes time comes back as another event.
  */
 import { untilNextBeatMs } from '../../lib/clock.ts';
 import type { DesiredState__Output } from '../../proto/gen/fleet/v1/DesiredState.ts';
@@ -68,7 +67,6 @@ export class RunLoop implements LoopCore {
     return [...this.#engines.values()].map(({ life, plan }) => ({ life, address: plan?.address }));
   }
 
-  /** A full picture for a hello. */
   picture(): EngineEvent[] {
     return [...this.#engines.values()].map((runtime) => this.#eventOf(runtime));
   }
@@ -131,6 +129,11 @@ export class RunLoop implements LoopCore {
       if (action.kind === 'event') this.send(action.engine, action.event);
       else this.#begin(freshRuntime(beginLife(action.spec, generation, this.parts.clock.monotonicMs())));
     }
+    this.#wantModels();
+  }
+
+  #wantModels(): void {
+    this.parts.models?.setWanted([...this.#engines.values()].flatMap(({ life }) => life.spec.modelSource ?? []));
   }
 
   #begin(runtime: Runtime): void {
@@ -159,7 +162,6 @@ export class RunLoop implements LoopCore {
     void followEngine(this, runtime, plan, launched);
   }
 
-  /** Ends all engines; resolves when none is left. */
   stopAll(): Promise<void> {
     this.#stopping = true;
     for (const name of [...this.#engines.keys()]) this.send(name, { kind: 'unwanted' });
@@ -167,7 +169,7 @@ export class RunLoop implements LoopCore {
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** Lets go of all engines: they live on, for the next agent. Resolves when everything is on disk. */
+  /** Lets go of all engines: they live on, for the next agent. */
   async detach(): Promise<void> {
     this.#stopping = true;
     this.#closed = true;
@@ -179,7 +181,6 @@ export class RunLoop implements LoopCore {
     await Promise.all([this.parts.store.flush(), this.parts.journal.flush()]);
   }
 
-  /** Kills all engines at once: for an agent that is made to exit without a clean stop. */
   killAll(): void {
     for (const { launched } of this.#engines.values()) launched?.signal('SIGKILL');
   }
@@ -273,8 +274,8 @@ export class RunLoop implements LoopCore {
     links.sendEngineEvent(event);
     if (isTransition(before, life)) journal.append(event);
     if (before?.status === life.status) return;
-    const { name } = life.spec;
-    const { incarnation, reason, cause, message: detail } = life;
+    const { incarnation, reason, cause, message: detail, spec } = life;
+    const { name } = spec;
     log.info({ engine: name, incarnation, reason, cause, detail }, `engine ${life.status}`);
     if (life.status === 'backoff') onRestart?.(name, reason);
   }
@@ -338,6 +339,7 @@ export class RunLoop implements LoopCore {
     // A forgotten engine keeps no drain: one of the same name that is wanted later is another wish.
     if (!this.#stopping && this.#state.holds[runtime.life.spec.name] !== undefined)
       this.#save(withoutHold(this.#state, runtime.life.spec.name));
+    if (!this.#stopping) this.#wantModels();
     if (this.#engines.size > 0) return;
     for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }

@@ -9,6 +9,7 @@ import { addressText } from '../core/report.ts';
 import { estimateStart } from '../core/start_estimate.ts';
 import { startupProgress } from '../core/startup_log.ts';
 import type { LaunchedEngine, LaunchPlan } from '../ports.ts';
+import { awaitModel, withLocalModel } from './model_wait.ts';
 import { type LoopCore, pause, readOutput, resetRuntime, type Runtime, systemCode } from './parts.ts';
 
 const KEY_BYTES = 24;
@@ -23,10 +24,12 @@ export const startKey = (life: EngineLife): string => `${life.spec.name}:${life.
 const programOf = (core: LoopCore, life: EngineLife): string =>
   life.spec.kind === 'vllm' ? core.parts.host.vllmCommand : core.parts.host.nodeCommand;
 
-/** The checks before a start. */
+/** The checks before a start; the first is that the files of the model are there, however long that takes. */
 export async function runPreflight(core: LoopCore, runtime: Runtime, attempt: number): Promise<void> {
   const { inspector, gpus, host, rules } = core.parts;
-  const { spec, addressTries } = runtime.life;
+  if (!(await awaitModel(core, runtime, attempt))) return;
+  const { addressTries } = runtime.life;
+  const spec = withLocalModel(core, runtime.life.spec);
   const address = chooseAddress(spec, host, { tries: addressTries, apiKey: '' });
   const facts = await inspector.preflight({
     address,
@@ -72,7 +75,8 @@ export async function launchEngine(
   follow: (runtime: Runtime, plan: LaunchPlan, launched: LaunchedEngine) => void,
 ): Promise<void> {
   const { launcher, host, random, inspector } = core.parts;
-  const { spec, addressTries } = runtime.life;
+  const { addressTries } = runtime.life;
+  const spec = withLocalModel(core, runtime.life.spec);
   try {
     const incarnation = await launcher.nextIncarnation(spec.name);
     const llamas = [...core.runtimes()].filter(({ life }) => life.spec.kind === 'llama').length;

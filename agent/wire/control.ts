@@ -10,10 +10,11 @@ import { createHostInspector } from '../adapters/preflight_facts.ts';
 import { createStateStore } from '../adapters/state_file.ts';
 import { processEnvironment } from '../config.ts';
 import { hashText } from '../core/engine_spec.ts';
-import type { EngineJournal, EngineLauncher, GpuReader, Relay, SchedulerLinks } from '../ports.ts';
+import type { EngineJournal, EngineLauncher, GpuReader, ModelFiles, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoopTimes } from '../run_loop/parts.ts';
 import { RunLoop } from '../run_loop/run_loop.ts';
 import { createQuestions } from '../workers/engine_questions.ts';
+import { modelsFolder } from './models.ts';
 import type { AgentConfig } from './settings.ts';
 
 /** Where sockets go whose path under the data folder would be too long. */
@@ -31,6 +32,7 @@ export interface ControlParts {
   readonly relay: Relay;
   readonly links: SchedulerLinks;
   readonly gpus: GpuReader;
+  readonly models: ModelFiles;
   readonly onRestart: (engine: string, reason: string) => void;
   readonly quarantinedGpus?: () => readonly number[];
   readonly recentXid?: (gpuIds: readonly number[]) => number | undefined;
@@ -75,7 +77,8 @@ export function createLoop(parts: ControlParts): RunLoop {
     log: logger,
     rules: () => ({
       gpuIndexes: gpus.latest().gpus.map((gpu) => gpu.index),
-      modelRoots: config.modelRoots,
+      // Models that the agent itself brings lie where they may.
+      modelRoots: config.modelRoots.length === 0 ? [] : [...config.modelRoots, modelsFolder(config, dataFolder)],
       socketRoots: [dataFolder],
       allowedExtraFlags: config.allowedExtraFlags,
       maxEngines: config.maxEngines,
@@ -92,6 +95,7 @@ export function createLoop(parts: ControlParts): RunLoop {
       environment,
     },
     times: timesOf(config),
+    models: parts.models,
     unhealthyAfter: config.unhealthyAfter,
     onRestart: parts.onRestart,
     ...(quarantinedGpus === undefined ? {} : { quarantinedGpus }),

@@ -7,7 +7,7 @@ import { createEngineProbe } from '../adapters/engine_probe.ts';
 import { ProcessMemory } from '../adapters/process_memory.ts';
 import { TelemetryLoop } from '../adapters/telemetry.ts';
 import { gpuMemoryByEngine } from '../core/gpu_memory.ts';
-import type { HostFactsReader, Relay, SchedulerLinks } from '../ports.ts';
+import type { HostFactsReader, ModelFiles, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
 import { createQuestions } from '../workers/engine_questions.ts';
 import type { Gpus } from './gpus.ts';
@@ -19,6 +19,7 @@ export interface TelemetrySources {
   readonly links: SchedulerLinks;
   readonly gpus: Gpus;
   readonly host: HostFactsReader;
+  readonly models: Pick<ModelFiles, 'readings'>;
   readonly metrics: AgentMetrics;
   /** A round has begun. */
   readonly onRound: () => void;
@@ -34,7 +35,7 @@ function pidsByEngine(loop: RunLoop): ReadonlyMap<string, readonly number[]> {
 }
 
 export function createTelemetryOf({ config, logger }: Parts, sources: TelemetrySources) {
-  const { loop, relay, links, gpus, host, metrics, onRound } = sources;
+  const { loop, relay, links, gpus, models, host, metrics, onRound } = sources;
   const vitals = createAgentVitals();
   const memory = new ProcessMemory({
     clock: systemClock,
@@ -59,6 +60,7 @@ export function createTelemetryOf({ config, logger }: Parts, sources: TelemetryS
       hostMemoryByEngine: memory.newest,
       gpuMemoryByEngine: () => gpuMemoryByEngine(gpus.reader.latest(), pidsByEngine(loop)),
       gpuHealth: (index) => gpus.watch.healthOf(index),
+      models: () => models.readings(),
       sleeping: (engine) => loop.runtimeOf(engine)?.life.sleeping,
       agent: () => vitals.read(relay.stats()),
       send: (scheduler, message) => links.sendTelemetry(scheduler, message),

@@ -5,6 +5,7 @@ import type { GetNodeResponse__Output } from '../../proto/gen/admin/v1/GetNodeRe
 import type { ListEnginesResponse__Output } from '../../proto/gen/admin/v1/ListEnginesResponse.ts';
 import type { ListModelsResponse__Output } from '../../proto/gen/admin/v1/ListModelsResponse.ts';
 import type { Model__Output } from '../../proto/gen/admin/v1/Model.ts';
+import type { ModelFiles__Output } from '../../proto/gen/admin/v1/ModelFiles.ts';
 import type { Node__Output } from '../../proto/gen/admin/v1/Node.ts';
 import { adminService } from '../../proto/load.ts';
 
@@ -17,6 +18,8 @@ export interface Admin {
   node(name: string): Promise<Node__Output | null>;
   /** Every model, with what waits for it. @throws when it does not answer in 10 s */
   models(): Promise<readonly Model__Output[]>;
+  /** The files of models on all hosts. @throws when it does not answer in 10 s */
+  modelFiles(): Promise<readonly ModelFiles__Output[]>;
   close(): void;
 }
 
@@ -44,6 +47,7 @@ export function connectAdmin(address: string, key: string): Admin {
     engines: async () => ((await call('ListEngines', {})) as ListEnginesResponse__Output).engines,
     node: async (name) => ((await call('GetNode', { name })) as GetNodeResponse__Output).node,
     models: async () => ((await call('ListModels', {})) as ListModelsResponse__Output).models,
+    modelFiles: async () => ((await call('ListModels', {})) as ListModelsResponse__Output).files,
     close: () => client.close(),
   };
 }

@@ -5,6 +5,7 @@
 import type { Command } from 'commander';
 import { addEngineCommands } from './engine.ts';
 import { addNodeOrders } from './drain.ts';
+import { addModelCommands } from './model.ts';
 import { drainText, engineTable, percent } from './engine_view.ts';
 import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
 import type { Node__Output } from '../../proto/gen/admin/v1/Node.ts';
@@ -123,58 +124,4 @@ function addNodeCommands(program: Command): void {
       }),
     );
   addNodeOrders(node);
-}
-
-function addModelCommands(program: Command): void {
-  const model = program.command('model').description('models that the fleet serves');
-  model
-    .command('list')
-    .description('all models')
-    .action((_flags, command: Command) =>
-      withAdmin(command, async (admin, print) => {
-        const models = (await admin.call('ListModels', {}))?.models ?? [];
-        print.result({ models }, () =>
-          table(
-            ['model', 'ready', 'engines', 'running', 'queued', 'context', 'simulated'],
-            models.map((entry) => [
-              entry.id,
-              entry.readyEngines,
-              entry.engines,
-              entry.runningRequests,
-              entry.queuedRequests,
-              entry.contextTokens,
-              entry.simulated,
-            ]),
-            'No model is served. See `sophia engine list`.',
-          ),
-        );
-      }),
-    );
-  model
-    .command('show <id>')
-    .description('one model and the engines that serve it')
-    .action((id: string, _flags, command: Command) =>
-      withAdmin(command, async (admin, print) => {
-        const found = (await admin.call('ListModels', {}))?.models.find((entry) => entry.id === id);
-        if (found === undefined)
-          throw new CodedError('model_not_found', `No engine serves the model "${id}".`, { param: 'id' });
-        const engines = ((await admin.call('ListEngines', {}))?.engines ?? []).filter((entry) =>
-          entry.event?.models.some((served) => served.id === id),
-        );
-        print.result({ model: found, engines }, () =>
-          [
-            details([
-              ['model', found.id],
-              ['context tokens', found.contextTokens],
-              ['simulated', found.simulated],
-              ['engines', `${found.readyEngines} ready of ${found.engines}`],
-              ['running requests', found.runningRequests],
-              ['queued requests', found.queuedRequests],
-            ]),
-            '',
-            engineTable(engines, Date.now()),
-          ].join('\n'),
-        );
-      }),
-    );
 }

@@ -4,9 +4,9 @@
  */
 import { mkdir, mkdtemp, readdir, rm, stat, statfs } from 'node:fs/promises';
 import path from 'node:path';
+import { withLock } from '../../lib/io/file_lock.ts';
 import { type CheckedFile, hashFile, installChecked, isGguf, readChecked } from './checked_file.ts';
 import { fetchFromHub, hubUri } from './hub.ts';
-import { withLock } from './lock.ts';
 import {
   endedBy,
   failure,

@@ -29,6 +29,7 @@ import type { ListModelsResponse as _admin_v1_ListModelsResponse, ListModelsResp
 import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__Output as _admin_v1_ListNodesRequest__Output } from './admin/v1/ListNodesRequest.ts';
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from './admin/v1/ListNodesResponse.ts';
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
+import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
 import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from './admin/v1/ProviderTurn.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from './admin/v1/QueueWait.ts';
@@ -63,6 +64,8 @@ import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_H
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
+import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from './fleet/v1/ModelReading.ts';
+import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from './fleet/v1/ModelSource.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from './fleet/v1/NodeEvent.ts';
 import type { PreflightCheck as _fleet_v1_PreflightCheck, PreflightCheck__Output as _fleet_v1_PreflightCheck__Output } from './fleet/v1/PreflightCheck.ts';
 import type { SchedulerMessage as _fleet_v1_SchedulerMessage, SchedulerMessage__Output as _fleet_v1_SchedulerMessage__Output } from './fleet/v1/SchedulerMessage.ts';
@@ -108,6 +111,7 @@ export interface ProtoGrpcType {
       ListNodesRequest: MessageTypeDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesRequest__Output>
       ListNodesResponse: MessageTypeDefinition<_admin_v1_ListNodesResponse, _admin_v1_ListNodesResponse__Output>
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
+      ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
       ProviderTurn: MessageTypeDefinition<_admin_v1_ProviderTurn, _admin_v1_ProviderTurn__Output>
       QueueWait: MessageTypeDefinition<_admin_v1_QueueWait, _admin_v1_QueueWait__Output>
@@ -152,6 +156,8 @@ export interface ProtoGrpcType {
       HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
       KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
+      ModelReading: MessageTypeDefinition<_fleet_v1_ModelReading, _fleet_v1_ModelReading__Output>
+      ModelSource: MessageTypeDefinition<_fleet_v1_ModelSource, _fleet_v1_ModelSource__Output>
       NodeEvent: MessageTypeDefinition<_fleet_v1_NodeEvent, _fleet_v1_NodeEvent__Output>
       PreflightCheck: MessageTypeDefinition<_fleet_v1_PreflightCheck, _fleet_v1_PreflightCheck__Output>
       SchedulerMessage: MessageTypeDefinition<_fleet_v1_SchedulerMessage, _fleet_v1_SchedulerMessage__Output>

@@ -27,6 +27,8 @@ import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_H
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
+import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from './fleet/v1/ModelReading.ts';
+import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from './fleet/v1/ModelSource.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from './fleet/v1/NodeEvent.ts';
 import type { PreflightCheck as _fleet_v1_PreflightCheck, PreflightCheck__Output as _fleet_v1_PreflightCheck__Output } from './fleet/v1/PreflightCheck.ts';
 import type { SchedulerMessage as _fleet_v1_SchedulerMessage, SchedulerMessage__Output as _fleet_v1_SchedulerMessage__Output } from './fleet/v1/SchedulerMessage.ts';
@@ -76,6 +78,8 @@ export interface ProtoGrpcType {
       HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
       KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
+      ModelReading: MessageTypeDefinition<_fleet_v1_ModelReading, _fleet_v1_ModelReading__Output>
+      ModelSource: MessageTypeDefinition<_fleet_v1_ModelSource, _fleet_v1_ModelSource__Output>
       NodeEvent: MessageTypeDefinition<_fleet_v1_NodeEvent, _fleet_v1_NodeEvent__Output>
       PreflightCheck: MessageTypeDefinition<_fleet_v1_PreflightCheck, _fleet_v1_PreflightCheck__Output>
       SchedulerMessage: MessageTypeDefinition<_fleet_v1_SchedulerMessage, _fleet_v1_SchedulerMessage__Output>

@@ -55,7 +55,7 @@ t.test('an empty sample decodes with every reading absent; a zero stays a zero',
       engines: [{ runningRequests: 0 }],
     },
   ]);
-  const noNews = { snapshot: false, goneGpus: [], goneEngines: [], agent: null };
+  const noNews = { snapshot: false, goneGpus: [], goneEngines: [], models: [], goneModels: [], agent: null };
   t.same(empty?.telemetry, { host: null, gpus: [], engines: [], ...noNews });
   t.same(nested?.telemetry, {
     host: {},

@@ -227,6 +227,8 @@ export function telemetry(engines: Partial<EngineReading__Output>[]): Telemetry_
     snapshot: true,
     goneGpus: [],
     goneEngines: [],
+    models: [],
+    goneModels: [],
     agent: null,
   } as Telemetry__Output;
 }

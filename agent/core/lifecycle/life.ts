@@ -87,6 +87,14 @@ export type EngineEventIn =
   /** By a person (`drain`: running requests may end first) or because its GPU asks for it. */
   | { readonly kind: 'restart'; readonly reason: string; readonly message: string; readonly drain: boolean }
   | { readonly kind: 'checked'; readonly attempt: number; readonly outcome: PreflightOutcome }
+  /** The look at the host waits for the files of the model. */
+  | {
+      readonly kind: 'fetching';
+      readonly attempt: number;
+      readonly message: string;
+      readonly ratio: number;
+      readonly etaMs?: number;
+    }
   | { readonly kind: 'launched'; readonly pid: number; readonly incarnation: number; readonly hash: string }
   | { readonly kind: 'launch_failed'; readonly message: string; readonly diagnosis: Diagnosis }
   | { readonly kind: 'progress'; readonly ratio: number; readonly message: string; readonly etaMs?: number }

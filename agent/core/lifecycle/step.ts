@@ -96,7 +96,7 @@ function onRestart(life: EngineLife, event: Of<'restart'>, context: LifecycleCon
 function onChecked(life: EngineLife, event: Of<'checked'>, context: LifecycleContext): StepResult {
   if (life.status !== 'preflight' || event.attempt !== life.attempt) return stay(life);
   const { outcome } = event;
-  const checked: EngineLife = { ...life, checks: outcome.checks };
+  const checked: EngineLife = { ...without(life, 'progressRatio', 'etaMs'), checks: outcome.checks };
   if (outcome.kind === 'go') {
     const launching: EngineLife = {
       ...without(checked, 'exitCode', 'signal'),
@@ -127,6 +127,15 @@ function onChecked(life: EngineLife, event: Of<'checked'>, context: LifecycleCon
     timerAtMs: context.nowMs + delayMs,
   };
   return stay(enter(checked, 'backoff', context.nowMs, change));
+}
+
+/** The time for the look at the host begins anew with each word about the files. */
+function onFetching(life: EngineLife, event: Of<'fetching'>, context: LifecycleContext): StepResult {
+  if (life.status !== 'preflight' || event.attempt !== life.attempt) return stay(life);
+  const { message, ratio: progressRatio, etaMs } = event;
+  const timerAtMs = context.nowMs + PREFLIGHT_TIMEOUT_MS;
+  const further = { ...without(life, 'etaMs'), reason: 'model_files', message, progressRatio, timerAtMs };
+  return stay(etaMs === undefined ? further : { ...further, etaMs });
 }
 
 function onLaunched(life: EngineLife, event: Of<'launched'>, context: LifecycleContext): StepResult {
@@ -317,6 +326,8 @@ export function step(life: EngineLife, event: EngineEventIn, context: LifecycleC
       return onRestart(life, event, context);
     case 'checked':
       return onChecked(life, event, context);
+    case 'fetching':
+      return onFetching(life, event, context);
     case 'launched':
       return onLaunched(life, event, context);
     case 'launch_failed':

@@ -15,7 +15,16 @@ import { ROLES, TENANT_PATTERN } from '../../core/access/claims.ts';
 import { createKey, type Sha256 } from '../../core/access/keys.ts';
 import { engineNamed, nodeNamed } from '../../core/fleet/names.ts';
 import type { ApiKeyRecord, Commander, Identity, KeyStore, Role } from '../../ports.ts';
-import { type AdminFleet, deploymentOf, engineOf, modelsOf, nodeOf, requestOf, statusOf } from './admin_views.ts';
+import {
+  type AdminFleet,
+  deploymentOf,
+  engineOf,
+  modelFilesOf,
+  modelsOf,
+  nodeOf,
+  requestOf,
+  statusOf,
+} from './admin_views.ts';
 import { statusFor } from './grpc_errors.ts';
 import { serveRunCommand } from './run_command.ts';
 
@@ -132,7 +141,7 @@ export function createAdminHandlers(
       const { node, engine } = engineNamed(state, name);
       return { engine: engineOf(fleet, node, engine) };
     }),
-    ListModels: unary(() => ({ models: modelsOf(fleet) })),
+    ListModels: unary(() => ({ models: modelsOf(fleet), files: modelFilesOf(fleet) })),
     CreateKey: unary((request) => makeKey(deps, request)),
     ListKeys: unary(() => ({ keys: deps.keys.list().map(keyView) })),
     RevokeKey: unary(({ id }) => revokeKey(deps, id)),

@@ -7,6 +7,7 @@ import type { ExplainDeploymentResponse } from '../../../proto/gen/admin/v1/Expl
 import type { ExplainRequestResponse } from '../../../proto/gen/admin/v1/ExplainRequestResponse.ts';
 import type { GetStatusResponse } from '../../../proto/gen/admin/v1/GetStatusResponse.ts';
 import type { Model } from '../../../proto/gen/admin/v1/Model.ts';
+import type { ModelFiles } from '../../../proto/gen/admin/v1/ModelFiles.ts';
 import type { RoutingDecision } from '../../../proto/gen/admin/v1/RoutingDecision.ts';
 import type { Node } from '../../../proto/gen/admin/v1/Node.ts';
 import type { FleetDirectory } from '../../core/fleet/directory.ts';
@@ -129,6 +130,13 @@ export function modelsOf(fleet: AdminFleet): Model[] {
     queuedRequests: queued.get(model.id) ?? 0,
     ...(model.contextTokens === undefined ? {} : { contextTokens: model.contextTokens }),
   }));
+}
+
+/** The files of models on the hosts, as their agents told. A lost host keeps what it had: its disk is still there. */
+export function modelFilesOf(fleet: AdminFleet): ModelFiles[] {
+  return [...fleet.inspector.directory.state.nodes.values()].flatMap(({ name, telemetry }) =>
+    (telemetry?.models ?? []).map((reading) => ({ node: name, reading })),
+  );
 }
 
 function candidateOf(verdict: Verdict): Candidate {

@@ -5,6 +5,7 @@
 import type { NodeId } from '../../../lib/ids.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
+import type { ModelSource } from '../resources/contract.ts';
 
 /** An engine as the configuration spells it. */
 export interface ConfiguredEngine {
@@ -18,6 +19,7 @@ export interface ConfiguredEngine {
   readonly unixSocket?: string | undefined;
   readonly tcpPort?: number | undefined;
   readonly limits: Readonly<Record<string, number | undefined>>;
+  readonly modelSource?: Required<ModelSource> | undefined;
 }
 
 export type ConfiguredNodes = Readonly<Record<string, readonly ConfiguredEngine[]>>;
@@ -27,7 +29,7 @@ const KINDS = { vllm: 'ENGINE_KIND_VLLM', llama: 'ENGINE_KIND_LLAMA', sim: 'ENGI
 const EVERY_OTHER = '*';
 
 function specOf(engine: ConfiguredEngine): EngineSpec {
-  const { kind, unixSocket, tcpPort, limits, gpuIds, extraFlags, environment, ...rest } = engine;
+  const { kind, unixSocket, tcpPort, limits, gpuIds, extraFlags, environment, modelSource, ...rest } = engine;
   const given = Object.entries(limits).filter(([, value]) => value !== undefined);
   return {
     ...rest,
@@ -38,6 +40,7 @@ function specOf(engine: ConfiguredEngine): EngineSpec {
     limits: Object.fromEntries(given),
     ...(unixSocket === undefined ? {} : { unixSocket }),
     ...(tcpPort === undefined ? {} : { tcpPort }),
+    ...(modelSource === undefined ? {} : { modelSource: { ...modelSource, sha256: { ...modelSource.sha256 } } }),
   };
 }
 

@@ -5,11 +5,14 @@
  */
 import type { EngineReading__Output } from '../../../proto/gen/fleet/v1/EngineReading.ts';
 import type { GpuReading__Output } from '../../../proto/gen/fleet/v1/GpuReading.ts';
+import type { ModelReading__Output } from '../../../proto/gen/fleet/v1/ModelReading.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import { MAX_ENGINES_PER_NODE } from './state.ts';
 
 /** GPUs that are kept per node. */
 export const MAX_GPUS_PER_NODE = 256;
+/** Models on disk that are kept per node. */
+export const MAX_MODELS_PER_NODE = 1024;
 
 export interface Merged {
   readonly picture: Telemetry__Output;
@@ -91,6 +94,19 @@ const AGENT_RULES: Readonly<Record<string, Rule>> = {
   loopLagP99Ms: MS,
   relayLoopLagP99Ms: MS,
   gcPauseMaxMs: MS,
+};
+
+const MODEL_RULES: Readonly<Record<string, Rule>> = {
+  source: { kind: 'text', maxChars: 2400 },
+  state: WORD,
+  totalBytes: BYTES,
+  presentBytes: BYTES,
+  bytesPerSecond: BYTES,
+  // Of a slow source it may be beyond any month.
+  etaMs: COUNT,
+  message: { kind: 'text', maxChars: 1024 },
+  resolved: WORD,
+  wanted: TRUTH,
 };
 
 function keeps(value: unknown, rule: Rule): boolean {
@@ -189,6 +205,15 @@ export function mergeTelemetry(
     MAX_ENGINES_PER_NODE,
     tally,
   );
+  const models = mergeEntries<string, ModelReading__Output>(
+    before?.models ?? [],
+    message.models,
+    message.goneModels,
+    (model) => model.source,
+    MODEL_RULES,
+    MAX_MODELS_PER_NODE,
+    tally,
+  );
   const ages = believed(
     { atMs: message.atMs ?? before?.atMs, gpuSampleAgeMs: message.gpuSampleAgeMs ?? before?.gpuSampleAgeMs },
     { atMs: COUNT, gpuSampleAgeMs: COUNT },
@@ -198,12 +223,14 @@ export function mergeTelemetry(
     snapshot: true,
     goneGpus: [],
     goneEngines: [],
+    goneModels: [],
     ...optional('atMs', ages.atMs),
     ...optional('gpuSampleAgeMs', ages.gpuSampleAgeMs),
     host: host === null ? (before?.host ?? null) : believed(host, HOST_RULES, tally),
     agent: agent === null ? (before?.agent ?? null) : believed(agent, AGENT_RULES, tally),
     gpus,
     engines,
+    models,
     ...optional('gpuSource', textOf(message.gpuSource, before?.gpuSource, 64)),
     ...optional('gpuReason', textOf(message.gpuReason, before?.gpuReason, MAX_REASON_CHARS)),
   };

@@ -125,16 +125,19 @@ t.test('a line without an end is quoted too, and a long one is cut', async (t) =
   t.equal(evidence?.length, 300);
 });
 
-t.test('every row has a sentence and an advice, and only a bad flag or model is never tried again', async (t) => {
-  const rows = crashRows();
-  t.equal(new Set(rows.map(({ cause }) => cause)).size, rows.length);
-  for (const { sentence, advice } of rows) {
-    t.match(sentence, /^[A-Z].*\.$/);
-    t.match(advice, /^[A-Z].*\.$/);
-  }
-  t.same(
-    rows.filter(({ retry }) => retry === 'never').map(({ cause }) => cause),
-    ['bad_flag', 'bad_model'],
-  );
-  t.equal(seenDiagnosis('wedged').cause, 'wedged');
-});
+t.test(
+  'every row has a sentence and an advice, and only a bad flag or model, or files that do not come, are never tried again',
+  async (t) => {
+    const rows = crashRows();
+    t.equal(new Set(rows.map(({ cause }) => cause)).size, rows.length);
+    for (const { sentence, advice } of rows) {
+      t.match(sentence, /^[A-Z].*\.$/);
+      t.match(advice, /^[A-Z].*\.$/);
+    }
+    t.same(
+      rows.filter(({ retry }) => retry === 'never').map(({ cause }) => cause),
+      ['bad_flag', 'bad_model', 'model_files'],
+    );
+    t.equal(seenDiagnosis('wedged').cause, 'wedged');
+  },
+);

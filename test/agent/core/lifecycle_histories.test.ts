@@ -76,6 +76,8 @@ const anyEvent: fc.Arbitrary<Item> = fc.oneof(
       { kind: 'launch_failed', message: 'x', diagnosis: seenDiagnosis('program') },
       { kind: 'launch_failed', message: 'x', diagnosis: rowDiagnosis('bad_model') },
       { kind: 'progress', ratio: 0.5, message: 'x', etaMs: 3 },
+      (life) => ({ kind: 'fetching', attempt: life.attempt, ratio: 0.5, message: 'x', etaMs: 3 }),
+      (life) => ({ kind: 'fetching', attempt: life.attempt + 1, ratio: 0.5, message: 'y' }),
     ),
   },
   fc.constantFrom(1, 2, 3).map((generation) => wanted(SPEC, generation)),

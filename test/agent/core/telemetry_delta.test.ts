@@ -18,12 +18,43 @@ import type { Telemetry } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import type { Telemetry__Output } from '../../../proto/gen/fleet/v1/Telemetry.ts';
 import { mergeTelemetry } from '../../../scheduler/core/fleet/telemetry.ts';
 
-const EMPTY: Picture = { atMs: 1, host: {}, agent: {}, gpus: [], engines: [], gpuSource: 'none', gpuSampleAgeMs: 0 };
+const EMPTY: Picture = {
+  atMs: 1,
+  host: {},
+  agent: {},
+  gpus: [],
+  engines: [],
+  models: [],
+  gpuSource: 'none',
+  gpuSampleAgeMs: 0,
+};
 
 /** As the message is after the wire: lists are there, absent groups are null. */
 function arrived(message: Telemetry): Telemetry__Output {
-  const { host, agent, gpus = [], engines = [], goneGpus = [], goneEngines = [], snapshot = false, ...rest } = message;
-  return { host: host ?? null, agent: agent ?? null, gpus, engines, goneGpus, goneEngines, snapshot, ...rest } as never;
+  const {
+    host,
+    agent,
+    gpus = [],
+    engines = [],
+    goneGpus = [],
+    goneEngines = [],
+    models = [],
+    goneModels = [],
+    snapshot = false,
+    ...rest
+  } = message;
+  return {
+    host: host ?? null,
+    agent: agent ?? null,
+    gpus,
+    engines,
+    goneGpus,
+    goneEngines,
+    models,
+    goneModels,
+    snapshot,
+    ...rest,
+  } as never;
 }
 
 function teller() {
@@ -211,3 +242,13 @@ t.test(
     );
   },
 );
+
+t.test('models travel when they change by more than a little, and when they are gone', async (t) => {
+  const tell = teller();
+  const model = { source: 'hf://o/n', state: 'fetching', presentBytes: 2 ** 30, bytesPerSecond: 1e8, message: '' };
+  t.match(tell({ models: [model] }).message, { snapshot: true, models: [{ source: 'hf://o/n' }] });
+  t.notOk(tell({ models: [{ ...model, presentBytes: 2 ** 30 + 1e6, bytesPerSecond: 1.1e8 }] }).changed);
+  t.match(tell({ models: [{ ...model, presentBytes: 2 ** 30 + 2e8 }] }).message, { models: [{ source: 'hf://o/n' }] });
+  t.match(tell({ models: [{ ...model, state: 'ready' }] }).message, { models: [{ state: 'ready' }] });
+  t.match(tell({ models: [] }).message, { goneModels: ['hf://o/n'], models: undefined });
+});

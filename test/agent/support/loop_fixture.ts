@@ -14,6 +14,7 @@ import type {
   GpuSample,
   LaunchedEngine,
   LaunchPlan,
+  ModelFiles,
   RelayStats,
   RelayTarget,
   VerbAnswer,
@@ -211,6 +212,7 @@ export interface FixtureOptions {
   readonly state?: AgentState;
   readonly adoptable?: readonly AdoptableEngine[];
   readonly gpus?: readonly number[];
+  readonly models?: ModelFiles;
 }
 
 function createParts(fixture: Fixture, options: FixtureOptions): ConstructorParameters<typeof RunLoop>[0] {
@@ -316,6 +318,7 @@ function createParts(fixture: Fixture, options: FixtureOptions): ConstructorPara
       gpuReleaseTimeoutMs: 3000,
     },
     unhealthyAfter: 3,
+    ...(options.models === undefined ? {} : { models: options.models }),
     quarantinedGpus: () => fixture.quarantined,
   };
 }

@@ -96,3 +96,9 @@ t.test('compare measures this fleet alone when no router is asked for', async (t
   t.match(report, { skipped: [], ttft: [{ streams: 1, router: 'sophia' }, { streams: 32 }] });
   t.match(report, { faults: [{ router: 'sophia', fault: 'hang', finished: Number, stuck: Number }] });
 });
+
+t.test('models brings a model over two cuts to two hosts, and refuses a wrong byte', async (t) => {
+  const report = await run(t, ['models', '--megabytes', '40']);
+  t.match(report, { hosts: 2, cuts: 2, checksumOk: true, wrongByteRefused: true, ready: 2, seconds: Number });
+  t.equal(report['refetchedBytes'], (report['bytesFetched'] as number) - 2 * (report['bytes'] as number));
+});

@@ -2,6 +2,7 @@
 
 import type { EngineKind as _fleet_v1_EngineKind, EngineKind__Output as _fleet_v1_EngineKind__Output } from '../../fleet/v1/EngineKind.ts';
 import type { EngineLimits as _fleet_v1_EngineLimits, EngineLimits__Output as _fleet_v1_EngineLimits__Output } from '../../fleet/v1/EngineLimits.ts';
+import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from '../../fleet/v1/ModelSource.ts';
 
 export interface EngineSpec {
   'name'?: (string);
@@ -14,8 +15,10 @@ export interface EngineSpec {
   'unixSocket'?: (string);
   'tcpPort'?: (number);
   'limits'?: (_fleet_v1_EngineLimits | null);
+  'modelSource'?: (_fleet_v1_ModelSource | null);
   '_unixSocket'?: "unixSocket";
   '_tcpPort'?: "tcpPort";
+  '_modelSource'?: "modelSource";
 }
 
 export interface EngineSpec__Output {
@@ -29,6 +32,8 @@ export interface EngineSpec__Output {
   'unixSocket'?: (string);
   'tcpPort'?: (number);
   'limits': (_fleet_v1_EngineLimits__Output | null);
+  'modelSource'?: (_fleet_v1_ModelSource__Output | null);
   '_unixSocket'?: "unixSocket";
   '_tcpPort'?: "tcpPort";
+  '_modelSource'?: "modelSource";
 }

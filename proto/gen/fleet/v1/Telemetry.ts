@@ -4,6 +4,7 @@ import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _flee
 import type { GpuReading as _fleet_v1_GpuReading, GpuReading__Output as _fleet_v1_GpuReading__Output } from '../../fleet/v1/GpuReading.ts';
 import type { EngineReading as _fleet_v1_EngineReading, EngineReading__Output as _fleet_v1_EngineReading__Output } from '../../fleet/v1/EngineReading.ts';
 import type { AgentReading as _fleet_v1_AgentReading, AgentReading__Output as _fleet_v1_AgentReading__Output } from '../../fleet/v1/AgentReading.ts';
+import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from '../../fleet/v1/ModelReading.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Telemetry {
@@ -18,6 +19,8 @@ export interface Telemetry {
   'goneEngines'?: (string)[];
   'gpuReason'?: (string);
   'agent'?: (_fleet_v1_AgentReading | null);
+  'models'?: (_fleet_v1_ModelReading)[];
+  'goneModels'?: (string)[];
   '_atMs'?: "atMs";
   '_gpuSource'?: "gpuSource";
   '_gpuSampleAgeMs'?: "gpuSampleAgeMs";
@@ -36,6 +39,8 @@ export interface Telemetry__Output {
   'goneEngines': (string)[];
   'gpuReason'?: (string);
   'agent': (_fleet_v1_AgentReading__Output | null);
+  'models': (_fleet_v1_ModelReading__Output)[];
+  'goneModels': (string)[];
   '_atMs'?: "atMs";
   '_gpuSource'?: "gpuSource";
   '_gpuSampleAgeMs'?: "gpuSampleAgeMs";

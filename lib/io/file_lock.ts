@@ -1,10 +1,11 @@
 /**
- * Keeps two processes from fetching the same weights at the same time. The lock saves a download, it does not guard
- * correctness: each fetch works in a folder of its own and ends in an atomic rename, so a lock that is taken over
- * wrongly costs bandwidth and nothing else.
+ * Keeps two processes from fetching the same files at the same time. The lock saves downloads, it does not guard
+ * correctness: what is fetched is checked and put in its place by an atomic rename, so a lock that is taken over wrongly
+ * costs bandwidth and nothing else. A folder may be shared over a network, so a holder is known by its host too.
  */
 import { randomUUID } from 'node:crypto';
 import { readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const POLL_MS = 100;
@@ -35,11 +36,13 @@ function isAlive(pid: number): boolean {
 /** True when the holder is dead or silent; a lock that has vanished meanwhile counts as neither. */
 async function isStale(path: string): Promise<boolean> {
   try {
-    const pid = Number((await readFile(path, 'utf8')).split(' ')[0]);
+    const [pid, host] = (await readFile(path, 'utf8')).split(' ');
     const { mtimeMs } = await stat(path);
     const silentMs = Date.now() - mtimeMs;
-    // The holder writes its pid right after creating the file; a moment of emptiness is not death.
-    return silentMs > STALE_MS || (silentMs > POLL_MS && !isAlive(pid));
+    // The holder writes its pid right after creating the file; a moment of emptiness is not death. Of a process on another
+    // host only its silence tells.
+    const isOurs = host === undefined || host === hostname();
+    return silentMs > STALE_MS || (isOurs && silentMs > POLL_MS && !isAlive(Number(pid)));
   } catch {
     return false;
   }
@@ -50,7 +53,7 @@ async function isStale(path: string): Promise<boolean> {
  * error when the lock cannot be written.
  */
 export async function withLock<T>(path: string, signal: AbortSignal, task: () => Promise<T>): Promise<T> {
-  const content = `${process.pid} ${randomUUID()}`;
+  const content = `${process.pid} ${hostname()} ${randomUUID()}`;
   while (!(await tryTake(path, content))) {
     signal.throwIfAborted();
     if (await isStale(path)) await rm(path, { force: true });

@@ -1,0 +1,35 @@
+// Original file: fleet/v1/fleet.proto
+
+import type { Long } from '@grpc/proto-loader';
+
+export interface ModelReading {
+  'source'?: (string);
+  'state'?: (string);
+  'totalBytes'?: (number | string | Long);
+  'presentBytes'?: (number | string | Long);
+  'bytesPerSecond'?: (number | string);
+  'etaMs'?: (number | string | Long);
+  'message'?: (string);
+  'resolved'?: (string);
+  'wanted'?: (boolean);
+  '_totalBytes'?: "totalBytes";
+  '_presentBytes'?: "presentBytes";
+  '_bytesPerSecond'?: "bytesPerSecond";
+  '_etaMs'?: "etaMs";
+}
+
+export interface ModelReading__Output {
+  'source': (string);
+  'state': (string);
+  'totalBytes'?: (number);
+  'presentBytes'?: (number);
+  'bytesPerSecond'?: (number);
+  'etaMs'?: (number);
+  'message': (string);
+  'resolved': (string);
+  'wanted': (boolean);
+  '_totalBytes'?: "totalBytes";
+  '_presentBytes'?: "presentBytes";
+  '_bytesPerSecond'?: "bytesPerSecond";
+  '_etaMs'?: "etaMs";
+}

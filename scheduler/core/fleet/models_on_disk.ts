@@ -1,0 +1,11 @@
+/** What a node has on disk, in the names by which placement knows models: it prefers a node that need not fetch. */
+import type { ModelSource } from '../resources/contract.ts';
+import type { NodeState } from './state.ts';
+
+/** How agents name a source: its address, with @ and the revision where it has one. */
+export const sourceName = ({ url, revision = '' }: ModelSource): string =>
+  revision === '' ? url : `${url}@${revision}`;
+
+/** The models that are whole on the disk of a node, for `modelsOnDisk` of placement's picture of it. */
+export const modelsOnDisk = ({ telemetry }: Pick<NodeState, 'telemetry'>): readonly string[] =>
+  (telemetry?.models ?? []).flatMap(({ source, state }) => (state === 'ready' ? [source] : []));
