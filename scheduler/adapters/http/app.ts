@@ -15,6 +15,7 @@ import { packageVersion } from '../../../lib/io/package_root.ts';
 import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import { methodsOf } from '../../core/access/doors.ts';
 import type { ActiveAnswers } from './active.ts';
+import { registerAdminRoutes } from './admin_routes.ts';
 import { errorHeaders, errorJson } from '../../../lib/http_errors.ts';
 import { answerClientError } from '../../../lib/io/http_client_error.ts';
 import { checkForm, takeUnusual } from './framing.ts';
@@ -290,6 +291,8 @@ export async function buildApp(
   app.post('/v1/completions', { schema: SCHEMAS.completions }, generateHandler(generation, 'completions'));
   app.post('/v1/embeddings', { schema: SCHEMAS.embeddings }, generateHandler(generation, 'embeddings'));
   registerReadRoutes(app, { fleet: deps.fleet, metrics: deps.metrics, isDraining: context.isDraining });
+  const { resources, resourceSchemas } = deps;
+  registerAdminRoutes(app, { resources, resourceSchemas, maxJsonDepth: options.maxJsonDepth });
   registerWsChat(app, { generation, gate, deps, options, chats: context.wsChats });
   await app.ready();
   return app;
