@@ -5,6 +5,7 @@ import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
+import { STORE_SETTINGS } from '../lib/io/store_settings.ts';
 import { DIALECTS } from './core/providers/contract.ts';
 import { POLICY_NAMES } from './core/routing/policies.ts';
 
@@ -388,41 +389,7 @@ export const settings = defineSettings('scheduler', {
     doc: 'A provider that says nothing for this long is given up, before its answer and in it.',
   },
   nodes: { schema: nodesSchema, default: {}, doc: 'The engines that each node is to run.', fileOnly: true },
-  store: {
-    schema: oneOf(['embedded', 'postgres', 'off']),
-    default: 'embedded',
-    doc: 'Where desired state is kept (docs/STORE.md): a database in `storeDir` whose process starts when it is first needed, PostgreSQL at `storeUrl`, or nowhere.',
-  },
-  storeUrl: {
-    schema: text({
-      maxLength: 2048,
-      pattern: /^postgres(ql)?:\/\//,
-      allowed: 'an address that starts with postgres://',
-    }).optional(),
-    default: undefined,
-    doc: 'Address of PostgreSQL, directly or through pgbouncer; it may hold a password, so a file or a variable is better than a flag.',
-    secret: true,
-  },
-  storeDir: {
-    schema: file().optional(),
-    default: undefined,
-    doc: 'Folder of the embedded database, on a local disk; absent: `store` in `dataDir`.',
-  },
-  storePollMs: {
-    schema: durationMs({ min: 20, max: 60_000 }),
-    default: 1000,
-    doc: 'How often the log is looked at for changes that other schedulers made.',
-  },
-  storeAnchorPeriodMs: {
-    schema: durationMs({ min: 1000, max: 86_400_000 }),
-    default: 60_000,
-    doc: 'How often the end of the log is signed into `anchors.jsonl`, when it has grown.',
-  },
-  storeCheckpointPeriodMs: {
-    schema: durationMs({ min: 1000, max: 86_400_000 }),
-    default: 600_000,
-    doc: 'Shortest time between two checkpoints, which spare a start the events before them; each takes 2,000 events at least.',
-  },
+  ...STORE_SETTINGS,
   logLevel: { schema: oneOf(LOG_LEVELS), default: 'info', doc: 'Least level that is logged.' },
   logFormat: { schema: oneOf(LOG_FORMATS), default: 'json', doc: 'Form of the log.' },
   stopWithParent: { schema: flag(), default: false, doc: 'Stops when the process that started this one goes away.' },

@@ -116,7 +116,9 @@ function addReplay(program: Command): void {
         const answer = await admin.call('Replay', { ...until, area }, STORE_DEADLINE_MS);
         const entries = answer?.entries ?? [];
         const objects = entries.map(({ valueJson, ...rest }) => ({ ...rest, value: JSON.parse(valueJson) as unknown }));
-        const { seq = 0, atMs = 0, truncated = false } = answer ?? {};
+        const seq = answer?.seq ?? 0;
+        const atMs = answer?.atMs ?? 0;
+        const truncated = answer?.truncated === true;
         print.result({ seq, atMs, truncated, entries: objects }, () =>
           [
             `State after event ${seq}${atMs === 0 ? '' : `, ${new Date(atMs).toISOString()}`}:`,

@@ -8,7 +8,7 @@ import { CodedError } from '../../lib/errors.ts';
 import type { Resource__Output } from '../../proto/gen/admin/v1/Resource.ts';
 import type { ResourceOutcome__Output } from '../../proto/gen/admin/v1/ResourceOutcome.ts';
 import { ExitRequest } from '../exit.ts';
-import type { Printer } from '../output.ts';
+import { printable, type Printer } from '../output.ts';
 import { asJson, type FileResource, fileOption, readResources, refOf, withPlaces } from '../resources/files.ts';
 import {
   describeText,
@@ -228,11 +228,11 @@ function addPlan(program: Command): void {
         const plan = await withPlaces(files, () =>
           admin.call('PlanResources', { resources: asJson(files) }, STORE_DEADLINE_MS),
         );
-        const { outcomes = [], lines = [], ...sums } = plan ?? {};
-        print.result({ ...sums, lines, outcomes: outcomeObjects(outcomes) }, () =>
+        const outcomes = plan?.outcomes ?? [];
+        print.result({ ...plan, outcomes: outcomeObjects(outcomes) }, () =>
           [
             ...outcomes.filter(({ outcome }) => outcome !== 'unchanged').map(diffText),
-            ...lines,
+            ...(plan?.lines ?? []).map(printable),
             `Plan: ${plan?.assignments ?? 0} to start, ${plan?.preemptions ?? 0} preempted, ${plan?.stops ?? 0} to stop, ${plan?.pending ?? 0} pending.`,
           ].join('\n'),
         );

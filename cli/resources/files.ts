@@ -74,15 +74,14 @@ export async function readResources(given: readonly string[] | undefined): Promi
 export const asJson = (resources: readonly FileResource[]): string[] =>
   resources.map(({ value }) => JSON.stringify(value));
 
-interface Named {
-  readonly kind?: unknown;
-  readonly metadata?: { readonly name?: unknown };
-}
+type Json = Readonly<Record<string, unknown>>;
+
+const textOf = (value: unknown): string => (typeof value === 'string' ? value : '');
 
 /** Kind and name of what a file holds; empty where they are missing, which the scheduler then says. */
 export function refOf({ value }: FileResource): { readonly kind: string; readonly name: string } {
-  const { kind, metadata } = (value ?? {}) as Named;
-  return { kind: String(kind ?? ''), name: String(metadata?.name ?? '') };
+  const { kind, metadata } = (value ?? {}) as Json;
+  return { kind: textOf(kind), name: textOf((metadata as Json | null | undefined)?.['name']) };
 }
 
 const PLACE = /resources\[(\d+)\]((?:\.[A-Za-z_]\w*|\[\d+\]|\["[^"]{0,64}"\])*)/g;

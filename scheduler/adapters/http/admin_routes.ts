@@ -2,7 +2,7 @@
  * `/admin/v1` over HTTP: the operations of the control plane as a table of routes. Everything else, who may, who did it
  * and what it means, is the same as over gRPC.
  */
-import type { FastifyInstance, FastifyRequest, FastifySchema } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { CodedError } from '../../../lib/errors.ts';
 import { scanJson } from '../../../lib/json_scan.ts';
 import { actorOf } from '../../core/resources/actor.ts';
@@ -257,7 +257,7 @@ export function registerAdminRoutes(app: FastifyInstance, context: AdminRouteCon
     app.route({
       method,
       url,
-      schema: schemas[doc] as FastifySchema,
+      schema: schemas[doc],
       handler: async (request, reply) => {
         const { identity } = request;
         if (context.resources === undefined)

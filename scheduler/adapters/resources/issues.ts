@@ -25,7 +25,7 @@ function bare(schema: Schema): Inside {
 
 /** Members that are allowed at a path. */
 function membersAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  let at = bare(schema as unknown as Schema);
+  let at = bare(schema);
   for (const step of path) {
     const next = typeof step === 'number' ? at.element : (at.shape?.[String(step)] ?? at.valueType);
     if (next === undefined) return [];
@@ -56,6 +56,7 @@ const lowerFirst = (text: string): string => text.charAt(0).toLowerCase() + text
 
 function messageOf(issue: Issue): string {
   if (issue.code === 'invalid_type' && issue.message.endsWith('received undefined')) return 'is required';
+  if (issue.code === 'invalid_key') return issue.issues[0]?.message ?? 'is not a key that may stand here';
   if (issue.code === 'invalid_value') return `must be one of ${issue.values.map(String).join(', ')}`;
   if (issue.message.startsWith('must be')) return issue.message;
   return lowerFirst(issue.message.replace(/^Invalid input: /, ''));

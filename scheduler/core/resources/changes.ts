@@ -79,14 +79,14 @@ export function planApply(
   if (conflict !== undefined) return conflict;
   const after = valueOf(resource);
   const before = current === undefined ? NOTHING : (current.value as unknown as Value);
-  const changes = diffValues(before as unknown as JsonObject, after as unknown as JsonObject);
+  const changes = diffValues(before, after);
   const planned = { kindOfPlan: 'planned' as const, kind, name, version, changes };
   if (current !== undefined && changes.length === 0) return { ...planned, outcome: 'unchanged' };
   const item: AppendItem = {
     kind: current === undefined ? 'desired.created' : 'desired.changed',
     resource: { kind, name },
     ...origin,
-    after: after as unknown as JsonObject,
+    after,
     // What was decided on must still be there, also when the caller named no version.
     expected: version,
   };

@@ -3,7 +3,7 @@
  * The first are refused; the second are allowed, because a file may be applied before the one that it refers to, and are
  * told as notes.
  */
-import type { Requirement, Taint, Toleration } from '../placement/contract.ts';
+import type { Requirement, Toleration } from '../placement/contract.ts';
 import type {
   AliasSpec,
   DeploymentSpec,
@@ -183,7 +183,7 @@ function aliasProblems({ targets }: AliasSpec): Problem[] {
 }
 
 function nodeProblems({ taints = [] }: NodeSpec): Problem[] {
-  const twice = repeated(taints as readonly Taint[], ({ key, effect }) => `${key} ${effect}`);
+  const twice = repeated(taints, ({ key, effect }) => `${key} ${effect}`);
   return twice.map((index) => no(`spec.taints[${index}]`, 'a taint of this key and effect stands twice'));
 }
 
