@@ -33,6 +33,8 @@ import { parseResource, refusalOf } from './parse_resource.ts';
 export const MAX_RESOURCES = 20_000;
 /** Resources that are checked before other work of the process gets its turn. */
 const SLICE = 100;
+/** Events of one append of a request that is larger than an append may be: sealing 1,000 at once would hold streams up. */
+const PIECE = 200;
 /** Times that a piece is decided anew because somebody else was faster. */
 const MAX_RACES = 10;
 
@@ -205,7 +207,7 @@ async function carryOut(
     await deps.breathe();
   }
   if (dryRun) return { outcomes, seq, correlationId };
-  for (const piece of piecesOf(plans, MAX_APPEND)) {
+  for (const piece of piecesOf(plans, plans.length > MAX_APPEND ? PIECE : MAX_APPEND)) {
     try {
       const written = await writePiece(deps, piece);
       seq = Math.max(seq, written.seq);

@@ -145,7 +145,7 @@ t.test('checkpoints are made when there are enough new events', async (t) => {
   await operations.apply(apply(...many), CALLER);
   await until(() => store.checkpoints.length > 0, 'a checkpoint');
   t.equal(store.checkpoints[0]?.seq, 2001);
-  t.same(store.appends, [1000, 1000, 1]);
+  t.same(store.appends, [...Array.from({ length: 10 }, () => 200), 1]);
 });
 
 t.test('the store behind its face has all its parts', async (t) => {
