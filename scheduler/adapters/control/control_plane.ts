@@ -75,7 +75,12 @@ interface Memory {
   hash: string;
   readonly recent: FleetEvent[];
   readonly listeners: Set<(events: readonly FleetEvent[]) => void>;
+  readonly readers: (() => void)[];
 }
+
+const tell = ({ listeners }: Memory, events: readonly FleetEvent[]): void => {
+  for (const listener of listeners) listener(events);
+};
 
 function remember(memory: Memory, events: readonly FleetEvent[]): void {
   memory.recent.push(...events.slice(-MAX_RECENT));
@@ -84,6 +89,7 @@ function remember(memory: Memory, events: readonly FleetEvent[]): void {
 
 /** The state of the newest checkpoint, and the newest events before it for `describe`. */
 async function restore(memory: Memory, store: EventStore): Promise<void> {
+  memory.recent.length = 0;
   const checkpoint = await store.checkpointBefore(LATEST, LATEST);
   if (checkpoint === undefined) {
     memory.projection = createProjection();
@@ -110,7 +116,7 @@ async function readNew(memory: Memory, store: EventStore): Promise<void> {
     for (const event of events) memory.projection.apply(event);
     memory.hash = rows.at(-1)?.hash ?? memory.hash;
     remember(memory, events);
-    if (events.length > 0) for (const listener of memory.listeners) listener(events);
+    if (events.length > 0) tell(memory, events);
     if (rows.length < FOLD_ROWS) return;
     if (memory.projection.seq() === after)
       throw new CodedError('store_corrupt', `The events after ${after} cannot be read.`);
@@ -188,6 +194,7 @@ function createOpener(options: ControlPlaneOptions, memory: Memory) {
     }
     memory.isRead = true;
     opened = found;
+    for (const reader of memory.readers.splice(0)) reader();
     return found;
   };
   return {
@@ -233,7 +240,7 @@ function createKeeper(options: ControlPlaneOptions, memory: Memory) {
 }
 
 function createMemory(): Memory {
-  return { projection: createProjection(), isRead: false, hash: '', recent: [], listeners: new Set() };
+  return { projection: createProjection(), isRead: false, hash: '', recent: [], listeners: new Set(), readers: [] };
 }
 
 /** Calls `turn` again and again until the signal fires, later after each failure. */
@@ -285,7 +292,14 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
   const teller = createTeller(options.logger);
   const stopping = new AbortController();
   let following: Promise<void> | undefined;
-  const readOnce = createSingleFlight(async () => readNew(memory, (await opener.demand()).store));
+  // Set when what is in memory is of a log that does not count any more.
+  let isStale = false;
+  const readOnce = createSingleFlight(async () => {
+    const { store } = await opener.demand();
+    if (isStale) await restore(memory, store);
+    isStale = false;
+    await readNew(memory, store);
+  });
   const turn = async (): Promise<void> => {
     await readOnce();
     await keep(await opener.demand());
@@ -308,6 +322,10 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
   return {
     projection: () => memory.projection,
     isRead: () => memory.isRead,
+    onRead(listener) {
+      if (memory.isRead) listener();
+      else memory.readers.push(listener);
+    },
     store: createStoreFace(demand, catchUp, options.clock.monotonicMs(), () => opener.opened()?.store),
     catchUp,
     async stateAt(until) {
@@ -324,8 +342,9 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
       const opened = await opener.demand();
       await opened.accept();
       await opened.store.acceptLog();
-      await restore(memory, opened.store);
+      isStale = true;
       await readOnce();
+      tell(memory, []);
     },
     start() {
       if (options.openAtStart && options.open !== undefined) follow();

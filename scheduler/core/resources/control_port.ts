@@ -29,10 +29,18 @@ export interface FreezeView {
 }
 
 export interface ControlPlane {
-  /** The state in memory; empty until the store was read for the first time. Never waits. */
+  /**
+   * The state in memory; empty until the store was read for the first time. Never waits. Ask anew each time: a log that a
+   * person took as it is begins another one.
+   */
   projection(): Projection;
   /** Whether the projection was read from the store at all. */
   isRead(): boolean;
+  /**
+   * Called once when the state has been read for the first time, at once when it has been. Nobody reads the store of an
+   * empty fleet, so that whoever waits for this opens none.
+   */
+  onRead(listener: () => void): void;
   /**
    * The store, opened when it is first used. Its appends are in the projection when they resolve, unless the store went
    * away in between. @throws CodedError store_off, store_…
@@ -44,7 +52,10 @@ export interface ControlPlane {
   stateAt(until: Until): Promise<Projection>;
   /** The newest events, oldest first, bounded. */
   recentEvents(): readonly FleetEvent[];
-  /** Called after each batch of new events has been folded; what it returns ends that. */
+  /**
+   * Called after each batch of new events has been folded. After a person took the log as it is its events come anew, and
+   * then none, for the state is another one. What it returns ends that. A listener must not throw.
+   */
   onEvents(listener: (events: readonly FleetEvent[]) => void): () => void;
   health(): ControlHealth;
   /** Whether reconcile must stand still, by whose word. */

@@ -25,7 +25,12 @@ t.test('nobody opens the store before it is needed; then its state is in memory 
   t.equal(calls.opened, 0);
   t.match(control.health(), { state: 'closed' });
   t.equal(control.store.health().state, 'down');
+  let reads = 0;
+  control.onRead(() => reads++);
+  t.equal(reads, 0);
   t.same(await operations.list(''), []);
+  control.onRead(() => reads++);
+  t.equal(reads, 2);
   t.equal(calls.opened, 1);
   t.match(control.health(), { state: 'up' });
   const seen: number[] = [];
@@ -124,7 +129,10 @@ t.test('a log that lost events freezes reconcile and names the gap, until a pers
   t.equal((await operations.list('')).length, 2, 'what is there can be read');
   await new Promise((resolve) => setTimeout(resolve, 40));
   t.equal(calls.anchored, 0, 'a log with a gap is not anchored');
+  const told: number[] = [];
+  control.onEvents((events) => told.push(events.length));
   t.match(await operations.liftFreeze('looked', true, CALLER), { frozen: false });
+  t.equal(told.at(-1), 0, 'whoever looks at the state is told that it is another one');
   t.equal(calls.accepted, 1);
   t.match(await operations.apply(apply(deployment('d')), CALLER), { outcomes: [{ outcome: 'created' }] });
   t.match(control.health(), { state: 'up', gap: undefined });
