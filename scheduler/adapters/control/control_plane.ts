@@ -260,18 +260,22 @@ async function repeat(
       failures++;
     }
     const waitMs = failures === 0 ? options.pollMs : backoffDelayMs(failures - 1, RETRY, options.random);
-    await new Promise<void>((resolve) => {
-      const cancel = options.clock.after(waitMs, resolve);
-      signal.addEventListener(
-        'abort',
-        () => {
-          cancel();
-          resolve();
-        },
-        { once: true },
-      );
-    });
+    await pause(options.clock, waitMs, signal);
   }
+}
+
+/** Resolves after `ms`, or at once when the signal fires. */
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      cancel();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const cancel = clock.after(ms, done);
+    signal.addEventListener('abort', done, { once: true });
+    if (signal.aborted) done();
+  });
 }
 
 function healthOf(options: ControlPlaneOptions, opener: ReturnType<typeof createOpener>): ControlHealth {

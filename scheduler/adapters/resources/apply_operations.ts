@@ -28,6 +28,7 @@ import type {
 } from '../../core/resources/operations.ts';
 import { type Problem, resourceNotes } from '../../core/resources/rules.ts';
 import { parseResource, refusalOf } from './parse_resource.ts';
+import type { Turns } from './turns.ts';
 
 /** Most resources of one request. */
 export const MAX_RESOURCES = 20_000;
@@ -42,6 +43,7 @@ export interface ApplyDeps {
   readonly control: ControlPlane;
   /** A new idempotency id for one append. */
   readonly newId: () => string;
+  readonly turns: Turns;
   /** Lets other work of the process have its turn. */
   readonly breathe: () => Promise<void>;
 }
@@ -209,7 +211,7 @@ async function carryOut(
   if (dryRun) return { outcomes, seq, correlationId };
   for (const piece of piecesOf(plans, plans.length > MAX_APPEND ? PIECE : MAX_APPEND)) {
     try {
-      const written = await writePiece(deps, piece);
+      const written = await deps.turns(() => writePiece(deps, piece));
       seq = Math.max(seq, written.seq);
       outcomes.push(...outcomesOf(written, notes, false));
     } catch (thrown) {

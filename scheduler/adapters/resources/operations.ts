@@ -20,15 +20,19 @@ import type {
 } from '../../core/resources/operations.ts';
 import { resourceNotes } from '../../core/resources/rules.ts';
 import { apply, applyResources, deleteAll, kindOf, parseAll, refsOf } from './apply_operations.ts';
+import { createTurns, type Turns } from './turns.ts';
 import { followEvents, liftFreeze, listEvents, replay, setFreeze } from './log_operations.ts';
 
-export interface OperationsDeps {
+export interface OperationsOptions {
   readonly control: ControlPlane;
   /** Who reconciles in this scheduler; undefined: nobody. Asked anew each time. */
   readonly reconcile: () => ReconcileView | undefined;
   readonly newId: () => string;
+  /** Lets other work of the process have its turn. */
   readonly breathe: () => Promise<void>;
 }
+
+type OperationsDeps = OperationsOptions & { readonly turns: Turns };
 
 const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
 /** Events of one resource that `describe` shows. */
@@ -97,7 +101,8 @@ function explain({ control, reconcile }: OperationsDeps, name: string) {
   return { servedModelName, lines: view === undefined ? [NO_RECONCILE] : view.explainDeployment(name) };
 }
 
-export function createResourceOperations(deps: OperationsDeps): ResourceOperations {
+export function createResourceOperations(options: OperationsOptions): ResourceOperations {
+  const deps: OperationsDeps = { ...options, turns: createTurns() };
   const { control, newId } = deps;
   return {
     apply: (request, caller) => apply(deps, request, caller),

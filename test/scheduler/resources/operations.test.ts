@@ -2,6 +2,7 @@
 import t from 'tap';
 import { CodedError } from '../../../lib/errors.ts';
 import type { ReconcileView } from '../../../scheduler/core/resources/contract.ts';
+import { createTurns } from '../../../scheduler/adapters/resources/turns.ts';
 import { CALLER, deployment, openControl } from './control_fixture.ts';
 
 const apply = (...resources: unknown[]) => ({ resources, dryRun: false, reason: 'why' });
@@ -106,6 +107,31 @@ t.test('who loses a race decides anew on what is there then', async (t) => {
     });
   };
   await t.rejects(operations.apply(apply(deployment('chat')), CALLER), { code: 'store_busy' });
+});
+
+t.test('changes of one scheduler take turns, and too many are told so', async (t) => {
+  const { operations, store } = openControl(t);
+  const all = Array.from({ length: 20 }, (_, index) =>
+    operations.apply(apply(deployment('same', { replicas: index })), CALLER),
+  );
+  t.equal((await Promise.all(all)).length, 20);
+  t.equal(store.appends.length, 20, 'none was tried in vain');
+  const turns = createTurns(2);
+  const seen: string[] = [];
+  const first = turns(async () => Promise.reject(new Error('first')));
+  first.catch(() => undefined);
+  const second = turns(async () => void seen.push('second'));
+  await t.rejects(first, /first/);
+  await second;
+  t.same(seen, ['second'], 'a failure holds nobody up');
+  const blocked = turns(() => new Promise((resolve) => setTimeout(resolve, 20)));
+  await new Promise((resolve) => setImmediate(resolve));
+  const waits = [turns(async () => undefined), turns(async () => undefined)];
+  await t.rejects(
+    turns(async () => undefined),
+    { code: 'store_busy' },
+  );
+  await Promise.all([blocked, ...waits]);
 });
 
 t.test('10,000 deployments at once, in pieces that are each all or none; a failure says how far it came', async (t) => {
