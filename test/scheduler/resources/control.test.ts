@@ -129,6 +129,8 @@ t.test('a log that lost events freezes reconcile and names the gap, until a pers
   t.equal((await operations.list('')).length, 2, 'what is there can be read');
   await new Promise((resolve) => setTimeout(resolve, 40));
   t.equal(calls.anchored, 0, 'a log with a gap is not anchored');
+  t.match(await operations.liftFreeze('not looked', false, CALLER), { frozen: true });
+  t.equal(calls.accepted, 0);
   const told: number[] = [];
   control.onEvents((events) => told.push(events.length));
   t.match(await operations.liftFreeze('looked', true, CALLER), { frozen: false });
@@ -145,6 +147,28 @@ t.test('a log that is rolled back while we look is noticed before it is anchored
   store.rows.length = 1;
   await until(() => control.freeze().frozen, 'the freeze');
   t.match(control.freeze(), { gap: /event 2 was acknowledged/ });
+  t.equal((await operations.list('')).length, 2, 'memory still has what was acknowledged');
+  await operations.liftFreeze('looked', true, CALLER);
+  t.same(
+    (await operations.list('')).map(({ resource }) => resource.metadata.name),
+    ['a'],
+  );
+  t.match(await operations.apply(apply(deployment('c')), CALLER), { outcomes: [{ outcome: 'created', version: 2 }] });
+});
+
+t.test('what was written is written, also when it cannot be read back at once', async (t) => {
+  const { store, control } = openControl(t);
+  await control.catchUp();
+  const { append } = store;
+  store.append = async (request) => {
+    const outcome = await append(request);
+    store.failWith = 'store_unavailable';
+    return outcome;
+  };
+  t.match(await control.store.append({ idempotencyId: '1', items: [item('a')] }), { kind: 'appended' });
+  t.equal(control.projection().seq(), 0);
+  store.failWith = undefined;
+  await until(() => control.projection().seq() === 1, 'the event');
 });
 
 t.test('checkpoints are made when there are enough new events', async (t) => {

@@ -125,6 +125,9 @@ t.test('gRPC: refusals have their codes', async (t) => {
   await t.rejects(call('ApplyResources', { resources: texts(deployment('x', {}, { version: 3 })) }), {
     code: 'version_conflict',
   });
+  await t.rejects(call('DeleteResources', { resources: [{ kind: 'pool', name: 'x', version: 3 }] }), {
+    code: 'version_conflict',
+  });
 });
 
 t.test('gRPC: events come in pieces, and with follow as they happen', async (t) => {
