@@ -289,6 +289,23 @@ function healthOf(options: ControlPlaneOptions, opener: ReturnType<typeof create
   return { state, reason, ...(gap === undefined ? {} : { gap: headProblemText(gap) }) };
 }
 
+/** Reads what is new, one at a time. */
+function createReader(memory: Memory, opener: ReturnType<typeof createOpener>) {
+  let isStale = false;
+  return {
+    readOnce: createSingleFlight(async () => {
+      const { store } = await opener.demand();
+      if (isStale) await restore(memory, store);
+      isStale = false;
+      await readNew(memory, store);
+    }),
+    /** What is in memory is of a log that does not count any more. */
+    outdate: () => {
+      isStale = true;
+    },
+  };
+}
+
 export function createControlPlane(options: ControlPlaneOptions): RunningControlPlane {
   const memory = createMemory();
   const opener = createOpener(options, memory);
@@ -296,14 +313,7 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
   const teller = createTeller(options.logger);
   const stopping = new AbortController();
   let following: Promise<void> | undefined;
-  // Set when what is in memory is of a log that does not count any more.
-  let isStale = false;
-  const readOnce = createSingleFlight(async () => {
-    const { store } = await opener.demand();
-    if (isStale) await restore(memory, store);
-    isStale = false;
-    await readNew(memory, store);
-  });
+  const { readOnce, outdate } = createReader(memory, opener);
   const turn = async (): Promise<void> => {
     await readOnce();
     await keep(await opener.demand());
@@ -341,12 +351,13 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
       return () => memory.listeners.delete(listener);
     },
     health,
+    stopping: stopping.signal,
     freeze: () => freezeView(memory.projection, health()),
     async acceptLog() {
       const opened = await opener.demand();
       await opened.accept();
       await opened.store.acceptLog();
-      isStale = true;
+      outdate();
       await readOnce();
       tell(memory, []);
     },

@@ -8,6 +8,7 @@ import { newRequestId } from '../../../lib/ids.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { AdminHandlers } from '../../../proto/gen/admin/v1/Admin.ts';
+import type { Event } from '../../../proto/gen/admin/v1/Event.ts';
 import type { ListEventsRequest__Output } from '../../../proto/gen/admin/v1/ListEventsRequest.ts';
 import type { ListEventsResponse } from '../../../proto/gen/admin/v1/ListEventsResponse.ts';
 import type { ReplayRequest__Output } from '../../../proto/gen/admin/v1/ReplayRequest.ts';
@@ -42,8 +43,9 @@ type ResourceMethod =
   | 'Replay';
 
 const DEFAULT_EVENTS = 100;
-/** Events of one message of a stream. */
+/** Most events of one message of a stream, and about how many bytes: a message of a few large ones is sent early. */
 const EVENTS_PER_MESSAGE = 100;
+const MESSAGE_CHARACTERS = 512 * 1024;
 
 const refOf = ({ kind, name, version }: ResourceRef__Output): RawRef => ({
   kind,
@@ -79,6 +81,20 @@ function drained(call: ServerWritableStream<ListEventsRequest__Output, ListEvent
   });
 }
 
+function* messagesOf(events: readonly FleetEvent[]): Generator<{ readonly events: Event[] }> {
+  let pending: Event[] = [];
+  let characters = 0;
+  for (const message of events.map(eventMessage)) {
+    pending.push(message);
+    characters += (message.beforeJson ?? '').length + (message.afterJson ?? '').length;
+    if (pending.length < EVENTS_PER_MESSAGE && characters < MESSAGE_CHARACTERS) continue;
+    yield { events: pending };
+    pending = [];
+    characters = 0;
+  }
+  if (pending.length > 0) yield { events: pending };
+}
+
 async function sendEvents(
   operations: ResourceOperations,
   call: ServerWritableStream<ListEventsRequest__Output, ListEventsResponse>,
@@ -93,8 +109,8 @@ async function sendEvents(
   const stop = new AbortController();
   call.on('cancelled', () => stop.abort());
   const send = async (events: readonly FleetEvent[]): Promise<void> => {
-    for (let at = 0; at < events.length && !stop.signal.aborted; at += EVENTS_PER_MESSAGE) {
-      const message = { events: events.slice(at, at + EVENTS_PER_MESSAGE).map(eventMessage) };
+    for (const message of messagesOf(events)) {
+      if (stop.signal.aborted) return;
       if (!call.write(message)) await drained(call);
     }
   };

@@ -75,26 +75,26 @@ export async function listEvents(control: ControlPlane, request: EventsRequest):
   return (await nextEvents(control, request.after, request.limit, wanted)).events;
 }
 
-/** Resolves when an event after `seq` is in memory, or the signal fires. */
-function newsAfter(control: ControlPlane, seq: number, signal: AbortSignal): Promise<void> {
+/** Resolves when an event after `seq` is in memory, or one of the signals fires. */
+function newsAfter(control: ControlPlane, seq: number, signals: readonly AbortSignal[]): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted || control.projection().seq() > seq) {
-      resolve();
-      return;
-    }
     const done = (): void => {
       forget();
-      signal.removeEventListener('abort', done);
+      for (const signal of signals) signal.removeEventListener('abort', done);
       resolve();
     };
     const forget = control.onEvents(() => {
       if (control.projection().seq() > seq) done();
     });
-    signal.addEventListener('abort', done, { once: true });
+    for (const signal of signals) signal.addEventListener('abort', done, { once: true });
+    if (control.projection().seq() > seq || signals.some(({ aborted }) => aborted)) done();
   });
 }
 
-/** Events as they come: first what is there, then what is folded, no faster than the reader takes them. */
+/**
+ * Events as they come: first what is there, then what is folded, no faster than the reader takes them.
+ * @throws CodedError draining when the scheduler stops, besides
+ */
 export async function* followEvents(
   control: ControlPlane,
   request: EventsRequest,
@@ -110,10 +110,11 @@ export async function* followEvents(
     if (first.length > 0) yield first;
   }
   while (!signal.aborted) {
+    if (control.stopping.aborted) throw new CodedError('draining', 'The scheduler stops; follow another one.');
     const next = await nextEvents(control, at, MAX_EVENTS, wanted);
     at = next.at;
     if (next.events.length > 0) yield next.events;
-    else await newsAfter(control, at, signal);
+    else await newsAfter(control, at, [signal, control.stopping]);
   }
 }
 

@@ -58,6 +58,8 @@ export interface ControlPlane {
    */
   onEvents(listener: (events: readonly FleetEvent[]) => void): () => void;
   health(): ControlHealth;
+  /** Fires when the scheduler stops: whoever waits for news here waits in vain. */
+  readonly stopping: AbortSignal;
   /** Whether reconcile must stand still, by whose word. */
   freeze(): FreezeView;
   /** A person has looked at the gap and takes the log as it is. @throws CodedError */

@@ -8,7 +8,7 @@ import {
   type OpenedStore,
 } from '../../../scheduler/adapters/control/control_plane.ts';
 import { createResourceOperations } from '../../../scheduler/adapters/resources/operations.ts';
-import type { ReconcileView } from '../../../scheduler/core/resources/contract.ts';
+import type { ReconcileView, ReplicaView } from '../../../scheduler/core/resources/contract.ts';
 import { createMemoryStore, type MemoryStore } from '../../support/memory_store.ts';
 import { silentLog } from '../fakes.ts';
 
@@ -20,6 +20,30 @@ export const deployment = (name: string, spec: object = {}, metadata: object = {
   metadata: { name, ...metadata },
   spec: { engine: 'sim', model: 'm', gpusPerHost: 0, ...spec },
 });
+
+const REPLICA: ReplicaView = {
+  index: 0,
+  revision: 'r1',
+  engines: ['node-a/chat-0'],
+  gpus: [{ node: 'node-a', gpus: [0] }],
+  state: 'ready',
+  reason: '',
+};
+
+/** Somebody who reconciles. */
+export const VIEW: ReconcileView = {
+  leader: () => ({ isLeader: true, holder: 'a', epoch: 1 }),
+  deploymentStatus: (name) =>
+    name === 'chat' ? { observedVersion: 1, wanted: 2, ready: 1, replicas: [REPLICA], rollout: 'half way' } : undefined,
+  plan: (applied, deleted) => ({
+    lines: [`${applied.length} applied, ${deleted.length} deleted`],
+    assignments: 1,
+    preemptions: 0,
+    stops: 0,
+    pending: 0,
+  }),
+  explainDeployment: (name) => [`${name}: node-a does`],
+};
 
 export interface ControlFixtureOptions {
   readonly store?: MemoryStore;

@@ -13,7 +13,7 @@ import type { KeyStore } from '../../../scheduler/ports.ts';
 import { call as httpCall, KEYS, startDoor } from '../../support/http_door.ts';
 import { silentLog, testLoop } from '../fakes.ts';
 import { AdminConstructor, bearer, openDoor } from '../grpc/door_fixture.ts';
-import { deployment, openControl } from './control_fixture.ts';
+import { deployment, openControl, VIEW } from './control_fixture.ts';
 
 type Answer = Record<string, unknown>;
 
@@ -155,6 +155,59 @@ t.test('gRPC: events come in pieces, and with follow as they happen', async (t) 
     })(),
     /limit must be/,
   );
+});
+
+t.test('gRPC: events wait for a reader that does not read', async (t) => {
+  const { operations } = openControl(t);
+  const { call, stream } = await openGrpc(t, operations);
+  for (const part of [0, 1]) {
+    const environment = { WORDS: 'x'.repeat(1000) };
+    const many = texts(...Array.from({ length: 100 }, (_, index) => deployment(`d-${part}-${index}`, { environment })));
+    await call('ApplyResources', { resources: many });
+    await call('DeleteResources', {
+      resources: many
+        .map((text) => (JSON.parse(text) as { metadata: object }).metadata)
+        .map((each) => ({ kind: 'deployment', ...each })),
+    });
+  }
+  const slow = stream({ follow: true, after: 0, limit: 1000 });
+  slow.on('error', () => undefined);
+  slow.pause();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  let seen = 0;
+  for await (const { events } of slow as AsyncIterable<ListEventsResponse__Output>) {
+    for (const { seq } of events) if (seq !== ++seen) t.fail(`${seq} came as number ${seen}`);
+    if (seen === 400) break;
+  }
+  t.equal(seen, 400);
+});
+
+t.test('both doors show what reconcile says', async (t) => {
+  const { operations } = openControl(t, { reconcile: VIEW });
+  const { call } = await openGrpc(t, operations);
+  const resources = texts(deployment('chat'));
+  await call('ApplyResources', { resources });
+  t.match(await call('GetResource', { kind: 'deployment', name: 'chat' }), {
+    resource: {
+      status: {
+        ready: 1,
+        rollout: 'half way',
+        replicas: [{ engines: ['node-a/chat-0'], gpus: [{ node: 'node-a', gpus: [0] }], state: 'ready' }],
+      },
+    },
+  });
+  t.match(await call('PlanResources', { resources, deleted: [{ kind: 'deployment', name: 'chat' }] }), {
+    lines: ['1 applied, 1 deleted'],
+    assignments: 1,
+    outcomes: [{ outcome: 'unchanged' }],
+  });
+  t.match(await call('ExplainDeployment', { model: 'chat' }), { lines: ['chat: node-a does'] });
+  const { port, close } = await startDoor({}, undefined, { resources: operations });
+  t.teardown(close);
+  const get = async (path: string) => JSON.parse((await httpCall(port, { path, key: KEYS.admin })).text) as Answer;
+  t.match(await get('/admin/v1/resources/deployment/chat'), { status: { ready: 1 } });
+  const body = JSON.stringify({ resources: [deployment('b')] });
+  t.match((await httpCall(port, { path: '/admin/v1/plan', key: KEYS.admin, body })).text, /1 applied, 0 deleted/);
 });
 
 t.test('HTTP: the same under /admin/v1', async (t) => {

@@ -1,9 +1,8 @@
 /** The operations of the doors over a store in memory. */
 import t from 'tap';
 import { CodedError } from '../../../lib/errors.ts';
-import type { ReconcileView } from '../../../scheduler/core/resources/contract.ts';
 import { createTurns } from '../../../scheduler/adapters/resources/turns.ts';
-import { CALLER, deployment, openControl } from './control_fixture.ts';
+import { CALLER, deployment, openControl, VIEW } from './control_fixture.ts';
 
 const apply = (...resources: unknown[]) => ({ resources, dryRun: false, reason: 'why' });
 const remove = (kind: string, ...names: string[]) => ({
@@ -11,19 +10,6 @@ const remove = (kind: string, ...names: string[]) => ({
   dryRun: false,
   reason: 'gone',
 });
-
-const VIEW: ReconcileView = {
-  leader: () => ({ isLeader: true, holder: 'a', epoch: 1 }),
-  deploymentStatus: (name) => (name === 'chat' ? { observedVersion: 1, wanted: 2, ready: 1, replicas: [] } : undefined),
-  plan: (applied, deleted) => ({
-    lines: [`${applied.length} applied, ${deleted.length} deleted`],
-    assignments: 1,
-    preemptions: 0,
-    stops: 0,
-    pending: 0,
-  }),
-  explainDeployment: (name) => [`${name}: node-a does`],
-};
 
 t.test('apply creates, configures, leaves alone; each change is an event with who, why and from where', async (t) => {
   const { operations, control } = openControl(t);
@@ -270,7 +256,7 @@ t.test('the freeze has who and why, and is lifted once', async (t) => {
 });
 
 t.test('events: the newest, those after one, those of a resource, and those that come', async (t) => {
-  const { operations } = openControl(t);
+  const { operations, control } = openControl(t);
   for (let index = 0; index < 5; index++) await operations.apply(apply(deployment(`d-${index}`)), CALLER);
   await operations.setFreeze('x', CALLER);
   const seqs = async (request: object) => (await operations.events({ limit: 100, ...request })).map(({ seq }) => seq);
@@ -296,9 +282,13 @@ t.test('events: the newest, those after one, those of a resource, and those that
   await reading;
   t.equal(seen.length, 3);
   t.same(seen.at(-1), 8, 'they come in order, none is left out');
+  const long = operations.follow({ limit: 1, after: 8 }, new AbortController().signal)[Symbol.asyncIterator]();
+  const next = long.next();
   const idle = new AbortController();
   setTimeout(() => idle.abort(), 20);
   for await (const events of operations.follow({ limit: 1, after: 8 }, idle.signal)) t.fail(JSON.stringify(events));
+  await control.stop();
+  await t.rejects(next, { code: 'draining' }, 'a scheduler that stops waits for no reader');
 });
 
 t.test('a replay gives the state of the past', async (t) => {
