@@ -324,7 +324,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets } = parts;
+  const { metrics, loop, prefixes, tickets, control } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -334,6 +334,8 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const manager = serviceManagerOf(parts);
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
+    // First, so that it stops last: what the store does at the end holds no stream up.
+    .add('store', nothing, () => control.plane.stop(), { stopTimeoutMs: STORE_STOP_MS })
     .add('tokenisers', nothing, prefixes.stop)
     .add(
       'fleet door',
@@ -369,15 +371,16 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       () => {
         logger.info(ports, 'ready');
         tellReady({ type: 'ready', ...ports });
+        control.plane.start();
       },
       async () => {
+        control.plane.drain();
         loop.drain();
         http.drain();
         grpc.drain();
         await drainStreams(loop, http, config.drainTimeoutMs, logger);
       },
     )
-    .add('store', ...startAndStop(parts.control.plane), { stopTimeoutMs: STORE_STOP_MS })
     .add('service manager', ...startAndStop(manager))
     .listen();
   if (config.stopWithParent) lifecycle.stopWithParent();

@@ -35,6 +35,6 @@ export const STORE_SETTINGS = {
   storeCheckpointPeriodMs: {
     schema: durationMs({ min: 1000, max: 86_400_000 }),
     default: 600_000,
-    doc: 'Shortest time between two checkpoints, which spare a start the events before them; each takes 2,000 events at least.',
+    doc: 'Shortest time between two checkpoints while requests are served, which spare a start the events before them; each takes 20,000 new events at least. There is one at the end besides.',
   },
 } as const;

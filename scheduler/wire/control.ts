@@ -25,6 +25,9 @@ import { processEnvironment, type SchedulerConfig } from '../config.ts';
 import { type ReconcileView, RESOURCE_KINDS } from '../core/resources/contract.ts';
 import type { ResourceOperations } from '../core/resources/operations.ts';
 
+/** New events that are worth a checkpoint while requests are served. */
+const CHECKPOINT_EVENTS = 20_000;
+
 export interface Control {
   readonly plane: RunningControlPlane;
   /** Undefined where the store is off. */
@@ -100,6 +103,7 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
     pollMs: config.storePollMs,
     anchorPeriodMs: config.storeAnchorPeriodMs,
     checkpointPeriodMs: config.storeCheckpointPeriodMs,
+    checkpointEvents: CHECKPOINT_EVENTS,
   });
   showControl(metrics, plane);
   let reconcile: ReconcileView | undefined;

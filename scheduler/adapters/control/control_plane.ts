@@ -9,19 +9,13 @@ import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { SignedAnchor } from '../../core/events/anchors.ts';
-import type { FleetEvent } from '../../core/events/event.ts';
 import { headProblemText } from '../../core/events/head.ts';
-import {
-  createProjection,
-  eventsOf,
-  freezeOf,
-  type Projection,
-  restoreProjection,
-  type Until,
-} from '../../core/events/projection.ts';
-import { type EventStore, MAX_READ } from '../../core/events/store_port.ts';
+import { freezeOf, type Projection, type Until } from '../../core/events/projection.ts';
+import type { EventStore } from '../../core/events/store_port.ts';
 import type { ControlHealth, ControlPlane, FreezeView } from '../../core/resources/control_port.ts';
+import { createMemory, type Memory, readNew, restore, tell } from './memory.ts';
 import { createStoreFace } from './store_face.ts';
+import { createUpkeep, type UpkeepOptions } from './upkeep.ts';
 
 /** A store that was opened, with what lies beside it. */
 export interface OpenedStore {
@@ -35,93 +29,29 @@ export interface OpenedStore {
   accept(): Promise<void>;
 }
 
-export interface ControlPlaneOptions {
+export interface ControlPlaneOptions extends UpkeepOptions {
   /** Opens the store; undefined: the configuration wants none. */
   readonly open: (() => Promise<OpenedStore>) | undefined;
   /** Whether the store is opened soon after the start, or by the first who needs it. */
   readonly openAtStart: boolean;
-  readonly clock: Clock;
   readonly random: RandomSource;
-  readonly logger: Logger;
   /** How often the log is looked at for events of other schedulers. */
   readonly pollMs: number;
-  readonly anchorPeriodMs: number;
-  readonly checkpointPeriodMs: number;
 }
 
 export interface RunningControlPlane extends ControlPlane {
+  /** The doors are open: reads the store where there is desired state. */
   start(): void;
+  /** Nobody is to wait for news any more; changes that come are still made. */
+  drain(): void;
   /** Anchors what is new, and lets the store go. */
   stop(): Promise<void>;
 }
 
-/** Rows folded at once: between two batches the process does other work. */
-const FOLD_ROWS = 500;
-const MAX_RECENT = 1000;
-/** A checkpoint spares the next start this many events. */
-const CHECKPOINT_EVENTS = 2000;
 const RETRY: BackoffPolicy = { baseMs: 200, capMs: 10_000, minMs: 100 };
-const STOP_ANCHOR_MS = 2000;
-const LATEST = Number.MAX_SAFE_INTEGER;
 
 const off = (): CodedError => new CodedError('store_off', 'This scheduler keeps no desired state.');
 const stopped = (): CodedError => new CodedError('draining', 'The scheduler stops and has let its store go.');
-
-/** What is in memory. */
-interface Memory {
-  projection: Projection;
-  isRead: boolean;
-  /** Hash of the last event that was folded. */
-  hash: string;
-  readonly recent: FleetEvent[];
-  readonly listeners: Set<(events: readonly FleetEvent[]) => void>;
-  readonly readers: (() => void)[];
-}
-
-const tell = ({ listeners }: Memory, events: readonly FleetEvent[]): void => {
-  for (const listener of listeners) listener(events);
-};
-
-function remember(memory: Memory, events: readonly FleetEvent[]): void {
-  memory.recent.push(...events.slice(-MAX_RECENT));
-  if (memory.recent.length > MAX_RECENT) memory.recent.splice(0, memory.recent.length - MAX_RECENT);
-}
-
-/** The state of the newest checkpoint, and the newest events before it for `describe`. */
-async function restore(memory: Memory, store: EventStore): Promise<void> {
-  memory.recent.length = 0;
-  const checkpoint = await store.checkpointBefore(LATEST, LATEST);
-  if (checkpoint === undefined) {
-    memory.projection = createProjection();
-    return;
-  }
-  const projection = restoreProjection(checkpoint.state, checkpoint.seq, checkpoint.atMs);
-  if (projection === undefined)
-    throw new CodedError('store_corrupt', `The checkpoint at event ${checkpoint.seq} cannot be read.`);
-  const before = await store.read(Math.max(0, checkpoint.seq - FOLD_ROWS), FOLD_ROWS);
-  memory.projection = projection;
-  memory.hash = checkpoint.eventHash;
-  remember(
-    memory,
-    [...eventsOf(before)].filter(({ seq }) => seq <= checkpoint.seq),
-  );
-}
-
-/** Folds all that is new in the log. */
-async function readNew(memory: Memory, store: EventStore): Promise<void> {
-  for (;;) {
-    const after = memory.projection.seq();
-    const rows = await store.read(after, Math.min(FOLD_ROWS, MAX_READ));
-    const events = [...eventsOf(rows)];
-    for (const event of events) memory.projection.apply(event);
-    memory.hash = rows.at(-1)?.hash ?? memory.hash;
-    remember(memory, events);
-    if (events.length > 0) tell(memory, events);
-    if (rows.length < FOLD_ROWS) return;
-    if (memory.projection.seq() === after)
-      throw new CodedError('store_corrupt', `The events after ${after} cannot be read.`);
-  }
-}
 
 function freezeView(projection: Projection, health: ControlHealth): FreezeView {
   const entry = freezeOf(projection);
@@ -174,6 +104,7 @@ function createTeller(logger: Logger) {
 function createOpener(options: ControlPlaneOptions, memory: Memory) {
   let opening: Promise<OpenedStore> | undefined;
   let opened: OpenedStore | undefined;
+  let failure = '';
   let isStopped = false;
   const open = async (): Promise<OpenedStore> => {
     if (options.open === undefined) throw off();
@@ -194,15 +125,18 @@ function createOpener(options: ControlPlaneOptions, memory: Memory) {
     }
     memory.isRead = true;
     opened = found;
+    failure = '';
     for (const reader of memory.readers.splice(0)) reader();
     return found;
   };
   return {
     opened: () => opened,
-    isOpening: () => opening !== undefined,
+    /** Why it is not open though somebody needs it; undefined: nobody has needed it. */
+    missing: () => (opening !== undefined && failure === '' ? 'it is being opened' : failure || undefined),
     demand(): Promise<OpenedStore> {
       opening ??= open().catch((thrown: unknown) => {
         opening = undefined;
+        failure = toCodedError(thrown).message;
         throw thrown;
       });
       return opening;
@@ -213,34 +147,6 @@ function createOpener(options: ControlPlaneOptions, memory: Memory) {
       return opened;
     },
   };
-}
-
-/** Anchors, and now and then a checkpoint; neither while the log is not the one that was known. */
-function createKeeper(options: ControlPlaneOptions, memory: Memory) {
-  const { clock } = options;
-  let anchoredAtMs = clock.monotonicMs();
-  let checkedAtMs = clock.monotonicMs();
-  let checkpointSeq = -1;
-  const isDue = (sinceMs: number, periodMs: number): boolean => clock.monotonicMs() - sinceMs >= periodMs;
-  return async ({ store, anchor }: OpenedStore): Promise<void> => {
-    const seq = memory.projection.seq();
-    if (isDue(anchoredAtMs, options.anchorPeriodMs)) {
-      anchoredAtMs = clock.monotonicMs();
-      const { logId } = await store.head();
-      const problem = seq === 0 ? undefined : await store.remember({ seq, hash: memory.hash }, logId);
-      if (problem === undefined) await anchor();
-    }
-    if (checkpointSeq < 0) checkpointSeq = (await store.checkpointBefore(LATEST, LATEST))?.seq ?? 0;
-    const isWorth = seq - checkpointSeq >= CHECKPOINT_EVENTS && store.health().gap === undefined;
-    if (isWorth && isDue(checkedAtMs, options.checkpointPeriodMs)) {
-      checkedAtMs = clock.monotonicMs();
-      checkpointSeq = (await store.checkpoint())?.seq ?? checkpointSeq;
-    }
-  };
-}
-
-function createMemory(): Memory {
-  return { projection: createProjection(), isRead: false, hash: '', recent: [], listeners: new Set(), readers: [] };
 }
 
 /** Calls `turn` again and again until the signal fires, later after each failure. */
@@ -281,10 +187,10 @@ function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
 function healthOf(options: ControlPlaneOptions, opener: ReturnType<typeof createOpener>): ControlHealth {
   if (options.open === undefined) return { state: 'off', reason: 'the setting store is off' };
   const opened = opener.opened();
-  if (opened === undefined)
-    return opener.isOpening()
-      ? { state: 'down', reason: 'it is being opened' }
-      : { state: 'closed', reason: 'nobody has needed it yet' };
+  if (opened === undefined) {
+    const reason = opener.missing();
+    return reason === undefined ? { state: 'closed', reason: 'nobody has needed it yet' } : { state: 'down', reason };
+  }
   const { state, reason, gap } = opened.store.health();
   return { state, reason, ...(gap === undefined ? {} : { gap: headProblemText(gap) }) };
 }
@@ -306,23 +212,41 @@ function createReader(memory: Memory, opener: ReturnType<typeof createOpener>) {
   };
 }
 
+/** A person takes the log as it is: the store, its anchors and the state in memory begin with what is there. */
+function createAcceptance(
+  opener: ReturnType<typeof createOpener>,
+  { outdate, readOnce }: ReturnType<typeof createReader>,
+  memory: Memory,
+): () => Promise<void> {
+  return async () => {
+    const opened = await opener.demand();
+    await opened.accept();
+    await opened.store.acceptLog();
+    outdate();
+    await readOnce();
+    tell(memory, []);
+  };
+}
+
 export function createControlPlane(options: ControlPlaneOptions): RunningControlPlane {
   const memory = createMemory();
   const opener = createOpener(options, memory);
-  const keep = createKeeper(options, memory);
+  const upkeep = createUpkeep(options, memory);
   const teller = createTeller(options.logger);
-  const stopping = new AbortController();
+  const draining = new AbortController();
+  const ending = new AbortController();
   let following: Promise<void> | undefined;
-  const { readOnce, outdate } = createReader(memory, opener);
+  const reader = createReader(memory, opener);
+  const { readOnce } = reader;
   const turn = async (): Promise<void> => {
     await readOnce();
-    await keep(await opener.demand());
+    await upkeep.turn(await opener.demand());
   };
   const follow = (): void => {
-    following ??= repeat(turn, options, teller, stopping.signal);
+    following ??= repeat(turn, options, teller, ending.signal);
   };
   const catchUp = async (): Promise<Projection> => {
-    if (stopping.signal.aborted) throw stopped();
+    if (ending.signal.aborted) throw stopped();
     await readOnce();
     follow();
     return memory.projection;
@@ -333,6 +257,7 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
     return store;
   };
   const health = (): ControlHealth => healthOf(options, opener);
+  const acceptLog = createAcceptance(opener, reader, memory);
   return {
     projection: () => memory.projection,
     isRead: () => memory.isRead,
@@ -351,39 +276,22 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
       return () => memory.listeners.delete(listener);
     },
     health,
-    stopping: stopping.signal,
+    stopping: draining.signal,
     freeze: () => freezeView(memory.projection, health()),
-    async acceptLog() {
-      const opened = await opener.demand();
-      await opened.accept();
-      await opened.store.acceptLog();
-      outdate();
-      await readOnce();
-      tell(memory, []);
-    },
+    acceptLog,
     start() {
       if (options.openAtStart && options.open !== undefined) follow();
     },
+    drain: () => draining.abort(),
     async stop() {
-      stopping.abort();
+      draining.abort();
+      ending.abort();
       const opened = await opener.stop();
       if (opened !== undefined) {
-        await lastAnchor(opened, options);
+        await upkeep.end(opened);
         await opened.store.close();
       }
       await following;
     },
   };
-}
-
-/** What came since the last anchor, unless the store is slow: the next start does it then. */
-async function lastAnchor(opened: OpenedStore, { clock, logger }: ControlPlaneOptions): Promise<void> {
-  if (opened.store.health().state !== 'up') return;
-  let cancel = (): void => undefined;
-  const late = new Promise<void>((resolve) => {
-    cancel = clock.after(STOP_ANCHOR_MS, resolve);
-  });
-  const anchored = opened.anchor().catch((err: unknown) => logger.warn({ err }, 'the log was not anchored'));
-  await Promise.race([anchored, late]);
-  cancel();
 }

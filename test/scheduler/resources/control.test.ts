@@ -105,6 +105,7 @@ t.test('a store that cannot be opened is tried again, by whoever asks and by its
   store.failWith = 'store_refused';
   const { control, operations } = openControl(t, { store, change: { openAtStart: true } });
   await t.rejects(operations.list(''), { code: 'store_refused' });
+  t.match(control.health(), { state: 'down', reason: 'The store is away.' });
   store.failWith = undefined;
   await until(() => control.isRead(), 'the store');
 });
@@ -171,13 +172,24 @@ t.test('what was written is written, also when it cannot be read back at once', 
   await until(() => control.projection().seq() === 1, 'the event');
 });
 
-t.test('checkpoints are made when there are enough new events', async (t) => {
-  const { store, operations } = openControl(t, { change: { checkpointPeriodMs: 1 } });
+t.test('checkpoints are made when there are enough new events, and at the end', async (t) => {
   const many = Array.from({ length: 2001 }, (_, index) => deployment(`d-${index}`));
+  const { store, operations } = openControl(t, { change: { checkpointPeriodMs: 1, checkpointEvents: 2001 } });
   await operations.apply(apply(...many), CALLER);
   await until(() => store.checkpoints.length > 0, 'a checkpoint');
   t.equal(store.checkpoints[0]?.seq, 2001);
   t.same(store.appends, [...Array.from({ length: 10 }, () => 200), 1]);
+  store.checkpoints.length = 0;
+  const again = openControl(t, { store });
+  await again.control.catchUp();
+  await again.control.stop();
+  t.equal(store.checkpoints.length, 1, 'one at the end, for the next start');
+  const third = openControl(t, { store });
+  await third.control.catchUp();
+  store.rows.length = 5;
+  await third.control.stop();
+  t.equal(store.checkpoints.length, 1, 'none of a log that has a gap');
+  t.equal(third.calls.anchored, 0);
 });
 
 t.test('the store behind its face has all its parts', async (t) => {

@@ -77,6 +77,7 @@ export function openControl(t: Test, options: ControlFixtureOptions = {}) {
     pollMs: 10,
     anchorPeriodMs: 3_600_000,
     checkpointPeriodMs: 3_600_000,
+    checkpointEvents: 1000,
     ...options.change,
   });
   control.start();

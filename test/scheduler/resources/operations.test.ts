@@ -287,7 +287,7 @@ t.test('events: the newest, those after one, those of a resource, and those that
   const idle = new AbortController();
   setTimeout(() => idle.abort(), 20);
   for await (const events of operations.follow({ limit: 1, after: 8 }, idle.signal)) t.fail(JSON.stringify(events));
-  await control.stop();
+  control.drain();
   await t.rejects(next, { code: 'draining' }, 'a scheduler that stops waits for no reader');
 });
 
