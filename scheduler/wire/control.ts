@@ -5,23 +5,17 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { rename } from 'node:fs/promises';
 import { setImmediate as breathe } from 'node:timers/promises';
 import { CodedError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import type { Metrics } from '../../lib/io/metrics.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import { showControl } from '../adapters/control/control_metrics.ts';
-import { createControlPlane, type OpenedStore, type RunningControlPlane } from '../adapters/control/control_plane.ts';
+import { createControlPlane, type RunningControlPlane } from '../adapters/control/control_plane.ts';
 import { createResourceOperations } from '../adapters/resources/operations.ts';
 import { jsonSchemaOf } from '../adapters/resources/parse_resource.ts';
-import { type AnchorsFile, openAnchorsFile } from '../adapters/store/anchors_file.ts';
-import { stateAt } from '../adapters/store/checkpoints.ts';
-import { openEventStore } from '../adapters/store/event_store.ts';
-import { readOrMakeAnchorKeys, readOrMakeMac } from '../adapters/store/keys.ts';
-import { openDriver } from '../adapters/store/open_store.ts';
-import { type StoreFiles, storeFiles } from '../adapters/store/store_files.ts';
-import { processEnvironment, type SchedulerConfig } from '../config.ts';
+import { storeFiles } from '../adapters/store/store_files.ts';
+import type { SchedulerConfig } from '../config.ts';
 import { type ReconcileView, RESOURCE_KINDS } from '../core/resources/contract.ts';
 import type { ResourceOperations } from '../core/resources/operations.ts';
 
@@ -47,46 +41,6 @@ function checkStore({ store, storeUrl, storeDir }: SchedulerConfig): void {
   if (store !== 'embedded' && storeDir !== undefined) refuse('store', 'storeDir is given, so store must be embedded.');
 }
 
-/** Opens the store and what lies beside it in the data folder. @throws CodedError store_…, invalid_config */
-async function openStore(config: SchedulerConfig, files: StoreFiles, logger: Logger): Promise<OpenedStore> {
-  const mac = await readOrMakeMac(files.logKey);
-  const keys = await readOrMakeAnchorKeys(files.anchorKey);
-  let anchors: AnchorsFile = await openAnchorsFile(files.anchors, keys);
-  const driver = openDriver({
-    ...(config.storeUrl === undefined ? {} : { url: config.storeUrl }),
-    folder: files.database,
-    clock: systemClock,
-    random: systemRandom,
-    environment: { ...processEnvironment() },
-  });
-  try {
-    const store = await openEventStore({
-      driver,
-      mac,
-      clock: systemClock,
-      random: systemRandom,
-      newLogId: randomUUID(),
-      onHealth: ({ state, reason }) => logger.info({ state, reason }, 'state of the store'),
-    });
-    return {
-      store,
-      newestAnchor: () => anchors.newest(),
-      anchor: () => anchors.anchor(store),
-      stateAt: (until) => stateAt(store, until),
-      async accept() {
-        // The old anchors speak of events that are gone; they are kept for whoever asks later.
-        const aside = `${files.anchors}.before-${new Date(systemClock.wallMs()).toISOString().replaceAll(':', '-')}`;
-        if (existsSync(files.anchors)) await rename(files.anchors, aside);
-        anchors = await openAnchorsFile(files.anchors, keys);
-        logger.warn({ aside }, 'the log was taken as it is; its anchors begin anew');
-      },
-    };
-  } catch (thrown) {
-    await driver.close();
-    throw thrown;
-  }
-}
-
 /** @throws CodedError invalid_config */
 export function createControl(config: SchedulerConfig, logger: Logger, metrics: Metrics): Control {
   checkStore(config);
@@ -94,7 +48,13 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
   const files = { ...preset, database: config.storeDir ?? preset.database };
   const isOff = config.store === 'off';
   const plane = createControlPlane({
-    open: isOff ? undefined : () => openStore(config, files, logger),
+    open: isOff
+      ? undefined
+      : async () => {
+          // Loaded when it is needed: drivers of databases cost a start a tenth of its time.
+          const { openStore } = await import('./open_store.ts');
+          return openStore(config, files, logger);
+        },
     // An empty fleet does not pay for a database; what was declared before is read as soon as the doors are open.
     openAtStart: config.store === 'postgres' || existsSync(files.database),
     clock: systemClock,
