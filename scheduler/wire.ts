@@ -36,6 +36,7 @@ import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 import { type Control, createControl } from './wire/control.ts';
+import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
@@ -151,7 +152,7 @@ function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator,
     generator,
     fleet: loop.fleetView,
     resources: control.resources,
-    resourceSchemas: control.resourceSchemas,
+    resourceSchemas,
     authenticator,
     metrics,
     logger,

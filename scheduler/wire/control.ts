@@ -12,12 +12,11 @@ import type { Metrics } from '../../lib/io/metrics.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import { showControl } from '../adapters/control/control_metrics.ts';
 import { createControlPlane, type RunningControlPlane } from '../adapters/control/control_plane.ts';
-import { createResourceOperations } from '../adapters/resources/operations.ts';
-import { jsonSchemaOf } from '../adapters/resources/parse_resource.ts';
 import { storeFiles } from '../adapters/store/store_files.ts';
 import type { SchedulerConfig } from '../config.ts';
-import { type ReconcileView, RESOURCE_KINDS } from '../core/resources/contract.ts';
+import type { ReconcileView } from '../core/resources/contract.ts';
 import type { ResourceOperations } from '../core/resources/operations.ts';
+import { lateOperations } from './late_operations.ts';
 
 /** New events that are worth a checkpoint while requests are served. */
 const CHECKPOINT_EVENTS = 20_000;
@@ -26,7 +25,6 @@ export interface Control {
   readonly plane: RunningControlPlane;
   /** Undefined where the store is off. */
   readonly resources: ResourceOperations | undefined;
-  readonly resourceSchemas: Readonly<Record<string, object>>;
   /** Takes whoever reconciles in this process; until then plans and placements are not known. */
   useReconcile(view: ReconcileView): void;
 }
@@ -67,7 +65,7 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
   });
   showControl(metrics, plane);
   let reconcile: ReconcileView | undefined;
-  const resources = createResourceOperations({
+  const resources = lateOperations({
     control: plane,
     reconcile: () => reconcile,
     newId: randomUUID,
@@ -76,7 +74,6 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
   return {
     plane,
     resources: isOff ? undefined : resources,
-    resourceSchemas: Object.fromEntries(RESOURCE_KINDS.map((kind) => [kind, jsonSchemaOf(kind)])),
     useReconcile(view) {
       reconcile = view;
     },

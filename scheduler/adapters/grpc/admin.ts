@@ -101,8 +101,8 @@ async function revokeKey(deps: AdminDeps, id: string) {
  * A declared deployment by its name, else a model by its own; a deployment of which no engine serves anything yet has its
  * lines only. @throws CodedError model_not_found
  */
-function explainDeployment({ fleet, resources }: AdminDeps, name: string) {
-  const declared = resources?.explain(name);
+async function explainDeployment({ fleet, resources }: AdminDeps, name: string) {
+  const declared = await resources?.explain(name);
   if (declared === undefined) return { ...deploymentOf(fleet, name), lines: [] };
   const { servedModelName, lines } = declared;
   const { inspector } = fleet;

@@ -22,10 +22,27 @@ const json = (description: string): Pick<FastifySchema, 'response'> => ({
   response: answer(description, 'application/json'),
 });
 
-/** @param kinds the JSON Schemas of resources, by kind */
-export function adminSchemas(kinds: Readonly<Record<string, object>>) {
-  const items = Object.values(kinds);
-  const resources = { type: 'array', items: items.length === 0 ? { type: 'object' } : { oneOf: items } };
+/** The bodies that hold resources; their schemas are put in when somebody asks for the document. */
+const HOLD_RESOURCES: ReadonlySet<string> = new Set(['/admin/v1/apply', '/admin/v1/plan']);
+
+/**
+ * Puts the schemas of the kinds into what the document says of a route.
+ * @param kinds the JSON Schemas of resources, by kind; a start does without them
+ */
+export function withKinds<Schema extends FastifySchema | undefined>(
+  schema: Schema,
+  url: string,
+  kinds: Readonly<Record<string, object>>,
+): Schema {
+  const shapes = Object.values(kinds);
+  if (shapes.length === 0 || schema === undefined || !HOLD_RESOURCES.has(url)) return schema;
+  const body = schema.body as { readonly properties: Readonly<Record<string, object>> };
+  const resources = { type: 'array', items: { oneOf: shapes } };
+  return { ...schema, body: { ...body, properties: { ...body.properties, resources } } };
+}
+
+export function adminSchemas() {
+  const resources = { type: 'array', items: { type: 'object' } };
   const tag = 'Resources';
   return {
     apply: describe(tag, 'Creates or changes resources', {

@@ -20,8 +20,6 @@ import { adminSchemas } from './admin_openapi.ts';
 export interface AdminRouteContext {
   /** Undefined: this scheduler keeps no desired state. */
   readonly resources?: ResourceOperations | undefined;
-  /** JSON Schemas of the kinds, by their names. */
-  readonly resourceSchemas?: Readonly<Record<string, object>> | undefined;
   readonly maxJsonDepth: number;
 }
 
@@ -194,7 +192,7 @@ const ROUTES: readonly AdminRoute[] = [
     url: '/admin/v1/explain/deployment/*',
     doc: 'explain',
     async run(operations, { rest }) {
-      const found = operations.explain(rest);
+      const found = await operations.explain(rest);
       if (found !== undefined) return found;
       throw new CodedError('not_found', 'There is no deployment of this name.', { param: 'name' });
     },
@@ -252,7 +250,7 @@ function queryOf(request: FastifyRequest): Given['query'] {
 }
 
 export function registerAdminRoutes(app: FastifyInstance, context: AdminRouteContext): void {
-  const schemas = adminSchemas(context.resourceSchemas ?? {});
+  const schemas = adminSchemas();
   for (const { method, url, doc, run } of ROUTES) {
     app.route({
       method,

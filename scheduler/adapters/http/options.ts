@@ -74,8 +74,8 @@ export interface HttpDoorDeps {
   readonly fleet: FleetView;
   /** Undefined: this scheduler keeps no desired state. */
   readonly resources?: ResourceOperations | undefined;
-  /** JSON Schemas of the kinds of resources, for the OpenAPI document. */
-  readonly resourceSchemas?: Readonly<Record<string, object>> | undefined;
+  /** Makes the JSON Schemas of the kinds of resources, for the OpenAPI document. */
+  readonly resourceSchemas?: (() => Promise<Readonly<Record<string, object>>>) | undefined;
   readonly authenticator: Authenticator;
   readonly metrics: Metrics;
   readonly logger: Logger;

@@ -116,7 +116,7 @@ export function createResourceOperations(options: OperationsOptions): ResourceOp
     },
     describe: (ref) => describe(deps, ref),
     plan: (request) => plan(deps, request),
-    explain: (name) => explain(deps, name),
+    explain: async (name) => explain(deps, name),
     freeze: () => control.freeze(),
     setFreeze: (reason, caller) => setFreeze(control, newId, reason, caller),
     liftFreeze: (reason, acceptLog, caller) => liftFreeze(control, newId, { reason, acceptLog }, caller),

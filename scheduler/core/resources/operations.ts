@@ -94,6 +94,11 @@ export interface ReplayAnswer {
   readonly truncated: boolean;
 }
 
+export interface Explanation {
+  readonly servedModelName: string;
+  readonly lines: readonly string[];
+}
+
 /** All of them throw CodedError: store_off, store_…, invalid_resource, invalid_value, not_found, version_conflict. */
 export interface ResourceOperations {
   apply(request: ApplyRequest, caller: Caller): Promise<ChangeAnswer>;
@@ -105,7 +110,7 @@ export interface ResourceOperations {
   /** @throws CodedError reconcile_unavailable besides */
   plan(request: PlanRequest): Promise<PlanAnswer>;
   /** The names of a deployment's model and why each node does or does not do; undefined: there is no such deployment. */
-  explain(name: string): { readonly servedModelName: string; readonly lines: readonly string[] } | undefined;
+  explain(name: string): Promise<Explanation | undefined>;
   freeze(): FreezeView;
   setFreeze(reason: string, caller: Caller): Promise<FreezeView>;
   /** @param acceptLog takes a log with a gap as it is, besides */

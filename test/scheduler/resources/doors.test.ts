@@ -212,7 +212,7 @@ t.test('both doors show what reconcile says', async (t) => {
 
 t.test('HTTP: the same under /admin/v1', async (t) => {
   const { operations } = openControl(t);
-  const resourceSchemas = Object.fromEntries(RESOURCE_KINDS.map((kind) => [kind, jsonSchemaOf(kind)]));
+  const resourceSchemas = async () => Object.fromEntries(RESOURCE_KINDS.map((kind) => [kind, jsonSchemaOf(kind)]));
   const { port, close } = await startDoor({}, undefined, { resources: operations, resourceSchemas });
   t.teardown(close);
   const ask = async (path: string, body?: unknown, key = KEYS.operator) => {

@@ -227,14 +227,14 @@ t.test('get and describe: by any spelling of the kind, with a status where someb
   await t.rejects(operations.get({ kind: 'pod', name: 'chat' }), { code: 'invalid_value' });
   await t.rejects(operations.list('pods'), { code: 'invalid_value' });
   t.match(await operations.describe({ kind: 'deployment', name: 'chat' }), { statusNote: /does not reconcile/ });
-  t.match(operations.explain('chat'), { servedModelName: 'chat', lines: [/does not reconcile/] });
-  t.equal(operations.explain('zz'), undefined);
+  t.match(await operations.explain('chat'), { servedModelName: 'chat', lines: [/does not reconcile/] });
+  t.equal(await operations.explain('zz'), undefined);
   const request = { resources: [deployment('c')], deleted: [{ kind: 'deploy', name: 'b' }] };
   await t.rejects(operations.plan(request), { code: 'reconcile_unavailable' });
   use(VIEW);
   t.match(await operations.get({ kind: 'deployment', name: 'chat' }), { status: { ready: 1 } });
   t.match(await operations.describe({ kind: 'deployment', name: 'b' }), { statusNote: /not looked at it yet/ });
-  t.match(operations.explain('chat'), { lines: ['chat: node-a does'] });
+  t.match(await operations.explain('chat'), { lines: ['chat: node-a does'] });
   t.match(await operations.plan(request), {
     lines: ['1 applied, 1 deleted'],
     assignments: 1,
