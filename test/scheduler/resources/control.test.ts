@@ -154,6 +154,10 @@ t.test('a log that is rolled back while we look is noticed before it is anchored
     (await operations.list('')).map(({ resource }) => resource.metadata.name),
     ['a'],
   );
+  t.same(
+    control.recentEvents().map(({ seq }) => seq),
+    [1],
+  );
   t.match(await operations.apply(apply(deployment('c')), CALLER), { outcomes: [{ outcome: 'created', version: 2 }] });
 });
 
