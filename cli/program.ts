@@ -13,8 +13,10 @@ import { addExplainCommands } from './commands/explain.ts';
 import { addFleetCommands } from './commands/fleet.ts';
 import { addGpuCommands } from './commands/gpu.ts';
 import { addKeyCommands } from './commands/key.ts';
+import { addLogCommands } from './commands/log.ts';
 import { addLoraCommands } from './commands/orders.ts';
 import { addProcessCommands } from './commands/process.ts';
+import { addResourceCommands } from './commands/resources.ts';
 
 export function buildProgram(): Command {
   const program = new Command('sophia')
@@ -34,7 +36,9 @@ export function buildProgram(): Command {
   addLoraCommands(program);
   addGpuCommands(program);
   addKeyCommands(program);
+  addResourceCommands(program);
   addExplainCommands(program);
+  addLogCommands(program);
   addChatCommand(program);
   addDoctorCommand(program);
   addContextCommands(program);

@@ -7,8 +7,6 @@ import { readFileSync } from 'node:fs';
 import { CodedError } from '../lib/errors.ts';
 import type { MethodDefinition } from '@grpc/proto-loader';
 import type { AdminDefinition } from '../proto/gen/admin/v1/Admin.ts';
-import type { RunCommandRequest } from '../proto/gen/admin/v1/RunCommandRequest.ts';
-import type { RunCommandResponse__Output } from '../proto/gen/admin/v1/RunCommandResponse.ts';
 import type { RouteRequest } from '../proto/gen/inference/v1/RouteRequest.ts';
 import type { RouteResponse__Output } from '../proto/gen/inference/v1/RouteResponse.ts';
 import { adminService, inferenceService } from '../proto/load.ts';
@@ -16,6 +14,7 @@ import { fromServiceError } from '../proto/status.ts';
 import type { Target } from './contexts.ts';
 
 const CALL_DEADLINE_MS = 10_000;
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 
 type CallArguments<Name extends keyof AdminDefinition> =
   AdminDefinition[Name] extends MethodDefinition<infer Request, infer _Message, infer _Received, infer Answer>
@@ -33,10 +32,10 @@ export interface AdminConnection {
    * Reads a stream of answers, no faster than `onMessage` takes them; ends early, without an error, when `signal` aborts.
    * @throws CodedError of the scheduler, or `unreachable`
    */
-  stream(
-    method: 'RunCommand',
-    request: RunCommandRequest,
-    onMessage: (message: RunCommandResponse__Output) => Promise<void> | void,
+  stream<Name extends 'RunCommand' | 'ListEvents'>(
+    method: Name,
+    request: CallArguments<Name>['request'],
+    onMessage: (message: NonNullable<CallArguments<Name>['answer']>) => Promise<void> | void,
     signal?: AbortSignal,
   ): Promise<void>;
   close(): void;
@@ -49,7 +48,9 @@ function connect(target: Scheduler, service: grpc.ServiceDefinition, name: strin
     target.caFile === undefined
       ? grpc.credentials.createInsecure()
       : grpc.credentials.createSsl(readFileSync(target.caFile));
-  return new (grpc.makeClientConstructor(service, name))(target.grpc, credentials);
+  // The state of a large fleet is one answer.
+  const options = { 'grpc.max_receive_message_length': MAX_ANSWER_BYTES };
+  return new (grpc.makeClientConstructor(service, name))(target.grpc, credentials, options);
 }
 
 export interface RouteConnection {
@@ -101,16 +102,22 @@ export function connectAdmin(target: Scheduler): AdminConnection {
         });
       });
     },
-    async stream(method, request, onMessage, signal) {
+    async stream<Name extends 'RunCommand' | 'ListEvents'>(
+      method: Name,
+      request: CallArguments<Name>['request'],
+      onMessage: (message: NonNullable<CallArguments<Name>['answer']>) => Promise<void> | void,
+      signal?: AbortSignal,
+    ) {
+      type Answer = NonNullable<CallArguments<Name>['answer']>;
       const open = client[method] as unknown as (
         request: unknown,
         metadata: grpc.Metadata,
-      ) => grpc.ClientReadableStream<RunCommandResponse__Output>;
+      ) => grpc.ClientReadableStream<Answer>;
       const call = open.call(client, request, metadataOf(target.key));
       const cancel = (): void => call.cancel();
       signal?.addEventListener('abort', cancel, { once: true });
       try {
-        for await (const message of call) await onMessage(message as RunCommandResponse__Output);
+        for await (const message of call) await onMessage(message as Answer);
       } catch (error) {
         if (signal?.aborted !== true) throw isServiceError(error) ? toCallError(error, target.grpc) : error;
       } finally {

@@ -3,6 +3,7 @@
  * OpenAI's `type` words come from its API reference; gRPC names are those of google.rpc.Code.
  */
 
+import { RESOURCE_ERRORS } from './resource_errors.ts';
 import { STORE_ERRORS } from './store_errors.ts';
 import { TICKET_ERRORS } from './ticket_errors.ts';
 
@@ -178,6 +179,7 @@ export const ERRORS = {
     next: 'Wait for the time in Retry-After.',
   },
   ...STORE_ERRORS,
+  ...RESOURCE_ERRORS,
   ...TICKET_ERRORS,
   // Load and life.
   overloaded: {

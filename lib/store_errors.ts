@@ -22,11 +22,11 @@ const broken = (when: string, next: string): ErrorSpec => ({
 export const STORE_ERRORS = {
   store_unavailable: down(
     'The store cannot be reached, or the connection broke; a change may or may not have been made.',
-    'Send the change again with the same idempotency id; serving goes on meanwhile.',
+    'Send the change again: what was made already is not made twice. Serving goes on meanwhile.',
   ),
   store_timeout: down(
     'The store did not answer in time; a change may or may not have been made.',
-    'Send the change again with the same idempotency id, and look at the load of the store.',
+    'Send the change again: what was made already is not made twice. Look at the load of the store.',
   ),
   store_busy: down(
     'Others changed the store at the same time, more often than a change is tried again.',

@@ -35,6 +35,8 @@ import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { type Control, createControl } from './wire/control.ts';
+import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
@@ -60,6 +62,8 @@ const MAX_RUNNING_PER_STREAM = 4096;
 const MAX_BATCH_BYTES = 256 * 1024;
 /** After the streams had their time: closing sockets and agents. */
 const CLOSE_GRACE_MS = 10_000;
+/** Time for the last anchor, and for a store that is slow to let go. */
+const STORE_STOP_MS = 5_000;
 
 interface Parts {
   readonly config: SchedulerConfig;
@@ -71,6 +75,7 @@ interface Parts {
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
+  readonly control: Control;
   readonly startedAtMs: number;
 }
 
@@ -142,10 +147,12 @@ function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: gen
   });
 }
 
-function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator }: Parts): HttpDoor {
+function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator, control }: Parts): HttpDoor {
   return createHttpDoor({
     generator,
     fleet: loop.fleetView,
+    resources: control.resources,
+    resourceSchemas,
     authenticator,
     metrics,
     logger,
@@ -179,6 +186,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
     term: startedAtMs,
     startedAtMs,
   };
+  const resources = parts.control.resources === undefined ? {} : { resources: parts.control.resources };
   return createGrpcDoor({
     generator,
     ...(loop.direct === undefined ? {} : { direct: { router: loop.direct, signer: tickets } }),
@@ -186,7 +194,16 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
     authenticator,
     admin: (identityOf) =>
       createAdminHandlers(
-        { fleet, keys, clock: systemClock, random: systemRandom, sha256, logger, commander: loop.commander },
+        {
+          fleet,
+          keys,
+          clock: systemClock,
+          random: systemRandom,
+          sha256,
+          logger,
+          commander: loop.commander,
+          ...resources,
+        },
         identityOf,
       ),
     clock: systemClock,
@@ -298,7 +315,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, startedAtMs };
+  const control = createControl(config, logger, metrics);
+  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, control, startedAtMs };
 }
 
 /**
@@ -307,7 +325,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets } = parts;
+  const { metrics, loop, prefixes, tickets, control } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -317,6 +335,8 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const manager = serviceManagerOf(parts);
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
+    // First, so that it stops last: what the store does at the end holds no stream up.
+    .add('store', nothing, () => control.plane.stop(), { stopTimeoutMs: STORE_STOP_MS })
     .add('tokenisers', nothing, prefixes.stop)
     .add(
       'fleet door',
@@ -352,8 +372,10 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       () => {
         logger.info(ports, 'ready');
         tellReady({ type: 'ready', ...ports });
+        control.plane.start();
       },
       async () => {
+        control.plane.drain();
         loop.drain();
         http.drain();
         grpc.drain();

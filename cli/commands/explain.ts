@@ -7,7 +7,7 @@ import type { Candidate__Output } from '../../proto/gen/admin/v1/Candidate.ts';
 import type { CostPart__Output } from '../../proto/gen/admin/v1/CostPart.ts';
 import type { ProviderTurn__Output } from '../../proto/gen/admin/v1/ProviderTurn.ts';
 import type { RoutingDecision__Output } from '../../proto/gen/admin/v1/RoutingDecision.ts';
-import { details, table } from '../output.ts';
+import { details, printable, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
 
 const sinceStart = (from: number | undefined, to: number | undefined): string | undefined =>
@@ -106,12 +106,14 @@ export function addExplainCommands(program: Command): void {
       }),
     );
   explain
-    .command('deployment <model>')
-    .description("what each engine is to a model, and why it does or doesn't serve it")
-    .action((model: string, _flags, command: Command) =>
+    .command('deployment <name>')
+    .description(
+      "why each node does or doesn't do for a deployment, and what each engine is to its model; or to a model",
+    )
+    .action((name: string, _flags, command: Command) =>
       withAdmin(command, async (admin, print) => {
-        const answer = await admin.call('ExplainDeployment', { model });
-        print.result(answer, () =>
+        const answer = await admin.call('ExplainDeployment', { model: name });
+        const engines = (): string =>
           table(
             ['engine', 'state', 'verdict'],
             (answer?.engines ?? []).map((entry) => [
@@ -119,9 +121,9 @@ export function addExplainCommands(program: Command): void {
               entry.state.replace('ENGINE_STATE_', '').toLowerCase(),
               entry.verdict,
             ]),
-            `No engine has anything to do with the model "${model}".`,
-          ),
-        );
+            `No engine has anything to do with the model "${answer?.model ?? name}".`,
+          );
+        print.result(answer, () => [...(answer?.lines ?? []).map(printable), engines()].join('\n'));
       }),
     );
 }

@@ -4,6 +4,7 @@
  * base units, `_total` for counters. What happens to requests keeps the names that inference servers use (`chat_`,
  * `http_`, `lane_`); what hosts, GPUs, engines and agents are begins with `sophia_`.
  */
+import { CONTROL_METRICS } from './control_metric_names.ts';
 import { FLEET_METRICS } from './fleet_metric_names.ts';
 import { PROVIDER_METRICS } from './provider_metric_names.ts';
 import { QUEUE_METRICS } from './queue_metric_names.ts';
@@ -26,6 +27,7 @@ const FIRST_TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 const TOKEN_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 2.5];
 
 export const METRICS = {
+  ...CONTROL_METRICS,
   ...FLEET_METRICS,
   ...QUEUE_METRICS,
   ...PROVIDER_METRICS,

@@ -2,42 +2,74 @@ import type * as grpc from '@grpc/grpc-js';
 import type { EnumTypeDefinition, MessageTypeDefinition } from '@grpc/proto-loader';
 
 import type { AdminClient as _admin_v1_AdminClient, AdminDefinition as _admin_v1_AdminDefinition } from './admin/v1/Admin.ts';
+import type { ApplyResourcesRequest as _admin_v1_ApplyResourcesRequest, ApplyResourcesRequest__Output as _admin_v1_ApplyResourcesRequest__Output } from './admin/v1/ApplyResourcesRequest.ts';
+import type { ApplyResourcesResponse as _admin_v1_ApplyResourcesResponse, ApplyResourcesResponse__Output as _admin_v1_ApplyResourcesResponse__Output } from './admin/v1/ApplyResourcesResponse.ts';
 import type { Candidate as _admin_v1_Candidate, Candidate__Output as _admin_v1_Candidate__Output } from './admin/v1/Candidate.ts';
 import type { CostPart as _admin_v1_CostPart, CostPart__Output as _admin_v1_CostPart__Output } from './admin/v1/CostPart.ts';
 import type { CreateKeyRequest as _admin_v1_CreateKeyRequest, CreateKeyRequest__Output as _admin_v1_CreateKeyRequest__Output } from './admin/v1/CreateKeyRequest.ts';
 import type { CreateKeyResponse as _admin_v1_CreateKeyResponse, CreateKeyResponse__Output as _admin_v1_CreateKeyResponse__Output } from './admin/v1/CreateKeyResponse.ts';
+import type { DeleteResourcesRequest as _admin_v1_DeleteResourcesRequest, DeleteResourcesRequest__Output as _admin_v1_DeleteResourcesRequest__Output } from './admin/v1/DeleteResourcesRequest.ts';
+import type { DeleteResourcesResponse as _admin_v1_DeleteResourcesResponse, DeleteResourcesResponse__Output as _admin_v1_DeleteResourcesResponse__Output } from './admin/v1/DeleteResourcesResponse.ts';
+import type { DeploymentStatus as _admin_v1_DeploymentStatus, DeploymentStatus__Output as _admin_v1_DeploymentStatus__Output } from './admin/v1/DeploymentStatus.ts';
+import type { DescribeResourceRequest as _admin_v1_DescribeResourceRequest, DescribeResourceRequest__Output as _admin_v1_DescribeResourceRequest__Output } from './admin/v1/DescribeResourceRequest.ts';
+import type { DescribeResourceResponse as _admin_v1_DescribeResourceResponse, DescribeResourceResponse__Output as _admin_v1_DescribeResourceResponse__Output } from './admin/v1/DescribeResourceResponse.ts';
 import type { Engine as _admin_v1_Engine, Engine__Output as _admin_v1_Engine__Output } from './admin/v1/Engine.ts';
 import type { EngineRouting as _admin_v1_EngineRouting, EngineRouting__Output as _admin_v1_EngineRouting__Output } from './admin/v1/EngineRouting.ts';
 import type { EngineVerdict as _admin_v1_EngineVerdict, EngineVerdict__Output as _admin_v1_EngineVerdict__Output } from './admin/v1/EngineVerdict.ts';
+import type { Event as _admin_v1_Event, Event__Output as _admin_v1_Event__Output } from './admin/v1/Event.ts';
 import type { ExplainDeploymentRequest as _admin_v1_ExplainDeploymentRequest, ExplainDeploymentRequest__Output as _admin_v1_ExplainDeploymentRequest__Output } from './admin/v1/ExplainDeploymentRequest.ts';
 import type { ExplainDeploymentResponse as _admin_v1_ExplainDeploymentResponse, ExplainDeploymentResponse__Output as _admin_v1_ExplainDeploymentResponse__Output } from './admin/v1/ExplainDeploymentResponse.ts';
 import type { ExplainRequestRequest as _admin_v1_ExplainRequestRequest, ExplainRequestRequest__Output as _admin_v1_ExplainRequestRequest__Output } from './admin/v1/ExplainRequestRequest.ts';
 import type { ExplainRequestResponse as _admin_v1_ExplainRequestResponse, ExplainRequestResponse__Output as _admin_v1_ExplainRequestResponse__Output } from './admin/v1/ExplainRequestResponse.ts';
+import type { FieldChange as _admin_v1_FieldChange, FieldChange__Output as _admin_v1_FieldChange__Output } from './admin/v1/FieldChange.ts';
+import type { Freeze as _admin_v1_Freeze, Freeze__Output as _admin_v1_Freeze__Output } from './admin/v1/Freeze.ts';
 import type { GetEngineRequest as _admin_v1_GetEngineRequest, GetEngineRequest__Output as _admin_v1_GetEngineRequest__Output } from './admin/v1/GetEngineRequest.ts';
 import type { GetEngineResponse as _admin_v1_GetEngineResponse, GetEngineResponse__Output as _admin_v1_GetEngineResponse__Output } from './admin/v1/GetEngineResponse.ts';
+import type { GetFreezeRequest as _admin_v1_GetFreezeRequest, GetFreezeRequest__Output as _admin_v1_GetFreezeRequest__Output } from './admin/v1/GetFreezeRequest.ts';
+import type { GetFreezeResponse as _admin_v1_GetFreezeResponse, GetFreezeResponse__Output as _admin_v1_GetFreezeResponse__Output } from './admin/v1/GetFreezeResponse.ts';
 import type { GetNodeRequest as _admin_v1_GetNodeRequest, GetNodeRequest__Output as _admin_v1_GetNodeRequest__Output } from './admin/v1/GetNodeRequest.ts';
 import type { GetNodeResponse as _admin_v1_GetNodeResponse, GetNodeResponse__Output as _admin_v1_GetNodeResponse__Output } from './admin/v1/GetNodeResponse.ts';
+import type { GetResourceRequest as _admin_v1_GetResourceRequest, GetResourceRequest__Output as _admin_v1_GetResourceRequest__Output } from './admin/v1/GetResourceRequest.ts';
+import type { GetResourceResponse as _admin_v1_GetResourceResponse, GetResourceResponse__Output as _admin_v1_GetResourceResponse__Output } from './admin/v1/GetResourceResponse.ts';
 import type { GetStatusRequest as _admin_v1_GetStatusRequest, GetStatusRequest__Output as _admin_v1_GetStatusRequest__Output } from './admin/v1/GetStatusRequest.ts';
 import type { GetStatusResponse as _admin_v1_GetStatusResponse, GetStatusResponse__Output as _admin_v1_GetStatusResponse__Output } from './admin/v1/GetStatusResponse.ts';
 import type { Key as _admin_v1_Key, Key__Output as _admin_v1_Key__Output } from './admin/v1/Key.ts';
+import type { LiftFreezeRequest as _admin_v1_LiftFreezeRequest, LiftFreezeRequest__Output as _admin_v1_LiftFreezeRequest__Output } from './admin/v1/LiftFreezeRequest.ts';
+import type { LiftFreezeResponse as _admin_v1_LiftFreezeResponse, LiftFreezeResponse__Output as _admin_v1_LiftFreezeResponse__Output } from './admin/v1/LiftFreezeResponse.ts';
 import type { ListEnginesRequest as _admin_v1_ListEnginesRequest, ListEnginesRequest__Output as _admin_v1_ListEnginesRequest__Output } from './admin/v1/ListEnginesRequest.ts';
 import type { ListEnginesResponse as _admin_v1_ListEnginesResponse, ListEnginesResponse__Output as _admin_v1_ListEnginesResponse__Output } from './admin/v1/ListEnginesResponse.ts';
+import type { ListEventsRequest as _admin_v1_ListEventsRequest, ListEventsRequest__Output as _admin_v1_ListEventsRequest__Output } from './admin/v1/ListEventsRequest.ts';
+import type { ListEventsResponse as _admin_v1_ListEventsResponse, ListEventsResponse__Output as _admin_v1_ListEventsResponse__Output } from './admin/v1/ListEventsResponse.ts';
 import type { ListKeysRequest as _admin_v1_ListKeysRequest, ListKeysRequest__Output as _admin_v1_ListKeysRequest__Output } from './admin/v1/ListKeysRequest.ts';
 import type { ListKeysResponse as _admin_v1_ListKeysResponse, ListKeysResponse__Output as _admin_v1_ListKeysResponse__Output } from './admin/v1/ListKeysResponse.ts';
 import type { ListModelsRequest as _admin_v1_ListModelsRequest, ListModelsRequest__Output as _admin_v1_ListModelsRequest__Output } from './admin/v1/ListModelsRequest.ts';
 import type { ListModelsResponse as _admin_v1_ListModelsResponse, ListModelsResponse__Output as _admin_v1_ListModelsResponse__Output } from './admin/v1/ListModelsResponse.ts';
 import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__Output as _admin_v1_ListNodesRequest__Output } from './admin/v1/ListNodesRequest.ts';
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from './admin/v1/ListNodesResponse.ts';
+import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResourcesRequest__Output as _admin_v1_ListResourcesRequest__Output } from './admin/v1/ListResourcesRequest.ts';
+import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from './admin/v1/ListResourcesResponse.ts';
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
 import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
+import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from './admin/v1/PlanResourcesRequest.ts';
+import type { PlanResourcesResponse as _admin_v1_PlanResourcesResponse, PlanResourcesResponse__Output as _admin_v1_PlanResourcesResponse__Output } from './admin/v1/PlanResourcesResponse.ts';
 import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from './admin/v1/ProviderTurn.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from './admin/v1/QueueWait.ts';
+import type { ReplayRequest as _admin_v1_ReplayRequest, ReplayRequest__Output as _admin_v1_ReplayRequest__Output } from './admin/v1/ReplayRequest.ts';
+import type { ReplayResponse as _admin_v1_ReplayResponse, ReplayResponse__Output as _admin_v1_ReplayResponse__Output } from './admin/v1/ReplayResponse.ts';
+import type { Replica as _admin_v1_Replica, Replica__Output as _admin_v1_Replica__Output } from './admin/v1/Replica.ts';
+import type { ReplicaGpus as _admin_v1_ReplicaGpus, ReplicaGpus__Output as _admin_v1_ReplicaGpus__Output } from './admin/v1/ReplicaGpus.ts';
+import type { Resource as _admin_v1_Resource, Resource__Output as _admin_v1_Resource__Output } from './admin/v1/Resource.ts';
+import type { ResourceOutcome as _admin_v1_ResourceOutcome, ResourceOutcome__Output as _admin_v1_ResourceOutcome__Output } from './admin/v1/ResourceOutcome.ts';
+import type { ResourceRef as _admin_v1_ResourceRef, ResourceRef__Output as _admin_v1_ResourceRef__Output } from './admin/v1/ResourceRef.ts';
 import type { RevokeKeyRequest as _admin_v1_RevokeKeyRequest, RevokeKeyRequest__Output as _admin_v1_RevokeKeyRequest__Output } from './admin/v1/RevokeKeyRequest.ts';
 import type { RevokeKeyResponse as _admin_v1_RevokeKeyResponse, RevokeKeyResponse__Output as _admin_v1_RevokeKeyResponse__Output } from './admin/v1/RevokeKeyResponse.ts';
 import type { RoutingDecision as _admin_v1_RoutingDecision, RoutingDecision__Output as _admin_v1_RoutingDecision__Output } from './admin/v1/RoutingDecision.ts';
 import type { RunCommandRequest as _admin_v1_RunCommandRequest, RunCommandRequest__Output as _admin_v1_RunCommandRequest__Output } from './admin/v1/RunCommandRequest.ts';
 import type { RunCommandResponse as _admin_v1_RunCommandResponse, RunCommandResponse__Output as _admin_v1_RunCommandResponse__Output } from './admin/v1/RunCommandResponse.ts';
+import type { SetFreezeRequest as _admin_v1_SetFreezeRequest, SetFreezeRequest__Output as _admin_v1_SetFreezeRequest__Output } from './admin/v1/SetFreezeRequest.ts';
+import type { SetFreezeResponse as _admin_v1_SetFreezeResponse, SetFreezeResponse__Output as _admin_v1_SetFreezeResponse__Output } from './admin/v1/SetFreezeResponse.ts';
+import type { StateEntry as _admin_v1_StateEntry, StateEntry__Output as _admin_v1_StateEntry__Output } from './admin/v1/StateEntry.ts';
 import type { AgentMessage as _fleet_v1_AgentMessage, AgentMessage__Output as _fleet_v1_AgentMessage__Output } from './fleet/v1/AgentMessage.ts';
 import type { AgentReading as _fleet_v1_AgentReading, AgentReading__Output as _fleet_v1_AgentReading__Output } from './fleet/v1/AgentReading.ts';
 import type { Command as _fleet_v1_Command, Command__Output as _fleet_v1_Command__Output } from './fleet/v1/Command.ts';
@@ -84,42 +116,74 @@ export interface ProtoGrpcType {
   admin: {
     v1: {
       Admin: SubtypeConstructor<typeof grpc.Client, _admin_v1_AdminClient> & { service: _admin_v1_AdminDefinition }
+      ApplyResourcesRequest: MessageTypeDefinition<_admin_v1_ApplyResourcesRequest, _admin_v1_ApplyResourcesRequest__Output>
+      ApplyResourcesResponse: MessageTypeDefinition<_admin_v1_ApplyResourcesResponse, _admin_v1_ApplyResourcesResponse__Output>
       Candidate: MessageTypeDefinition<_admin_v1_Candidate, _admin_v1_Candidate__Output>
       CostPart: MessageTypeDefinition<_admin_v1_CostPart, _admin_v1_CostPart__Output>
       CreateKeyRequest: MessageTypeDefinition<_admin_v1_CreateKeyRequest, _admin_v1_CreateKeyRequest__Output>
       CreateKeyResponse: MessageTypeDefinition<_admin_v1_CreateKeyResponse, _admin_v1_CreateKeyResponse__Output>
+      DeleteResourcesRequest: MessageTypeDefinition<_admin_v1_DeleteResourcesRequest, _admin_v1_DeleteResourcesRequest__Output>
+      DeleteResourcesResponse: MessageTypeDefinition<_admin_v1_DeleteResourcesResponse, _admin_v1_DeleteResourcesResponse__Output>
+      DeploymentStatus: MessageTypeDefinition<_admin_v1_DeploymentStatus, _admin_v1_DeploymentStatus__Output>
+      DescribeResourceRequest: MessageTypeDefinition<_admin_v1_DescribeResourceRequest, _admin_v1_DescribeResourceRequest__Output>
+      DescribeResourceResponse: MessageTypeDefinition<_admin_v1_DescribeResourceResponse, _admin_v1_DescribeResourceResponse__Output>
       Engine: MessageTypeDefinition<_admin_v1_Engine, _admin_v1_Engine__Output>
       EngineRouting: MessageTypeDefinition<_admin_v1_EngineRouting, _admin_v1_EngineRouting__Output>
       EngineVerdict: MessageTypeDefinition<_admin_v1_EngineVerdict, _admin_v1_EngineVerdict__Output>
+      Event: MessageTypeDefinition<_admin_v1_Event, _admin_v1_Event__Output>
       ExplainDeploymentRequest: MessageTypeDefinition<_admin_v1_ExplainDeploymentRequest, _admin_v1_ExplainDeploymentRequest__Output>
       ExplainDeploymentResponse: MessageTypeDefinition<_admin_v1_ExplainDeploymentResponse, _admin_v1_ExplainDeploymentResponse__Output>
       ExplainRequestRequest: MessageTypeDefinition<_admin_v1_ExplainRequestRequest, _admin_v1_ExplainRequestRequest__Output>
       ExplainRequestResponse: MessageTypeDefinition<_admin_v1_ExplainRequestResponse, _admin_v1_ExplainRequestResponse__Output>
+      FieldChange: MessageTypeDefinition<_admin_v1_FieldChange, _admin_v1_FieldChange__Output>
+      Freeze: MessageTypeDefinition<_admin_v1_Freeze, _admin_v1_Freeze__Output>
       GetEngineRequest: MessageTypeDefinition<_admin_v1_GetEngineRequest, _admin_v1_GetEngineRequest__Output>
       GetEngineResponse: MessageTypeDefinition<_admin_v1_GetEngineResponse, _admin_v1_GetEngineResponse__Output>
+      GetFreezeRequest: MessageTypeDefinition<_admin_v1_GetFreezeRequest, _admin_v1_GetFreezeRequest__Output>
+      GetFreezeResponse: MessageTypeDefinition<_admin_v1_GetFreezeResponse, _admin_v1_GetFreezeResponse__Output>
       GetNodeRequest: MessageTypeDefinition<_admin_v1_GetNodeRequest, _admin_v1_GetNodeRequest__Output>
       GetNodeResponse: MessageTypeDefinition<_admin_v1_GetNodeResponse, _admin_v1_GetNodeResponse__Output>
+      GetResourceRequest: MessageTypeDefinition<_admin_v1_GetResourceRequest, _admin_v1_GetResourceRequest__Output>
+      GetResourceResponse: MessageTypeDefinition<_admin_v1_GetResourceResponse, _admin_v1_GetResourceResponse__Output>
       GetStatusRequest: MessageTypeDefinition<_admin_v1_GetStatusRequest, _admin_v1_GetStatusRequest__Output>
       GetStatusResponse: MessageTypeDefinition<_admin_v1_GetStatusResponse, _admin_v1_GetStatusResponse__Output>
       Key: MessageTypeDefinition<_admin_v1_Key, _admin_v1_Key__Output>
+      LiftFreezeRequest: MessageTypeDefinition<_admin_v1_LiftFreezeRequest, _admin_v1_LiftFreezeRequest__Output>
+      LiftFreezeResponse: MessageTypeDefinition<_admin_v1_LiftFreezeResponse, _admin_v1_LiftFreezeResponse__Output>
       ListEnginesRequest: MessageTypeDefinition<_admin_v1_ListEnginesRequest, _admin_v1_ListEnginesRequest__Output>
       ListEnginesResponse: MessageTypeDefinition<_admin_v1_ListEnginesResponse, _admin_v1_ListEnginesResponse__Output>
+      ListEventsRequest: MessageTypeDefinition<_admin_v1_ListEventsRequest, _admin_v1_ListEventsRequest__Output>
+      ListEventsResponse: MessageTypeDefinition<_admin_v1_ListEventsResponse, _admin_v1_ListEventsResponse__Output>
       ListKeysRequest: MessageTypeDefinition<_admin_v1_ListKeysRequest, _admin_v1_ListKeysRequest__Output>
       ListKeysResponse: MessageTypeDefinition<_admin_v1_ListKeysResponse, _admin_v1_ListKeysResponse__Output>
       ListModelsRequest: MessageTypeDefinition<_admin_v1_ListModelsRequest, _admin_v1_ListModelsRequest__Output>
       ListModelsResponse: MessageTypeDefinition<_admin_v1_ListModelsResponse, _admin_v1_ListModelsResponse__Output>
       ListNodesRequest: MessageTypeDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesRequest__Output>
       ListNodesResponse: MessageTypeDefinition<_admin_v1_ListNodesResponse, _admin_v1_ListNodesResponse__Output>
+      ListResourcesRequest: MessageTypeDefinition<_admin_v1_ListResourcesRequest, _admin_v1_ListResourcesRequest__Output>
+      ListResourcesResponse: MessageTypeDefinition<_admin_v1_ListResourcesResponse, _admin_v1_ListResourcesResponse__Output>
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
       ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
+      PlanResourcesRequest: MessageTypeDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesRequest__Output>
+      PlanResourcesResponse: MessageTypeDefinition<_admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesResponse__Output>
       ProviderTurn: MessageTypeDefinition<_admin_v1_ProviderTurn, _admin_v1_ProviderTurn__Output>
       QueueWait: MessageTypeDefinition<_admin_v1_QueueWait, _admin_v1_QueueWait__Output>
+      ReplayRequest: MessageTypeDefinition<_admin_v1_ReplayRequest, _admin_v1_ReplayRequest__Output>
+      ReplayResponse: MessageTypeDefinition<_admin_v1_ReplayResponse, _admin_v1_ReplayResponse__Output>
+      Replica: MessageTypeDefinition<_admin_v1_Replica, _admin_v1_Replica__Output>
+      ReplicaGpus: MessageTypeDefinition<_admin_v1_ReplicaGpus, _admin_v1_ReplicaGpus__Output>
+      Resource: MessageTypeDefinition<_admin_v1_Resource, _admin_v1_Resource__Output>
+      ResourceOutcome: MessageTypeDefinition<_admin_v1_ResourceOutcome, _admin_v1_ResourceOutcome__Output>
+      ResourceRef: MessageTypeDefinition<_admin_v1_ResourceRef, _admin_v1_ResourceRef__Output>
       RevokeKeyRequest: MessageTypeDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyRequest__Output>
       RevokeKeyResponse: MessageTypeDefinition<_admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyResponse__Output>
       RoutingDecision: MessageTypeDefinition<_admin_v1_RoutingDecision, _admin_v1_RoutingDecision__Output>
       RunCommandRequest: MessageTypeDefinition<_admin_v1_RunCommandRequest, _admin_v1_RunCommandRequest__Output>
       RunCommandResponse: MessageTypeDefinition<_admin_v1_RunCommandResponse, _admin_v1_RunCommandResponse__Output>
+      SetFreezeRequest: MessageTypeDefinition<_admin_v1_SetFreezeRequest, _admin_v1_SetFreezeRequest__Output>
+      SetFreezeResponse: MessageTypeDefinition<_admin_v1_SetFreezeResponse, _admin_v1_SetFreezeResponse__Output>
+      StateEntry: MessageTypeDefinition<_admin_v1_StateEntry, _admin_v1_StateEntry__Output>
     }
   }
   fleet: {

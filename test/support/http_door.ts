@@ -9,7 +9,7 @@ import { createLogger } from '../../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../../lib/io/metrics.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import { createHttpDoor } from '../../scheduler/adapters/http/door.ts';
-import type { HttpDoor, HttpDoorOptions } from '../../scheduler/adapters/http/options.ts';
+import type { HttpDoor, HttpDoorDeps, HttpDoorOptions } from '../../scheduler/adapters/http/options.ts';
 import type { Authenticator, FleetView, Identity, ModelView, Role } from '../../scheduler/ports.ts';
 import { createFakeGenerator, type FakeGenerator } from './fake_generator.ts';
 
@@ -62,6 +62,7 @@ export interface TestDoor {
 export async function startDoor(
   options: Partial<HttpDoorOptions> = {},
   authenticator: Authenticator = fakeAuthenticator,
+  more: Partial<HttpDoorDeps> = {},
 ): Promise<TestDoor> {
   const generator = createFakeGenerator();
   const metrics = createMetrics({ processMetrics: false });
@@ -81,6 +82,7 @@ export async function startDoor(
     clock: systemClock,
     random: systemRandom,
     options: { host: '127.0.0.1', port: 0, ...options },
+    ...more,
   });
   const { port } = await door.listen();
   return { door, port, generator, metrics, logLines, fleet: state, close: () => door.close() };

@@ -91,3 +91,9 @@ export async function leftBehind(root: string, started: readonly ProcessName[]):
   }
   return left.map(({ pid, parent, command }) => `${pid} (parent ${parent}): ${command}`);
 }
+
+/** Processes that name a folder in their arguments. */
+export const pidsNaming = (folder: string): number[] =>
+  allProcesses()
+    .filter(({ command }) => command.split(' ').includes(folder))
+    .map(({ pid }) => pid);

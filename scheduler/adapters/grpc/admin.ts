@@ -26,6 +26,8 @@ import {
   statusOf,
 } from './admin_views.ts';
 import { statusFor } from './grpc_errors.ts';
+import type { ResourceOperations } from '../../core/resources/operations.ts';
+import { createResourceHandlers } from './resource_handlers.ts';
 import { serveRunCommand } from './run_command.ts';
 
 export interface AdminDeps {
@@ -36,6 +38,8 @@ export interface AdminDeps {
   readonly sha256: Sha256;
   readonly logger: Logger;
   readonly commander: Commander;
+  /** Undefined: this scheduler keeps no desired state. */
+  readonly resources?: ResourceOperations;
 }
 
 const MAX_KEY_DAYS = 3650;
@@ -102,6 +106,20 @@ async function revokeKey(deps: AdminDeps, id: string) {
   return { key: keyView(record) };
 }
 
+/**
+ * A declared deployment by its name, else a model by its own; a deployment of which no engine serves anything yet has its
+ * lines only. @throws CodedError model_not_found
+ */
+async function explainDeployment({ fleet, resources }: AdminDeps, name: string) {
+  const declared = await resources?.explain(name);
+  if (declared === undefined) return { ...deploymentOf(fleet, name), lines: [] };
+  const { servedModelName, lines } = declared;
+  const { inspector } = fleet;
+  const isServed = inspector.directory.models(inspector.nowMs()).some(({ id }) => id === servedModelName);
+  const known = isServed ? deploymentOf(fleet, servedModelName) : { model: servedModelName, engines: [] };
+  return { ...known, lines: [...lines] };
+}
+
 /** @param identityOf who makes a call, as the gate of the door has found out */
 export function createAdminHandlers(
   deps: AdminDeps,
@@ -146,7 +164,8 @@ export function createAdminHandlers(
     ListKeys: unary(() => ({ keys: deps.keys.list().map(keyView) })),
     RevokeKey: unary(({ id }) => revokeKey(deps, id)),
     ExplainRequest: unary(({ requestId }) => requestOf(fleet, requestId)),
-    ExplainDeployment: unary(({ model }) => deploymentOf(fleet, model)),
+    ExplainDeployment: unary(({ model }) => explainDeployment(deps, model)),
+    ...createResourceHandlers(deps, identityOf),
     RunCommand: (call) => serveRunCommand(deps, call, identityOf(call)),
   };
 }

@@ -15,6 +15,8 @@ import { packageVersion } from '../../../lib/io/package_root.ts';
 import { DEGRADED_HEADER } from '../../core/providers/modes.ts';
 import { methodsOf } from '../../core/access/doors.ts';
 import type { ActiveAnswers } from './active.ts';
+import { withKinds } from './admin_openapi.ts';
+import { registerAdminRoutes } from './admin_routes.ts';
 import { errorHeaders, errorJson } from '../../../lib/http_errors.ts';
 import { answerClientError } from '../../../lib/io/http_client_error.ts';
 import { checkForm, takeUnusual } from './framing.ts';
@@ -188,8 +190,10 @@ async function registerWebSockets(app: FastifyInstance, options: HttpDoorOptions
   });
 }
 
-async function registerDocs(app: FastifyInstance): Promise<void> {
+async function registerDocs(app: FastifyInstance, kinds: HttpDoorDeps['resourceSchemas']): Promise<void> {
+  let shapes: Readonly<Record<string, object>> = {};
   await app.register(swagger, {
+    transform: ({ schema, url }) => ({ schema: withKinds(schema, url, shapes), url }),
     openapi: {
       info: {
         title: 'SOPHIA Fleet',
@@ -199,7 +203,13 @@ async function registerDocs(app: FastifyInstance): Promise<void> {
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
     },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  await app.register(async (docs) => {
+    // The document is made when it is asked for the first time, and only then needs the shapes of resources.
+    docs.addHook('onRequest', async () => {
+      shapes = (await kinds?.()) ?? {};
+    });
+    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  });
 }
 
 function createFastify(context: AppContext): FastifyInstance {
@@ -272,7 +282,7 @@ export async function buildApp(
   await registerWebSockets(app, options);
   const gate = createGate(deps.authenticator, deps.metrics);
   installGate(app, gate, onRoute);
-  await registerDocs(app);
+  await registerDocs(app, deps.resourceSchemas);
   const generation: GenerateContext = {
     generator: deps.generator,
     active: context.active,
@@ -290,6 +300,7 @@ export async function buildApp(
   app.post('/v1/completions', { schema: SCHEMAS.completions }, generateHandler(generation, 'completions'));
   app.post('/v1/embeddings', { schema: SCHEMAS.embeddings }, generateHandler(generation, 'embeddings'));
   registerReadRoutes(app, { fleet: deps.fleet, metrics: deps.metrics, isDraining: context.isDraining });
+  registerAdminRoutes(app, { resources: deps.resources, maxJsonDepth: options.maxJsonDepth });
   registerWsChat(app, { generation, gate, deps, options, chats: context.wsChats });
   await app.ready();
   return app;

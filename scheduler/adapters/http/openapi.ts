@@ -30,7 +30,7 @@ const ERROR = {
   },
 };
 
-function answer(description: string, type: string, shape: object = { type: 'object' }): Record<string, unknown> {
+export function answer(description: string, type: string, shape: object = { type: 'object' }): Record<string, unknown> {
   return { 200: { description, content: { [type]: { schema: shape } } }, default: ERROR };
 }
 
@@ -60,7 +60,7 @@ const MESSAGES = {
   items: { type: 'object', required: ['role'], properties: { role: { type: 'string' }, content: {} } },
 };
 
-function describe(tag: string, summary: string, rest: FastifySchema, isPublic = false): Schema {
+export function describe(tag: string, summary: string, rest: FastifySchema, isPublic = false): Schema {
   return { tags: [tag], summary, security: isPublic ? [] : KEY, ...rest };
 }
 

@@ -6,6 +6,7 @@ import type { Clock } from '../../../lib/clock.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { Metrics } from '../../../lib/io/metrics.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
+import type { ResourceOperations } from '../../core/resources/operations.ts';
 import type { Authenticator, FleetView, Generator } from '../../ports.ts';
 
 export interface HttpDoorOptions {
@@ -71,6 +72,10 @@ export const HTTP_DOOR_DEFAULTS: HttpDoorOptions = {
 export interface HttpDoorDeps {
   readonly generator: Generator;
   readonly fleet: FleetView;
+  /** Undefined: this scheduler keeps no desired state. */
+  readonly resources?: ResourceOperations | undefined;
+  /** Makes the JSON Schemas of the kinds of resources, for the OpenAPI document. */
+  readonly resourceSchemas?: (() => Promise<Readonly<Record<string, object>>>) | undefined;
   readonly authenticator: Authenticator;
   readonly metrics: Metrics;
   readonly logger: Logger;

@@ -118,6 +118,10 @@ function direct(id: string, path: string): DoorSpec {
 
 const GENERATES = 'Spends GPU time on behalf of a tenant. Operators look after the fleet and need no text of it.';
 const READS_MODELS = 'Shows only what the tenant of the caller may use.';
+const CHANGES_FLEET =
+  'Decides what runs where: for those who run the fleet. Who did it, when and why is in the log for good.';
+const FREEZES = 'Stops all reconcile, or lets it go on: what the person on call does.';
+const READS_LOG = 'Who changed what: for those who run the fleet. It holds no prompt, no answer and no key.';
 const READS_FLEET = 'Names of hosts, GPUs and other tenants’ load: for those who run the fleet.';
 
 export const DOORS: readonly DoorSpec[] = [
@@ -162,6 +166,18 @@ export const DOORS: readonly DoorSpec[] = [
     [],
     'The API description of an open program, the same for everybody; it holds nothing of this fleet.',
   ),
+  http('admin_apply', 'POST', '/admin/v1/apply', STAFF, CHANGES_FLEET),
+  http('admin_delete', 'POST', '/admin/v1/delete', STAFF, CHANGES_FLEET),
+  http('admin_plan', 'POST', '/admin/v1/plan', STAFF, READS_FLEET),
+  http('admin_resources', 'GET', '/admin/v1/resources', STAFF, READS_FLEET),
+  http('admin_resource', 'GET', '/admin/v1/resources/*', STAFF, READS_FLEET),
+  http('admin_describe', 'GET', '/admin/v1/describe/*', STAFF, READS_FLEET),
+  http('admin_explain', 'GET', '/admin/v1/explain/deployment/*', STAFF, READS_FLEET),
+  http('admin_freeze', 'GET', '/admin/v1/freeze', STAFF, READS_FLEET),
+  http('admin_set_freeze', 'POST', '/admin/v1/freeze', STAFF, FREEZES),
+  http('admin_lift_freeze', 'POST', '/admin/v1/unfreeze', STAFF, FREEZES),
+  http('admin_events', 'GET', '/admin/v1/events', STAFF, READS_LOG),
+  http('admin_replay', 'GET', '/admin/v1/replay', STAFF, READS_LOG),
   http('docs_assets', 'GET', '/docs/*', [], 'Pages, styles and the OpenAPI file of the above.'),
 
   rpc('inference.v1.Inference/Generate', CALLERS, GENERATES),
@@ -185,6 +201,17 @@ export const DOORS: readonly DoorSpec[] = [
   rpc('admin.v1.Admin/ExplainRequest', STAFF, 'Routing decisions across tenants; no prompt and no answer.'),
   rpc('admin.v1.Admin/ExplainDeployment', STAFF, READS_FLEET),
   rpc('admin.v1.Admin/RunCommand', STAFF, 'Drains, restarts and reads logs of engines: what the person on call does.'),
+  rpc('admin.v1.Admin/ApplyResources', STAFF, CHANGES_FLEET),
+  rpc('admin.v1.Admin/DeleteResources', STAFF, CHANGES_FLEET),
+  rpc('admin.v1.Admin/GetResource', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/ListResources', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/DescribeResource', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/PlanResources', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/SetFreeze', STAFF, FREEZES),
+  rpc('admin.v1.Admin/LiftFreeze', STAFF, FREEZES),
+  rpc('admin.v1.Admin/GetFreeze', STAFF, READS_FLEET),
+  rpc('admin.v1.Admin/ListEvents', STAFF, READS_LOG),
+  rpc('admin.v1.Admin/Replay', STAFF, READS_LOG),
   rpc('grpc.health.v1.Health/*', [], 'Balancers hold no credential; it says only SERVING or NOT_SERVING.'),
   rpc('grpc.reflection.v1.ServerReflection/*', EVERYONE, 'Anyone with a key may ask for the .proto files.'),
   rpc('grpc.reflection.v1alpha.ServerReflection/*', EVERYONE, 'The same under its older name, for older clients.'),

@@ -87,8 +87,11 @@ export function createProjection(entries: Iterable<Entry> = [], seq = 0, atMs = 
       table.set(key, { area, kind: resource.kind, name: resource.name, version, value, atMs: at, actor });
     else if (event.effect === 'remove') table.delete(key);
   };
-  const sorted = (): Entry[] =>
-    [...table].sort(([left], [right]) => compareKeys(left, right)).map(([, entry]) => entry);
+  const sorted = (wanted: (entry: Entry) => boolean): Entry[] =>
+    [...table]
+      .filter(([, entry]) => wanted(entry))
+      .sort(([left], [right]) => compareKeys(left, right))
+      .map(([, entry]) => entry);
 
   return {
     seq: () => lastSeq,
@@ -107,10 +110,9 @@ export function createProjection(entries: Iterable<Entry> = [], seq = 0, atMs = 
       return problem;
     },
     get: (area, kind, name) => table.get(entryKey(area, kind, name)),
-    list: (area, kind) =>
-      sorted().filter((entry) => entry.area === area && (kind === undefined || entry.kind === kind)),
+    list: (area, kind) => sorted((entry) => entry.area === area && (kind === undefined || entry.kind === kind)),
     entries: () => table.values(),
-    snapshot: () => canonicalText(sorted().map((entry) => ({ ...entry }))),
+    snapshot: () => canonicalText(sorted(() => true).map((entry) => ({ ...entry }))),
   };
 }
 

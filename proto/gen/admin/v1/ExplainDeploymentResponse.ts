@@ -5,9 +5,11 @@ import type { EngineVerdict as _admin_v1_EngineVerdict, EngineVerdict__Output as
 export interface ExplainDeploymentResponse {
   'model'?: (string);
   'engines'?: (_admin_v1_EngineVerdict)[];
+  'lines'?: (string)[];
 }
 
 export interface ExplainDeploymentResponse__Output {
   'model': (string);
   'engines': (_admin_v1_EngineVerdict__Output)[];
+  'lines': (string)[];
 }

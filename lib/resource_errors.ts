@@ -1,0 +1,48 @@
+/** The part of the registry of errors that is about declared resources; error_table.ts takes it in. */
+import type { ErrorSpec } from './error_table.ts';
+
+const stands = (http: 409 | 503, grpc: 'ABORTED' | 'FAILED_PRECONDITION', when: string, next: string): ErrorSpec => ({
+  http,
+  grpc,
+  type: http === 409 ? 'invalid_request_error' : 'server_error',
+  retry: false,
+  when,
+  next,
+});
+
+export const RESOURCE_ERRORS = {
+  invalid_resource: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    type: 'invalid_request_error',
+    retry: false,
+    when: 'A resource has an unknown or missing member, a wrong value, or members that contradict each other.',
+    next: 'Correct what the message names; docs/RESOURCES.md has every member.',
+  },
+  version_conflict: stands(
+    409,
+    'ABORTED',
+    'A resource has another version than the one that the caller named: somebody changed it meanwhile.',
+    'Get it again, make the change on what is there now, and apply that.',
+  ),
+  store_off: stands(
+    503,
+    'FAILED_PRECONDITION',
+    'This scheduler keeps no desired state: its setting `store` is off.',
+    'Set `store` to embedded or postgres and start it again.',
+  ),
+  store_behind: stands(
+    503,
+    'FAILED_PRECONDITION',
+    'The log of the store is not the one that was known: events are missing, or others stand in their place.',
+    'Restore the missing events; or, after a look, take the log as it is with `sophia unfreeze --accept-log`.',
+  ),
+  reconcile_unavailable: {
+    http: 503,
+    grpc: 'UNAVAILABLE',
+    type: 'server_error',
+    retry: true,
+    when: 'What was asked for is known only to a scheduler that reconciles, and this one does not.',
+    next: 'Ask a scheduler that reconciles; what was declared is kept meanwhile.',
+  },
+} as const satisfies Record<string, ErrorSpec>;

@@ -1,0 +1,16 @@
+// Original file: admin/v1/admin.proto
+
+import type { ResourceOutcome as _admin_v1_ResourceOutcome, ResourceOutcome__Output as _admin_v1_ResourceOutcome__Output } from '../../admin/v1/ResourceOutcome.ts';
+import type { Long } from '@grpc/proto-loader';
+
+export interface DeleteResourcesResponse {
+  'outcomes'?: (_admin_v1_ResourceOutcome)[];
+  'seq'?: (number | string | Long);
+  'correlationId'?: (string);
+}
+
+export interface DeleteResourcesResponse__Output {
+  'outcomes': (_admin_v1_ResourceOutcome__Output)[];
+  'seq': (number);
+  'correlationId': (string);
+}

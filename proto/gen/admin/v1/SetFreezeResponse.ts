@@ -1,0 +1,11 @@
+// Original file: admin/v1/admin.proto
+
+import type { Freeze as _admin_v1_Freeze, Freeze__Output as _admin_v1_Freeze__Output } from '../../admin/v1/Freeze.ts';
+
+export interface SetFreezeResponse {
+  'freeze'?: (_admin_v1_Freeze | null);
+}
+
+export interface SetFreezeResponse__Output {
+  'freeze': (_admin_v1_Freeze__Output | null);
+}
