@@ -5,6 +5,7 @@ import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
+import { RECONCILE_SETTINGS } from './config_reconcile.ts';
 import { DIALECTS } from './core/providers/contract.ts';
 import { POLICY_NAMES } from './core/routing/policies.ts';
 
@@ -387,6 +388,7 @@ export const settings = defineSettings('scheduler', {
     default: 60_000,
     doc: 'A provider that says nothing for this long is given up, before its answer and in it.',
   },
+  ...RECONCILE_SETTINGS,
   nodes: { schema: nodesSchema, default: {}, doc: 'The engines that each node is to run.', fileOnly: true },
   logLevel: { schema: oneOf(LOG_LEVELS), default: 'info', doc: 'Least level that is logged.' },
   logFormat: { schema: oneOf(LOG_FORMATS), default: 'json', doc: 'Form of the log.' },

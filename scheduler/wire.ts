@@ -5,7 +5,7 @@
 import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CodedError } from '../lib/errors.ts';
-import type { NodeId, TenantId } from '../lib/ids.ts';
+import type { TenantId } from '../lib/ids.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
@@ -32,9 +32,10 @@ import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
-import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
+import { configuredModels } from './core/fleet/desired.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { type Control, createControl } from './wire/control.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
@@ -71,6 +72,7 @@ interface Parts {
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
+  readonly control: Control;
   readonly startedAtMs: number;
 }
 
@@ -124,9 +126,9 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
   return openJwtVerifier([issuer], systemClock);
 }
 
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs' | 'prefixes'>;
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'control' | 'prefixes'>;
 
-function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: generation }: LoopParts): RunLoop {
+function makeLoop({ config, logger, metrics, tickets, prefixes, control }: LoopParts): RunLoop {
   return createRunLoop({
     direct: directOf(config, tickets),
     clock: systemClock,
@@ -134,7 +136,7 @@ function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: gen
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     queueFigures: createQueueFigures(metrics),
-    desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
+    desiredFor: control.desiredFor,
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
@@ -171,12 +173,14 @@ function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator 
 }
 
 function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
-  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, startedAtMs } = parts;
+  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, control, startedAtMs } = parts;
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
     version: packageVersion(),
-    term: startedAtMs,
+    get term() {
+      return control.term();
+    },
     startedAtMs,
   };
   return createGrpcDoor({
@@ -215,9 +219,9 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, prefixes, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor({ config, logger, metrics, loop, prefixes, control }: Parts, tls: TlsWatch): FleetDoor {
   return createFleetDoor({
-    sink: prefixes.sinkOf(loop),
+    sink: control.sinkOf(prefixes.sinkOf(loop)),
     clock: systemClock,
     logger,
     metrics,
@@ -233,7 +237,10 @@ function makeFleetDoor({ config, logger, metrics, loop, prefixes, startedAtMs }:
       facts: {
         schedulerId: config.schedulerId,
         version: packageVersion(),
-        term: startedAtMs,
+        get term() {
+          return control.term();
+        },
+        mayOrder: control.mayOrder,
         telemetryPeriodMs: config.telemetryPeriodMs,
       },
     },
@@ -292,13 +299,15 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
   const prefixes = createPrefixes(config, logger, metrics);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs });
+  const life = String(systemRandom.next()).slice(2, 14);
+  const control = createControl({ config, clock: systemClock, logger, metrics, startedAtMs, life });
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, control });
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, startedAtMs };
+  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, control, startedAtMs };
 }
 
 /**
@@ -307,7 +316,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets } = parts;
+  const { metrics, loop, prefixes, tickets, control } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -318,6 +327,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
     .add('tokenisers', nothing, prefixes.stop)
+    .add('reconcile', () => control.start(loop.inspector.directory.state), control.stop)
     .add(
       'fleet door',
       async () => {

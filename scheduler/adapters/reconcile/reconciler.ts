@@ -1,0 +1,297 @@
+/**
+ * The loop of reconcile: it wakes when the fleet or the log changes, decides, and writes under its fence. Every scheduler
+ * knows what each node is to run; only the one that leads decides anything and gives orders.
+ */
+import type { Clock } from '../../../lib/clock.ts';
+import { CodedError } from '../../../lib/errors.ts';
+import type { NodeId } from '../../../lib/ids.ts';
+import type { Logger } from '../../../lib/io/logger.ts';
+import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
+import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
+import type { Projection } from '../../core/events/projection.ts';
+import type { AppendItem, AppendRequest, EventStore } from '../../core/events/store_port.ts';
+import type { FleetState } from '../../core/fleet/state.ts';
+import type { Declared, ReconcileOptions, Targets } from '../../core/reconcile/contract.ts';
+import { readDeclared } from '../../core/reconcile/declared.ts';
+import { decide, type PassInput } from '../../core/reconcile/decide.ts';
+import { HealingMemory } from '../../core/reconcile/heal.ts';
+import { OrderBook } from '../../core/reconcile/orders.ts';
+import { changeKey } from '../../core/reconcile/pass_key.ts';
+import type { Leader } from './leader.ts';
+
+/** What operators see of it from outside. */
+export interface ReconcileFigures {
+  leading(isLeading: boolean, epoch: number): void;
+  pass(ms: number, pending: number): void;
+  action(symptom: string, outcome: 'taken' | 'withheld'): void;
+}
+
+export interface ReconcilerDeps {
+  readonly store: Pick<EventStore, 'append' | 'head'>;
+  readonly projection: Pick<Projection, 'entries' | 'seq' | 'atMs'>;
+  readonly fleet: () => FleetState;
+  readonly leader: Leader;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly figures: ReconcileFigures;
+  readonly schedulerId: string;
+  /** Unique for this life of this process; names its appends. */
+  readonly holder: string;
+  readonly options: ReconcileOptions;
+  readonly targets: Targets;
+  /** Engines of the configuration, which are ordered beside those of the log. */
+  readonly configured: (node: string) => readonly EngineSpec[] | undefined;
+  /** What a node is to run has changed: it is told. */
+  readonly onOrdersChanged: (node: NodeId) => void;
+}
+
+const DEBOUNCE_MS = 50;
+/** Time passes for lost nodes and failed engines too: a pass comes at least this often. */
+const PERIOD_MS = 1000;
+/** How often it is planned again for what waits, though nothing but readings has changed. */
+const REPLAN_MS = 10_000;
+const CHUNK = 500;
+/** The log may be behind what agents have acknowledged for this long before it is said aloud. */
+const BEHIND_MS = 10_000;
+
+export class Reconciler {
+  readonly #deps: ReconcilerDeps;
+  readonly #book: OrderBook;
+  #memory: HealingMemory;
+  #declared: Declared | undefined;
+  #cancel: (() => void) | undefined;
+  #dueAtMs = Infinity;
+  #stopped = false;
+  #work: Promise<void> | undefined;
+  #again = false;
+  /** How far the projection must be before this leader may give orders; undefined: not asked yet. */
+  #mustSee: number | undefined;
+  /** What this leader has written itself, and must see before it decides again. */
+  #wrote = 0;
+  #ledEpoch = 0;
+  #unsure: AppendRequest | undefined;
+  #appends = 0;
+  #plannedKey = '';
+  #plannedAtMs = -Infinity;
+  #waiting = 0;
+  #behindSinceMs: number | undefined;
+  #lastWithheld = '';
+
+  constructor(deps: ReconcilerDeps) {
+    this.#deps = deps;
+    this.#memory = new HealingMemory(deps.options);
+    this.#book = new OrderBook(deps.configured);
+  }
+
+  start(): void {
+    this.#later(0);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel?.();
+    await this.#work;
+  }
+
+  /** Something has changed; many calls make one pass. */
+  wake(): void {
+    this.#later(DEBOUNCE_MS);
+  }
+
+  /** What a node is to run; undefined: nothing is known yet. */
+  desiredFor(node: string): DesiredState | undefined {
+    return this.#declared === undefined ? undefined : this.#book.of(node);
+  }
+
+  /** Whether what desiredFor says may be ordered by this scheduler now. */
+  mayOrder(): boolean {
+    return this.#deps.leader.isLeading() && this.#hasSeenAll();
+  }
+
+  /** What the log says, as of now. */
+  declared(): Declared {
+    const seq = this.#deps.projection.seq();
+    if (this.#declared?.seq !== seq) this.#takeUp(seq);
+    return this.#declared as Declared;
+  }
+
+  input(declared: Declared): PassInput {
+    const { fleet, clock, leader, options, targets, schedulerId, projection, configured } = this.#deps;
+    return {
+      declared,
+      fleet: fleet(),
+      configuredGpus: (node) => (configured(node) ?? []).flatMap((engine) => engine.gpuIds ?? []),
+      nowMs: clock.monotonicMs(),
+      leadingSinceMs: leader.sinceMs,
+      // The store's clock stands still while nothing is written; ours may be off. The later of the two avoids longest.
+      wallMs: Math.max(projection.atMs(), clock.wallMs()),
+      options,
+      memory: this.#memory,
+      generationOf: (node) => (this.mayOrder() ? Number(this.#book.of(node).generation) : undefined),
+      targets,
+      writer: { actor: `scheduler:${schedulerId}`, correlationId: `reconcile-${leader.epoch}-${this.#appends}` },
+    };
+  }
+
+  #later(delayMs: number): void {
+    if (this.#stopped) return;
+    const { clock } = this.#deps;
+    const atMs = clock.monotonicMs() + delayMs;
+    if (atMs >= this.#dueAtMs) return;
+    this.#cancel?.();
+    this.#dueAtMs = atMs;
+    this.#cancel = clock.after(delayMs, () => {
+      this.#dueAtMs = Infinity;
+      if (this.#work === undefined) this.#work = this.#run();
+      else this.#again = true;
+    });
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#pass();
+    } catch (error) {
+      const { logger } = this.#deps;
+      if (error instanceof CodedError) logger.warn({ code: error.code }, `reconcile: ${error.message}`);
+      else logger.error({ err: error }, 'a pass of reconcile failed');
+    }
+    this.#work = undefined;
+    this.#later(this.#again ? DEBOUNCE_MS : PERIOD_MS);
+    this.#again = false;
+  }
+
+  #takeUp(seq: number): void {
+    const isFirst = this.#declared === undefined;
+    this.#declared = readDeclared(this.#deps.projection);
+    for (const node of this.#book.update(this.#declared.places, seq)) this.#deps.onOrdersChanged(node as NodeId);
+    if (isFirst) this.#orderAll();
+  }
+
+  #orderAll(): void {
+    for (const [name, node] of this.#deps.fleet().nodes) if (node.connected) this.#deps.onOrdersChanged(name);
+  }
+
+  #hasSeenAll(): boolean {
+    return this.#mustSee !== undefined && this.#deps.projection.seq() >= this.#mustSee;
+  }
+
+  async #pass(): Promise<void> {
+    const { leader, figures, clock } = this.#deps;
+    const declared = this.declared();
+    figures.leading(leader.isLeading(), leader.epoch);
+    if (!leader.isLeading()) {
+      this.#mustSee = undefined;
+      return;
+    }
+    await this.#beginToLead();
+    if (!this.mayOrder() || this.#isBehind(declared) || !(await this.#settleUnsure())) return;
+    const startedMs = clock.monotonicMs();
+    const now = this.declared();
+    if (now.seq < this.#wrote) return;
+    const key = changeKey(this.input(now));
+    const isDue = this.#waiting > 0 && startedMs - this.#plannedAtMs >= REPLAN_MS;
+    const decision = decide({ ...this.input(now), mayPlan: key !== this.#plannedKey || isDue });
+    if (decision.planned) {
+      this.#plannedKey = key;
+      this.#plannedAtMs = startedMs;
+      this.#waiting = decision.pending + decision.withheld.length;
+      this.#tellWithheld(decision.withheld);
+    }
+    figures.pass(clock.monotonicMs() - startedMs, this.#waiting);
+    if (decision.items.length === 0) return;
+    this.#plannedKey = '';
+    for (const line of decision.lines) this.#deps.logger.info({ epoch: leader.epoch }, `reconcile: ${line}`);
+    for (const { symptom } of decision.actions) figures.action(symptom, 'taken');
+    this.#memory.budget.spend(decision.actions.length, startedMs);
+    await this.#write(decision.items);
+  }
+
+  /** What earlier leaders have written must be seen first; none of them can write any more. */
+  async #beginToLead(): Promise<void> {
+    const { leader, store, options } = this.#deps;
+    if (this.#mustSee !== undefined && this.#ledEpoch === leader.epoch) return;
+    this.#ledEpoch = leader.epoch;
+    this.#mustSee = undefined;
+    this.#unsure = undefined;
+    this.#plannedKey = '';
+    this.#memory = new HealingMemory(options);
+    const { seq } = await store.head();
+    this.#mustSee = seq;
+    if (this.mayOrder()) this.#orderAll();
+    else this.#again = true;
+  }
+
+  /** An agent has acknowledged what this log does not have: it lags, or it came back from an older backup. */
+  #isBehind({ seq }: Declared): boolean {
+    const { fleet, clock, logger, leader } = this.#deps;
+    let ahead: { readonly node: string; readonly generation: number } | undefined;
+    for (const { name, hello } of fleet().nodes.values()) {
+      const { observedGeneration: generation, observedTerm: term } = hello;
+      // A scheduler without a store takes its start as both term and generation: that is no place of a log.
+      if (generation === undefined || generation === term || term === undefined || term > leader.epoch) continue;
+      if (generation > seq && generation > (ahead?.generation ?? 0)) ahead = { node: name, generation };
+    }
+    if (ahead === undefined) {
+      this.#behindSinceMs = undefined;
+      return false;
+    }
+    const nowMs = clock.monotonicMs();
+    this.#behindSinceMs ??= nowMs;
+    if (nowMs - this.#behindSinceMs >= BEHIND_MS) {
+      this.#behindSinceMs = nowMs;
+      const words = `events ${seq + 1} to ${ahead.generation} are missing: ${ahead.node} has acknowledged them`;
+      logger.error({ seq, ...ahead }, `reconcile stands still: ${words}`);
+    }
+    return true;
+  }
+
+  #tellWithheld(withheld: readonly { readonly detail: string; readonly why: string }[]): void {
+    const text = JSON.stringify(withheld);
+    if (text === this.#lastWithheld) return;
+    this.#lastWithheld = text;
+    for (const each of withheld) {
+      this.#deps.logger.warn(each, `not done (${each.why}): ${each.detail}`);
+      this.#deps.figures.action((each as unknown as { symptom: string }).symptom, 'withheld');
+    }
+  }
+
+  async #write(items: readonly AppendItem[]): Promise<void> {
+    const { leader, holder } = this.#deps;
+    for (let from = 0; from < items.length; from += CHUNK) {
+      this.#appends += 1;
+      const idempotencyId = `reconcile-${holder}-${this.#appends}`;
+      this.#unsure = { idempotencyId, items: items.slice(from, from + CHUNK), fence: leader.fence };
+      if (!(await this.#settleUnsure())) return;
+    }
+  }
+
+  /** Writes what is not known to be written. @returns whether this pass may go on */
+  async #settleUnsure(): Promise<boolean> {
+    const { store, leader, logger } = this.#deps;
+    const request = this.#unsure;
+    if (request === undefined) return true;
+    if (!leader.isLeading() || request.fence?.epoch !== leader.fence.epoch) {
+      this.#unsure = undefined;
+      return false;
+    }
+    const outcome = await store.append(request);
+    this.#unsure = undefined;
+    switch (outcome.kind) {
+      case 'appended':
+        this.#wrote = Math.max(this.#wrote, outcome.lastSeq);
+        this.#again = true;
+        return true;
+      case 'fenced':
+        leader.fenced(outcome.epoch);
+        return false;
+      case 'conflict':
+        // Somebody changed what this was decided on: the next pass decides on what is there now.
+        logger.info({ ...outcome }, 'reconcile decides again: the log has changed');
+        this.#again = true;
+        return false;
+      default:
+        logger.error({ ...outcome }, 'the store does not take what reconcile decided');
+        return false;
+    }
+  }
+}
