@@ -74,8 +74,19 @@ t.test('three deployments become ready, change, move, heal and go', async (t) =>
     t.same(await placesOverlap(scheduler), []);
   } catch (error) {
     t.comment(lines.join(''));
-    t.comment(JSON.stringify(['chat', 'code', 'small'].map((name) => scheduler.view.deploymentStatus(name)), null, 1));
+    t.comment(
+      JSON.stringify(
+        ['chat', 'code', 'small'].map((name) => scheduler.view.deploymentStatus(name)),
+        null,
+        1,
+      ),
+    );
     throw error;
   }
-  void undeclare; void freeze; void unfreeze; void nodesOf; void engineLives; void start;
+  void undeclare;
+  void freeze;
+  void unfreeze;
+  void nodesOf;
+  void engineLives;
+  void start;
 });

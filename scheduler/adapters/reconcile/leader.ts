@@ -152,7 +152,8 @@ export class Leader {
 
   #trouble(error: unknown): void {
     const code = error instanceof CodedError ? error.code : 'internal';
-    if (code !== this.#lastTrouble) this.#deps.logger.warn({ err: error }, 'the lease of reconcile cannot be asked for');
+    if (code !== this.#lastTrouble)
+      this.#deps.logger.warn({ err: error }, 'the lease of reconcile cannot be asked for');
     this.#lastTrouble = code;
   }
 }

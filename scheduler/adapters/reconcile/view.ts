@@ -45,7 +45,9 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader): Rec
       if (old.length === 0) return status;
       const isNew = (each: (typeof old)[number]): boolean =>
         each.deployment === name && each.revision === deployment.revision;
-      const ready = declared.places.filter((each) => isNew(each) && observe(input.fleet, each).state === 'ready').length;
+      const ready = declared.places.filter(
+        (each) => isNew(each) && observe(input.fleet, each).state === 'ready',
+      ).length;
       const rollout = `to ${deployment.revision}: ${ready} of ${deployment.spec.replicas} are ready, ${old.length} old ones are left`;
       return { ...status, rollout };
     },

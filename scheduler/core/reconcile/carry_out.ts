@@ -143,7 +143,10 @@ class Carrier {
   }
 
   #assign({ deployment: name, index, parts, priority, cause, waitsFor }: Assignment): void {
-    const { deployment, target } = this.#targets.get(name) as { deployment: DeploymentResource; target: RevisionTarget };
+    const { deployment, target } = this.#targets.get(name) as {
+      deployment: DeploymentResource;
+      target: RevisionTarget;
+    };
     const old = cause.kind === 'moved' ? this.#standing.get(keyOf({ deployment: name, index })) : undefined;
     const words = cause.kind === 'moved' ? movingOf(this.#facts, cause.reasons, cause.from).words : 'it is wanted';
     if (old !== undefined) {

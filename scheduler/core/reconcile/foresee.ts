@@ -63,7 +63,8 @@ export function planView(input: PlanInput, declared: Declared): PlanView {
     ...(declared.frozen === undefined ? [] : [`nothing happens while the fleet is ${declared.frozen}`]),
     ...plan.stops.map((stop) => `stop ${nameOf(stop)} on ${stop.from.join(', ')}: ${STOP_WORDS[stop.because]}`),
     ...plan.preemptions.map(
-      (each) => `preempt ${nameOf(each)} on ${each.from.join(', ')}, for ${nameOf(each.by)} of priority ${each.byPriority}`,
+      (each) =>
+        `preempt ${nameOf(each)} on ${each.from.join(', ')}, for ${nameOf(each.by)} of priority ${each.byPriority}`,
     ),
     ...plan.assignments.map((assignment) => assignmentLine(assignment, nameOf)),
     ...plan.pending.map((id) => `pending ${nameOf(id)}: no node can take it now`),
@@ -101,7 +102,8 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
   for (const [planned, target] of targets) {
     if (target.deployment.name !== name) continue;
     const explanation = explainDeployment(snapshot, plan, planned);
-    if (explanation !== undefined) lines.push(...explanationLines(explanation).map((line) => line.replaceAll(planned, name)));
+    if (explanation !== undefined)
+      lines.push(...explanationLines(explanation).map((line) => line.replaceAll(planned, name)));
   }
   return lines;
 }

@@ -40,7 +40,10 @@ export const placeName = (deployment: string, index: number, number: number): st
 
 /** The name of a place's engines on their nodes: `deployment-index-revision`, and the number where it is not the first. */
 export function engineName(deployment: string, index: number, revision: string, number: number): string {
-  const plain = deployment.toLowerCase().replaceAll(/[^a-z0-9-]/g, '-').replace(/^-+/, '');
+  const plain = deployment
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-]/g, '-')
+    .replace(/^-+/, '');
   const isSame = plain === deployment && plain.length <= MAX_BASE;
   const base = isSame ? plain : `${plain.slice(0, MAX_BASE - 9)}-${shortHash(deployment)}`;
   return `${base}-${index}-${revision}${number === 1 ? '' : `-${number}`}`;
@@ -64,7 +67,9 @@ export function placeOf(entry: Entry): Place | undefined {
     PHASES.includes(phase) &&
     typeof reason === 'string' &&
     Array.isArray(waitsFor);
-  return isSound ? { ...(value as Omit<Place, 'name' | 'version'>), name: entry.name, version: entry.version } : undefined;
+  return isSound
+    ? { ...(value as Omit<Place, 'name' | 'version'>), name: entry.name, version: entry.version }
+    : undefined;
 }
 
 /** What an entry says of a place. */

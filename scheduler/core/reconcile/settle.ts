@@ -38,15 +38,15 @@ function settleLeaving(draft: Draft, facts: SettleFacts, place: Place, successor
     draft.move(place, 'placed', 'its successor is not wanted any more');
     return;
   }
-  if (observe(facts.fleet, successor).state === 'ready')
-    draft.move(place, 'stopping', 'its successor is ready');
+  if (observe(facts.fleet, successor).state === 'ready') draft.move(place, 'stopping', 'its successor is ready');
   else if (place.parts.some(({ node }) => isLost(facts, node)))
     draft.move(place, 'lost', 'its node was lost while it was being moved');
 }
 
 export function settle(draft: Draft, facts: SettleFacts): void {
   const { places } = draft;
-  for (const place of places) if (place.phase === 'stopping' || place.phase === 'lost') settleEnding(draft, facts, place);
+  for (const place of places)
+    if (place.phase === 'stopping' || place.phase === 'lost') settleEnding(draft, facts, place);
   for (const place of places) if (place.phase === 'waiting') settleWaiting(draft, place);
   const successors = new Map<string, Place>();
   for (const place of draft.places) {

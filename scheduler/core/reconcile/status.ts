@@ -66,7 +66,9 @@ export function statusOf(
     left -= 1;
     views.push({ index, revision: deployment.revision, engines: [], gpus: [], state: 'pending', reason });
   }
-  const serving = new Set(mine.filter((place) => isServing(place, seen.get(place) as Observed)).map(({ index }) => index));
+  const serving = new Set(
+    mine.filter((place) => isServing(place, seen.get(place) as Observed)).map(({ index }) => index),
+  );
   return {
     observedVersion: deployment.version,
     wanted,

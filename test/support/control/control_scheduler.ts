@@ -14,9 +14,11 @@ import { createFigures } from '../../../scheduler/adapters/figures/figures.ts';
 import { createFleetDoor } from '../../../scheduler/adapters/grpc/fleet_door.ts';
 import { openEventStore } from '../../../scheduler/adapters/store/event_store.ts';
 import { hmacOf } from '../../../scheduler/adapters/store/keys.ts';
-import { openDriver } from '../../../scheduler/adapters/store/open_store.ts';
+import { createEmbeddedDriver } from '../../../scheduler/adapters/store/embedded/embedded_driver.ts';
+import { createPgDriver } from '../../../scheduler/adapters/store/pg_driver.ts';
 import { settings } from '../../../scheduler/config.ts';
 import { createProjection, eventsOf, type Projection } from '../../../scheduler/core/events/projection.ts';
+import type { SqlDriver } from '../../../scheduler/adapters/store/sql_driver.ts';
 import type { EventStore } from '../../../scheduler/core/events/store_port.ts';
 import type { FleetState } from '../../../scheduler/core/fleet/state.ts';
 import type { ReconcileView } from '../../../scheduler/core/resources/contract.ts';
@@ -43,29 +45,45 @@ export interface ControlScheduler {
   readonly view: ReconcileView;
   readonly fleet: FleetState;
   readonly loop: RunLoop;
-  stop(): Promise<void>;
+  /** @param isLast whether the process of the database is ended too */
+  stop(isLast?: boolean): Promise<void>;
 }
 
 const POLL_MS = 100;
 const MAC = hmacOf('cd'.repeat(32));
 
 /** Keeps a projection at the end of the log until the signal fires. */
-async function follow(store: EventStore, projection: Projection, signal: AbortSignal, moved: () => void): Promise<void> {
+async function follow(
+  store: EventStore,
+  projection: Projection,
+  signal: AbortSignal,
+  moved: () => void,
+): Promise<void> {
   for await (const rows of store.follow(projection.seq(), POLL_MS, signal)) {
     for (const event of eventsOf(rows)) projection.apply(event);
     moved();
   }
 }
 
-async function openStore({ root, storeUrl }: ControlSchedulerOptions): Promise<EventStore> {
-  const driver = openDriver({
-    ...(storeUrl === undefined ? {} : { url: storeUrl }),
-    folder: path.join(root, 'store'),
-    clock: systemClock,
-    random: systemRandom,
-    environment: childEnv(),
-  });
-  return openEventStore({ driver, mac: MAC, clock: systemClock, random: systemRandom, newLogId: randomUUID() });
+async function openStore({ root, storeUrl }: ControlSchedulerOptions) {
+  const common = { clock: systemClock, random: systemRandom };
+  const open = (driver: SqlDriver): Promise<EventStore> =>
+    openEventStore({ ...common, driver, mac: MAC, newLogId: randomUUID() });
+  if (storeUrl !== undefined) {
+    const store = await open(createPgDriver({ ...common, url: storeUrl }));
+    return { store, close: () => store.close() };
+  }
+  const driver = createEmbeddedDriver({ ...common, folder: path.join(root, 'store'), environment: childEnv() });
+  const store = await open(driver);
+  return {
+    store,
+    async close(isLast: boolean) {
+      const pid = driver.hostPid();
+      await store.close();
+      // It would wait some seconds for another client.
+      if (isLast && pid !== undefined) process.kill(pid, 'SIGTERM');
+    },
+  };
 }
 
 export async function startControlScheduler(options: ControlSchedulerOptions): Promise<ControlScheduler> {
@@ -81,7 +99,7 @@ export async function startControlScheduler(options: ControlSchedulerOptions): P
     ...options.settings,
   };
   const { config } = loadSettings(settings, { argv: ['--config', 'f'], env: {}, readFile: () => JSON.stringify(file) });
-  const store = await openStore(options);
+  const { store, close } = await openStore(options);
   const projection = createProjection();
   const metrics = createMetrics({ processMetrics: false });
   const control = createControl({
@@ -140,12 +158,12 @@ export async function startControlScheduler(options: ControlSchedulerOptions): P
     view: control.view as ReconcileView,
     fleet,
     loop,
-    async stop() {
+    async stop(isLast = true) {
       await control.stop();
       await door.close();
       end.abort();
       await following.catch(() => undefined);
-      await store.close();
+      await close(isLast);
     },
   };
 }

@@ -58,13 +58,13 @@ export async function makeControlWorld(owner: Owner): Promise<ControlWorld> {
         stopWithParent: true,
         stopEnginesOnExit: true,
         logLevel: 'info',
-        gpuSource: 'nvidia-smi',
+        gpuReader: 'nvidia-smi',
         probePeriodMs: 300,
         drainTimeoutMs: 1000,
         stopTimeoutMs: 8000,
         reconnectBaseMs: 100,
         reconnectCapMs: 500,
-        relayThreads: 1,
+        relayWorkers: 1,
       };
       const file = path.join(root, `${name}.yaml`);
       await writeFile(file, JSON.stringify(config), { mode: 0o600 });
