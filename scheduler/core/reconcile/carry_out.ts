@@ -52,8 +52,8 @@ class Carrier {
   readonly #targets: TargetsByName;
   readonly #standing = new Map<string, Place>();
   readonly #ending = new Set<string>();
-  /** Moves of each deployment that are under way. */
-  readonly #moving = new Map<string, number>();
+  /** Indexes of each deployment whose move is under way. */
+  readonly #moving = new Map<string, Set<number>>();
   readonly #doubts: boolean;
 
   constructor(draft: Draft, facts: HealFacts, targets: TargetsByName) {
@@ -64,8 +64,8 @@ class Carrier {
     for (const place of draft.places) {
       if (isStanding(place)) this.#standing.set(keyOfPlace(place), place);
       if (place.phase === 'stopping') this.#ending.add(keyOfPlace(place));
-      const isMoving = place.replaces !== undefined && isStanding(place);
-      if (isMoving && observe(facts.fleet, place).state !== 'ready') this.#countMove(place.deployment);
+      const isMoving = place.replaces !== undefined && draft.find(place.replaces) !== undefined && isStanding(place);
+      if (isMoving && observe(facts.fleet, place).state !== 'ready') this.#movingOf(place.deployment).add(place.index);
     }
   }
 
@@ -114,7 +114,9 @@ class Carrier {
   #mayMove(old: Place, { name, spec }: DeploymentResource, { symptom, words }: Moving): boolean {
     const { options } = this.#facts;
     const most = Math.max(1, Math.floor(options.maxMovedShare * spec.replicas));
-    const isFull = (this.#moving.get(name) ?? 0) >= most;
+    const moving = this.#movingOf(name);
+    // One that is moved on in the middle of its move is no further one.
+    const isFull = moving.size >= most && !moving.has(old.index);
     if (symptom !== undefined) {
       const node = old.parts.map((part) => part.node).join(', ');
       const action = actionOf(symptom, old, node, words);
@@ -128,12 +130,14 @@ class Carrier {
       }
       this.#draft.act(action);
     } else if (isFull) return false;
-    this.#countMove(name);
+    moving.add(old.index);
     return true;
   }
 
-  #countMove(deployment: string): void {
-    this.#moving.set(deployment, (this.#moving.get(deployment) ?? 0) + 1);
+  #movingOf(deployment: string): Set<number> {
+    const moving = this.#moving.get(deployment) ?? new Set<number>();
+    this.#moving.set(deployment, moving);
+    return moving;
   }
 
   #end(id: ReplicaId, words: string): void {
