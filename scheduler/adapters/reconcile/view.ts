@@ -28,7 +28,8 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader): Rec
     const before = reasons.get(name);
     if (before?.seq === declared.seq && input.nowMs - before.atMs < REASON_MS) return before.text;
     const lines = explainLines(input, name);
-    const text = lines[1] ?? lines[0] ?? '';
+    // The first node that refuses says most; where all are taken by its own replicas there is the sum.
+    const text = lines.find((line) => line.includes(': refused by ')) ?? lines[0] ?? '';
     if (reasons.size >= MAX_REASONS) reasons.clear();
     reasons.set(name, { seq: declared.seq, atMs: input.nowMs, text });
     return text;

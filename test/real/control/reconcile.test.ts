@@ -2,14 +2,7 @@
 import t from 'tap';
 import { createLogger } from '../../../lib/io/logger.ts';
 import { type ControlScheduler, startControlScheduler } from '../../support/control/control_scheduler.ts';
-import {
-  declare,
-  freeze,
-  makeControlWorld,
-  simDeployment,
-  undeclare,
-  unfreeze,
-} from '../../support/control/world.ts';
+import { declare, freeze, makeControlWorld, simDeployment, undeclare, unfreeze } from '../../support/control/world.ts';
 import { until } from '../../support/waits.ts';
 
 const LIMIT_MS = 40_000;

@@ -35,6 +35,8 @@ export interface ControlSchedulerOptions {
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly logger: Logger;
   readonly storeUrl?: string;
+  /** A term under which orders go out whoever leads, while it is not undefined. */
+  readonly forcedTerm?: () => number | undefined;
 }
 
 export interface ControlScheduler {
@@ -65,7 +67,8 @@ async function follow(
   }
 }
 
-async function openStore({ root, storeUrl }: ControlSchedulerOptions) {
+/** The log of a test's fleet, for a scheduler or for the test itself. */
+export async function openTestStore({ root, storeUrl }: Pick<ControlSchedulerOptions, 'root' | 'storeUrl'>) {
   const common = { clock: systemClock, random: systemRandom };
   const open = (driver: SqlDriver): Promise<EventStore> =>
     openEventStore({ ...common, driver, mac: MAC, newLogId: randomUUID() });
@@ -87,7 +90,7 @@ async function openStore({ root, storeUrl }: ControlSchedulerOptions) {
 }
 
 export async function startControlScheduler(options: ControlSchedulerOptions): Promise<ControlScheduler> {
-  const { root, id, logger, port = 0 } = options;
+  const { root, id, logger, port = 0, forcedTerm = () => undefined } = options;
   const file = {
     schedulerId: id,
     fleetCertFile: 'c',
@@ -99,7 +102,7 @@ export async function startControlScheduler(options: ControlSchedulerOptions): P
     ...options.settings,
   };
   const { config } = loadSettings(settings, { argv: ['--config', 'f'], env: {}, readFile: () => JSON.stringify(file) });
-  const { store, close } = await openStore(options);
+  const { store, close } = await openTestStore(options);
   const projection = createProjection();
   const metrics = createMetrics({ processMetrics: false });
   const control = createControl({
@@ -138,9 +141,9 @@ export async function startControlScheduler(options: ControlSchedulerOptions): P
         schedulerId: id,
         version: '0',
         get term() {
-          return control.term();
+          return forcedTerm() ?? control.term();
         },
-        mayOrder: control.mayOrder,
+        mayOrder: () => forcedTerm() !== undefined || control.mayOrder(),
         telemetryPeriodMs: 500,
       },
     },
