@@ -11,6 +11,8 @@ import type { Reconciler } from './reconciler.ts';
 /** A reason is looked up again after this long: planning for each look at a list would be dear. */
 const REASON_MS = 2000;
 const MAX_REASONS = 1000;
+/** The first node that refuses says most. */
+const REFUSED = /: (refused by|takes no further one)/;
 
 interface Reason {
   readonly seq: number;
@@ -28,8 +30,7 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader): Rec
     const before = reasons.get(name);
     if (before?.seq === declared.seq && input.nowMs - before.atMs < REASON_MS) return before.text;
     const lines = explainLines(input, name);
-    // The first node that refuses says most; where all are taken by its own replicas there is the sum.
-    const text = lines.find((line) => line.includes(': refused by ')) ?? lines[0] ?? '';
+    const text = lines.find((line) => REFUSED.test(line)) ?? lines[0] ?? '';
     if (reasons.size >= MAX_REASONS) reasons.clear();
     reasons.set(name, { seq: declared.seq, atMs: input.nowMs, text });
     return text;

@@ -1,9 +1,11 @@
 /** What reconcile would do, and why a replica is where it is: for whoever asks, computed from the moment's picture. */
 import { CodedError } from '../../../lib/errors.ts';
 import type { Declared, DeploymentResource } from './contract.ts';
-import { explainDeployment } from '../placement/explain.ts';
+import { carryOut, explainDeployment, reasonsAgainst } from '../placement/explain.ts';
+import type { Demand } from '../placement/demand.ts';
 import { explanationLines, reasonText } from '../placement/explain_text.ts';
-import type { Assignment, PlacementPlan, ReplicaId } from '../placement/contract.ts';
+import type { Assignment, FleetSnapshot, PlacementPlan, ReplicaId } from '../placement/contract.ts';
+import { createSituation } from '../placement/units.ts';
 import type { PlanView, Resource, ResourceKind } from '../resources/contract.ts';
 import type { NodeSpec, PoolSpec } from '../resources/contract.ts';
 import { deploymentOf } from './declared.ts';
@@ -92,6 +94,17 @@ function resizedLines({ deployments, places }: Declared, plan: PlacementPlan): s
   );
 }
 
+/** Why the nodes that run some of its replicas take no more: an explanation names only what refuses all of them. */
+function fullLines(snapshot: FleetSnapshot, plan: PlacementPlan, planned: string, chosen: readonly string[]): string[] {
+  const { board, units } = createSituation(snapshot);
+  carryOut(board, units, plan);
+  const demand = board.demands.find((each) => each.wanted.name === planned) as Demand;
+  return chosen.flatMap((node) => {
+    const reasons = reasonsAgainst(board, snapshot, demand, board.fleet.indexOf.get(node) as number);
+    return reasons.length === 0 ? [] : [`${node}: takes no further one: ${reasons.map(reasonText).join('; ')}`];
+  });
+}
+
 /** @throws CodedError not_found */
 export function explainLines(input: PlanInput, name: string): readonly string[] {
   const { declared } = input;
@@ -102,8 +115,11 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
   for (const [planned, target] of targets) {
     if (target.deployment.name !== name) continue;
     const explanation = explainDeployment(snapshot, plan, planned);
-    if (explanation !== undefined)
-      lines.push(...explanationLines(explanation).map((line) => line.replaceAll(planned, name)));
+    if (explanation === undefined) continue;
+    const { verdicts, pending } = explanation;
+    const chosen = verdicts.filter(({ kind }) => kind === 'chosen').map(({ node }) => node);
+    const full = pending > 0 ? fullLines(snapshot, plan, planned, chosen) : [];
+    lines.push(...[...explanationLines(explanation), ...full].map((line) => line.replaceAll(planned, name)));
   }
   return lines;
 }

@@ -58,16 +58,20 @@ export function statusOf(
   const seen = new Map(mine.map((place) => [place, observe(fleet, place)]));
   const { replicas: wanted } = deployment.spec;
   const views = mine.map((place) => replicaView(place, seen.get(place) as Observed));
-  const standing = new Set(mine.filter(isStanding).map((place) => place.index));
-  const missing = wanted - standing.size;
+  const standing = mine.filter(isStanding);
+  const taken = new Set(standing.filter(({ revision }) => revision === deployment.revision).map(({ index }) => index));
+  const missing = wanted - standing.length;
   const reason = missing > 0 ? whyPending() : '';
   for (let index = 0, left = missing; left > 0; index++) {
-    if (standing.has(index)) continue;
+    if (taken.has(index)) continue;
     left -= 1;
     views.push({ index, revision: deployment.revision, engines: [], gpus: [], state: 'pending', reason });
   }
+  // A replica that moves counts once, though two of it serve for a moment.
   const serving = new Set(
-    mine.filter((place) => isServing(place, seen.get(place) as Observed)).map(({ index }) => index),
+    mine
+      .filter((place) => isServing(place, seen.get(place) as Observed))
+      .map(({ revision, index }) => `${revision}/${index}`),
   );
   return {
     observedVersion: deployment.version,

@@ -27,6 +27,7 @@ import { engineEvent, type FakeClock, fakeClock, hello, LOOP_OPTIONS, recordedFi
 const GIB = 2 ** 30;
 export const GPU_BYTES = 80 * GIB;
 const STEP_MS = 50;
+const READING_MS = 1000;
 const START_MS = 200;
 const STOP_MS = 300;
 
@@ -63,6 +64,8 @@ export class FakeNode {
   options: NodeOptions;
   orders: OrderState = {};
   readonly stale: string[] = [];
+  /** What readings say of GPUs that are not sound. */
+  readonly health = new Map<number, string>();
   connected = true;
   session = 0;
   starts = 0;
@@ -88,13 +91,19 @@ export class FakeNode {
     for (const [name, engine] of this.engines) if (!wanted.has(name)) this.#stop(name, engine);
     for (const [name, spec] of wanted) if (!this.engines.has(name)) this.#begin(name, spec);
     const rejections = rejected.map(
-      ({ name }): SpecRejection__Output => ({ engine: name as string, code: 'invalid_spec', message: 'no', param: 'x' }),
+      ({ name }): SpecRejection__Output => ({
+        engine: name as string,
+        code: 'invalid_spec',
+        message: 'no',
+        param: 'x',
+      }),
     );
     this.#tell((sink, session) => sink.onDesiredStateAck(session, generation, rejections));
   }
 
   /** What is due happens. */
   tick(nowMs: number): void {
+    if (nowMs % READING_MS === 0) this.#tell((sink, session) => sink.onTelemetry(session, this.reading()));
     for (const [name, engine] of this.engines) {
       if (engine.dueAtMs > nowMs) continue;
       engine.dueAtMs = Infinity;
@@ -106,6 +115,23 @@ export class FakeNode {
         this.#event(name, engine, isBad ? 'ENGINE_STATE_FAILED' : 'ENGINE_STATE_READY');
       }
     }
+  }
+
+  /** Engines take half of what is promised to them, which is 40 GiB. */
+  reading() {
+    const engines = [...this.engines].map(([engine]) => ({ engine, incarnation: 1, gpuMemoryBytes: 20 * GIB }));
+    const used = new Map<number, number>();
+    for (const { spec } of this.engines.values())
+      for (const gpu of spec.gpuIds ?? []) used.set(gpu, (used.get(gpu) ?? 0) + 20 * GIB);
+    const gpus = this.hello().gpus.map(({ index }) => ({
+      index,
+      memoryTotalBytes: GPU_BYTES,
+      memoryUsedBytes: GIB + (used.get(index) ?? 0),
+      numaNode: 0,
+      health: this.health.get(index) ?? 'ok',
+      c2cLinkCount: 1,
+    }));
+    return { ...telemetry([]), engines, gpus, host: { memoryUsedBytes: GIB } } as ReturnType<typeof telemetry>;
   }
 
   gpuEvent(index: number, quarantined: boolean): void {
@@ -136,7 +162,12 @@ export class FakeNode {
 
   #begin(name: string, spec: EngineSpec): void {
     this.starts += 1;
-    const engine: FakeEngine = { spec, incarnation: 1, state: 'ENGINE_STATE_PENDING', dueAtMs: this.#fleet.nowMs + START_MS };
+    const engine: FakeEngine = {
+      spec,
+      incarnation: 1,
+      state: 'ENGINE_STATE_PENDING',
+      dueAtMs: this.#fleet.nowMs + START_MS,
+    };
     this.engines.set(name, engine);
     this.#event(name, engine, 'ENGINE_STATE_STARTING');
   }
@@ -180,7 +211,11 @@ export class Harness {
     return this.clock.monotonicMs();
   }
 
-  start(id: string, more: Readonly<Record<string, unknown>> = {}, deps: Partial<Parameters<typeof createControl>[0]> = {}) {
+  start(
+    id: string,
+    more: Readonly<Record<string, unknown>> = {},
+    deps: Partial<Parameters<typeof createControl>[0]> = {},
+  ) {
     const file = {
       schedulerId: id,
       fleetCertFile: 'c',
@@ -287,7 +322,9 @@ export class Harness {
     const endMs = this.nowMs + limitMs;
     while (!holds()) {
       if (this.nowMs >= endMs) {
-        const lines = [...this.schedulers.values()].flatMap(({ id, lines: all }) => all.slice(-25).map((l) => `${id}: ${l}`));
+        const lines = [...this.schedulers.values()].flatMap(({ id, lines: all }) =>
+          all.slice(-25).map((l) => `${id}: ${l}`),
+        );
         throw new Error(`it did not come to ${what}:\n${lines.join('\n')}`);
       }
       await this.run(STEP_MS);
@@ -332,7 +369,9 @@ export class Harness {
   }
 
   leaders(): string[] {
-    return [...this.schedulers.values()].filter(({ paused, view }) => !paused && view.leader().isLeader).map(({ id }) => id);
+    return [...this.schedulers.values()]
+      .filter(({ paused, view }) => !paused && view.leader().isLeader)
+      .map(({ id }) => id);
   }
 
   actions(): Record<string, unknown>[] {
@@ -356,16 +395,7 @@ export class Harness {
       scheduler.sessions.set(node.name, session);
       node.orders = observeTerm(node.orders, scheduler.control.term());
       scheduler.sink.onHello(session, node.hello());
-      scheduler.sink.onTelemetry(session, {
-        ...telemetry([]),
-        gpus: node.hello().gpus.map(({ index }) => ({
-          index,
-          memoryTotalBytes: GPU_BYTES,
-          memoryUsedBytes: GIB,
-          numaNode: 0,
-          health: 'ok',
-        })),
-      });
+      scheduler.sink.onTelemetry(session, node.reading());
     });
   }
 
