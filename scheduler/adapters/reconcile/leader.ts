@@ -57,6 +57,7 @@ export class Leader {
     await this.#work;
     const epoch = this.#epoch;
     this.#epoch = undefined;
+    this.#known = undefined;
     this.#tell();
     if (epoch === undefined) return;
     await this.#deps.leases

@@ -16,7 +16,7 @@ export interface MemoryStore {
   readonly store: Pick<EventStore, 'append' | 'head' | 'leases' | 'get' | 'read'>;
   readonly rows: readonly EventRow[];
   readonly projection: Projection;
-  /** What the next calls throw instead of doing their work; each is used once. */
+  /** What the next calls of schedulers throw instead of doing their work; each is used once. */
   readonly failures: Error[];
   /** Lets the projection have what was appended; by itself after each append unless `lags`. */
   catchUp(): void;
@@ -63,7 +63,7 @@ export function createMemoryStore(nowMs: () => number): MemoryStore {
     },
     store: {
       async append(request: AppendRequest): Promise<AppendOutcome> {
-        fail();
+        if (request.fence !== undefined) fail();
         const problem = requestProblem(request);
         if (problem !== undefined) return problem;
         const entries = request.items.flatMap(({ kind, resource }) => {
