@@ -120,7 +120,8 @@ export class Reconciler {
     return {
       declared,
       fleet: fleet(),
-      configuredGpus: (node) => (configured(node) ?? []).flatMap((engine) => engine.gpuIds ?? []),
+      configured: (node) =>
+        (configured(node) ?? []).map(({ name = '', gpuIds = [] }) => ({ name: String(name), gpus: gpuIds })),
       nowMs: clock.monotonicMs(),
       leadingSinceMs: leader.sinceMs,
       // The store's clock stands still while nothing is written; ours may be off. The later of the two avoids longest.

@@ -12,8 +12,8 @@ import { isStanding, sharingOf } from './places.ts';
 export interface FleetFacts {
   readonly declared: Declared;
   readonly fleet: FleetState;
-  /** GPUs of a node that engines of the configuration have. */
-  readonly configuredGpus: (node: string) => readonly number[];
+  /** Engines of the configuration on a node, and the GPUs that they have. */
+  readonly configured: (node: string) => readonly { readonly name: string; readonly gpus: readonly number[] }[];
   readonly nowMs: number;
   /** When this scheduler began to lead, on the same clock: no node is lost before it had its time to come back. */
   readonly leadingSinceMs: number;
@@ -71,7 +71,7 @@ function healthOf(told: string | undefined): GpuSnapshot['health'] {
 }
 
 function gpusOf(node: NodeState, facts: FleetFacts, promises: Promises): GpuSnapshot[] {
-  const configured = facts.configuredGpus(node.name);
+  const configured = facts.configured(node.name).flatMap(({ gpus }) => gpus);
   return node.hello.gpus.map(({ index, name, memoryTotalBytes }) => {
     const reading = node.telemetry?.gpus.find((each) => each.index === index);
     const totalBytes = reading?.memoryTotalBytes ?? memoryTotalBytes ?? 0;
@@ -118,6 +118,20 @@ function memoryOf(node: NodeState): Pick<NodeSnapshot, 'hostMemory'> {
   return { hostMemory: { totalBytes, ...freeBytes } };
 }
 
+/**
+ * Engines that run on a node though nobody wants them: of an earlier configuration, or started again by an agent that was
+ * away while its place was written off. What they hold is not known, so the node takes nothing until they are gone.
+ */
+export function unknownEngines({ declared, fleet, configured }: FleetFacts, name: string): string[] {
+  const running = [...(fleet.nodes.get(name as NodeId)?.engines.values() ?? [])]
+    .filter(({ event }) => event.state !== 'ENGINE_STATE_STOPPED')
+    .map((engine) => engine.name);
+  if (running.length === 0) return [];
+  const known = new Set(configured(name).map((engine) => engine.name));
+  for (const { engine, parts } of declared.places) if (parts.some(({ node }) => node === name)) known.add(engine);
+  return running.filter((engine) => !known.has(engine));
+}
+
 function nodeHealth(facts: FleetFacts, name: string, resource: NodeResource | undefined): NodeSnapshot['health'] {
   if (resource?.spec.retired === true || isLost(facts, name)) return 'lost';
   if (facts.fleet.nodes.get(name as NodeId)?.connected !== true) return 'not_ready';
@@ -137,7 +151,7 @@ function nodeOf(facts: FleetFacts, name: string, promises: Promises): NodeSnapsh
     architecture: ARCHITECTURES[architecture] ?? architecture,
     ...(driverVersion === undefined ? {} : { driverVersion }),
     // A drain that a person ordered at the agent keeps new replicas away; it moves none, as it may be short.
-    cordoned: spec?.cordoned === true || node?.nodeEvent !== undefined,
+    cordoned: spec?.cordoned === true || node?.nodeEvent !== undefined || unknownEngines(facts, name).length > 0,
     draining: spec?.draining === true,
     taints: spec?.taints ?? [],
     health: nodeHealth(facts, name, resource),

@@ -9,6 +9,7 @@ import { createSituation } from '../placement/units.ts';
 import type { PlanView, Resource, ResourceKind } from '../resources/contract.ts';
 import type { NodeSpec, PoolSpec } from '../resources/contract.ts';
 import { deploymentOf } from './declared.ts';
+import { nodeNames, unknownEngines } from './fleet_view.ts';
 import { planFor, type PlanInput, type Planned } from './decide.ts';
 
 /** What would be declared if these were applied and those deleted. */
@@ -111,6 +112,12 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
   const deployment: DeploymentResource | undefined = declared.deployments.get(name);
   if (deployment === undefined) throw new CodedError('not_found', `There is no deployment ${name}.`, { param: 'name' });
   const { snapshot, plan, targets } = planFor(input, declared);
+  const notes = nodeNames(input).flatMap((node) => {
+    const unknown = unknownEngines(input, node);
+    return unknown.length === 0
+      ? []
+      : [`${node}: takes nothing until ${unknown.join(', ')} is gone, which nobody wants`];
+  });
   const lines: string[] = declared.frozen === undefined ? [] : [`The fleet is ${declared.frozen}; nothing changes.`];
   for (const [planned, target] of targets) {
     if (target.deployment.name !== name) continue;
@@ -121,5 +128,5 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
     const full = pending > 0 ? fullLines(snapshot, plan, planned, chosen) : [];
     lines.push(...[...explanationLines(explanation), ...full].map((line) => line.replaceAll(planned, name)));
   }
-  return lines;
+  return [...lines, ...notes];
 }

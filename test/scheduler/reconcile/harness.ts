@@ -64,6 +64,8 @@ export class FakeNode {
   options: NodeOptions;
   orders: OrderState = {};
   readonly stale: string[] = [];
+  /** On its disk: an agent that starts again begins with what it was told last. */
+  remembered: DesiredState | undefined;
   /** What readings say of GPUs that are not sound. */
   readonly health = new Map<number, string>();
   connected = true;
@@ -85,6 +87,7 @@ export class FakeNode {
       return;
     }
     this.orders = verdict.orders;
+    this.remembered = desired;
     const specs = (desired.engines ?? []) as EngineSpec[];
     const rejected = specs.filter((spec) => this.options.rejects?.test(spec.name as string) === true);
     const wanted = new Map(specs.filter((spec) => !rejected.includes(spec)).map((spec) => [spec.name as string, spec]));
@@ -99,6 +102,12 @@ export class FakeNode {
       }),
     );
     this.#tell((sink, session) => sink.onDesiredStateAck(session, generation, rejections));
+  }
+
+  /** Its agent starts again, before it has heard of anybody. */
+  restore(): void {
+    for (const spec of (this.remembered?.engines ?? []) as EngineSpec[])
+      if (!this.engines.has(spec.name as string)) this.#begin(spec.name as string, spec);
   }
 
   /** What is due happens. */
@@ -288,6 +297,7 @@ export class Harness {
 
   reconnect(name: string): void {
     const node = this.nodes.get(name) as FakeNode;
+    node.restore();
     node.connected = true;
     node.session += 1;
     for (const scheduler of this.schedulers.values()) this.#connect(scheduler, node);

@@ -163,3 +163,28 @@ t.test(
     t.match(scheduler.lines.join('\n'), /stop chat\/0 .*the agent has given the engine up/);
   },
 );
+
+t.test(
+  'a node that was written off and comes back with its old engines takes nothing until they are gone',
+  async (t) => {
+    const fleet = new Harness();
+    fleet.addNode('n1', { gpus: 1 });
+    const scheduler = fleet.start('a', { healMaxLostPercent: 100 });
+    await fleet.declare('Deployment', 'chat', deployment(1));
+    await fleet.until('ready', () => fleet.ready('chat', 1));
+    fleet.cut('n1', true);
+    await fleet.declare('Node', 'n1', { retired: true });
+    fleet.addNode('n2', { gpus: 1 });
+    await fleet.until('n2 to serve', () => fleet.ready('chat', 1));
+    await fleet.declare('Deployment', 'code', deployment(1));
+    await fleet.declare('Node', 'n1', {});
+    fleet.reconnect('n1');
+    t.match(
+      scheduler.view.explainDeployment('code').join('\n'),
+      /n1: takes nothing until chat-0-[0-9a-f]+ is gone, which nobody wants/,
+    );
+    await fleet.until('code there', () => fleet.ready('code', 1));
+    t.same(fleet.nodesOf('code'), ['n1']);
+    t.same(fleet.doubles, []);
+  },
+);
