@@ -69,6 +69,8 @@ export class Reconciler {
   /** What this leader has written itself, and must see before it decides again. */
   #wrote = 0;
   #ledEpoch = 0;
+  /** The epoch under which every agent has been told its orders. */
+  #orderedEpoch = 0;
   #unsure: AppendRequest | undefined;
   #appends = 0;
   #plannedKey = '';
@@ -185,6 +187,7 @@ export class Reconciler {
       return;
     }
     await this.#beginToLead();
+    this.#orderFirst();
     if (!this.mayOrder() || this.#isBehind(declared) || !(await this.#settleUnsure())) return;
     const startedMs = clock.monotonicMs();
     const now = this.declared();
@@ -218,8 +221,14 @@ export class Reconciler {
     this.#memory = new HealingMemory(options);
     const { seq } = await store.head();
     this.#mustSee = seq;
-    if (this.mayOrder()) this.#orderAll();
-    else this.#again = true;
+  }
+
+  /** Every agent hears of a new leader at once, also where nothing changes: from then on it refuses the one before. */
+  #orderFirst(): void {
+    const { epoch } = this.#deps.leader;
+    if (!this.mayOrder() || this.#orderedEpoch === epoch) return;
+    this.#orderedEpoch = epoch;
+    this.#orderAll();
   }
 
   /** An agent has acknowledged what this log does not have: it lags, or it came back from an older backup. */

@@ -111,7 +111,7 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
   const { declared } = input;
   const deployment: DeploymentResource | undefined = declared.deployments.get(name);
   if (deployment === undefined) throw new CodedError('not_found', `There is no deployment ${name}.`, { param: 'name' });
-  const { snapshot, plan, targets } = planFor(input, declared);
+  const { snapshot, plan, targets, unsound } = planFor(input, declared);
   const notes = nodeNames(input).flatMap((node) => {
     const unknown = unknownEngines(input, node);
     return unknown.length === 0
@@ -122,7 +122,10 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
   for (const [planned, target] of targets) {
     if (target.deployment.name !== name) continue;
     const explanation = explainDeployment(snapshot, plan, planned);
-    if (explanation === undefined) continue;
+    if (explanation === undefined) {
+      lines.push((unsound.get(planned) as string).replaceAll(planned, name));
+      continue;
+    }
     const { verdicts, pending } = explanation;
     const chosen = verdicts.filter(({ kind }) => kind === 'chosen').map(({ node }) => node);
     const full = pending > 0 ? fullLines(snapshot, plan, planned, chosen) : [];

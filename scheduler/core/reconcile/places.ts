@@ -21,12 +21,12 @@ export function shortHash(text: string): string {
 /** What a running engine depends on: another value means other processes. How many and where is not among it. */
 export function revisionOf(spec: DeploymentSpec): string {
   const process = {
-    engine: spec.engine,
-    model: spec.model,
+    engine: spec.engine ?? null,
+    model: spec.model ?? null,
     source: spec.source ?? null,
-    servedModelName: spec.servedModelName,
+    servedModelName: spec.servedModelName ?? null,
     hosts: spec.hosts ?? 1,
-    gpusPerHost: spec.gpusPerHost,
+    gpusPerHost: spec.gpusPerHost ?? null,
     gpuMemoryBytes: spec.gpuMemoryBytes ?? null,
     graceSpillBytes: spec.graceSpillBytes ?? null,
     extraFlags: spec.extraFlags,
@@ -45,7 +45,7 @@ export function engineName(deployment: string, index: number, revision: string, 
     .replaceAll(/[^a-z0-9-]/g, '-')
     .replace(/^-+/, '');
   const isSame = plain === deployment && plain.length <= MAX_BASE;
-  const base = isSame ? plain : `${plain.slice(0, MAX_BASE - 9)}-${shortHash(deployment)}`;
+  const base = isSame ? plain : `${plain.slice(0, MAX_BASE - 9) || 'x'}-${shortHash(deployment)}`;
   return `${base}-${index}-${revision}${number === 1 ? '' : `-${number}`}`;
 }
 

@@ -50,6 +50,8 @@ t.test(
     fleet.start('b');
     await fleet.declare('Deployment', 'chat', deployment(2));
     await fleet.until('ready', () => fleet.ready('chat', 2));
+    const idle = fleet.addNode('n2');
+    await fleet.declare('Node', 'n2', { cordoned: true });
     // The next leader does not know yet what the last one has written.
     fleet.memory.lags = true;
     await fleet.declare('Deployment', 'chat', deployment(3));
@@ -62,6 +64,7 @@ t.test(
     fleet.memory.catchUp();
     await fleet.until('three', () => fleet.ready('chat', 3));
     t.equal(node.starts, 3);
+    t.equal(idle.orders.term, 2, 'one with nothing to do hears of the new leader too');
     // One that stops by itself lets go of the lease.
     const third = fleet.start('c');
     await fleet.schedulers.get('b')?.control.stop();

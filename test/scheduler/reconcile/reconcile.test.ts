@@ -267,3 +267,44 @@ t.test('pools, labels, regions and several revisions of a neighbour are asked fo
   const chat = { ...resource('Node', 'apart', {}), kind: 'Deployment' as const, spec: fewer };
   t.match(scheduler.view.plan([chat], []).lines, ['stop apart/0 on n2: fewer are wanted', /^pending lost/]);
 });
+
+t.test('a deployment that makes no sense keeps nobody else from running, and what runs of it goes on', async (t) => {
+  const fleet = new Harness();
+  fleet.addNode('n1', { gpus: 3 });
+  const scheduler = fleet.start('a');
+  await fleet.declare('Deployment', 'odd', deployment(1));
+  await fleet.until('ready', () => fleet.ready('odd', 1));
+  await fleet.declare('Deployment', 'odd', deployment(1, { priority: 4.5 }));
+  await fleet.declare('Deployment', 'none', {});
+  await fleet.declare('Deployment', 'chat', deployment(1));
+  await fleet.until('chat', () => fleet.ready('chat', 1));
+  t.equal(fleet.status('odd').ready, 1);
+  t.match(scheduler.view.explainDeployment('odd')[0], /priority of odd is no whole number from 0 to 100/);
+});
+
+t.test(
+  'replicas over several hosts get an engine on each, all or none; without a stated need a GPU is theirs alone',
+  async (t) => {
+    const fleet = new Harness();
+    fleet.addNode('n1', { gpus: 2 });
+    fleet.start('a');
+    const { gpuMemoryBytes: _whole, ...whole } = deployment(1, { engine: 'sim', hosts: 2, gpuModels: ['H100'] });
+    await fleet.declare('Deployment', 'wide', whole);
+    await fleet.run(1000);
+    t.match(fleet.status('wide').replicas, [{ state: 'pending', reason: /gang/ }]);
+    fleet.addNode('n2', { gpus: 1 });
+    await fleet.until('both hosts', () => fleet.ready('wide', 1));
+    t.match(fleet.status('wide').replicas[0]?.engines.toSorted(), [/^n1\//, /^n2\//]);
+    const [place] = fleet.memory.projection.list('placement');
+    t.match(place?.value, { parts: [{ gpuMemoryBytes: Math.floor(0.9 * 80 * 2 ** 30) }, {}] });
+    await fleet.declare('Deployment', 'real', { ...whole, engine: 'vllm' });
+    await fleet.run(500);
+    t.match(
+      fleet.status('real').replicas[0]?.reason,
+      'real asks for 2 hosts, and engines are started on one host only.',
+    );
+    await fleet.declare('Deployment', 'alien', { ...whole, hosts: 1, gpuModels: ['B300'] });
+    await fleet.run(500);
+    t.match(fleet.status('alien').replicas[0]?.reason, /refused by/);
+  },
+);
