@@ -87,7 +87,12 @@ t.test('while only observing, and beyond the limit, actions are told and not tak
     await fleet.run(20_000);
     t.match(scheduler.lines.join('\n'), why);
     t.equal(fleet.actions().length, 'observeOnly' in settings ? 0 : 1);
-    t.equal(scheduler.lines.filter((line) => why.test(line)).length, 'observeOnly' in settings ? 2 : 1, 'said once');
+    const said = scheduler.lines.filter((line) => why.test(line)).length;
+    t.equal(said, 'observeOnly' in settings ? 2 : 1, 'said once');
+    for (const node of fleet.nodes.values()) node.options = { fails: /bad/ };
+    await fleet.declare('Deployment', 'bad', deployment(1));
+    await fleet.run(3000);
+    t.equal(fleet.status('bad').replicas[0]?.state, 'failed', 'it is left where it is');
     // What operators declare is carried out all the same.
     await fleet.declare('Deployment', 'more', deployment(1));
     await fleet.until('more', () => fleet.ready('more', 1));

@@ -139,12 +139,29 @@ t.test('the higher priority gets the GPU, once the lower has stopped', async (t)
   // Where there is room elsewhere the preempted one goes there, once it is gone from here.
   fleet.addNode('n2', { gpus: 1 });
   await fleet.until('batch too', () => fleet.ready('batch', 1));
-  await fleet.declare(
-    'Deployment',
-    'third',
-    deployment(1, { priority: 95, constraints: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['n2'] }] }),
-  );
+  const third = deployment(1, {
+    priority: 95,
+    constraints: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['n2'] }],
+  });
   fleet.addNode('n3', { gpus: 1 });
+  await fleet.run(100);
+  const metadata = { name: 'third', labels: {} };
+  const resource = {
+    apiVersion: 'sophia/v1' as const,
+    kind: 'Deployment' as const,
+    metadata,
+    spec: third as unknown as Record<string, never>,
+  };
+  t.match(scheduler.view.plan([resource], []).lines, [
+    'preempt batch/0 on n2, for third/0 of priority 95',
+    'start third/0 on n2 GPU 0, once batch/0 has stopped',
+    'start batch/0 on n3 GPU 0, as it is preempted on n2',
+  ]);
+  const drain = { ...resource, kind: 'Node' as const, metadata: { name: 'n2', labels: {} } };
+  t.match(scheduler.view.plan([{ ...drain, spec: { draining: true } as unknown as Record<string, never> }], []).lines, [
+    'move batch/0 on n3 GPU 0, from n2: the node is being drained',
+  ]);
+  await fleet.declare('Deployment', 'third', third);
   await fleet.until('all three', () => ['batch', 'live', 'third'].every((name) => fleet.ready(name, 1)));
   t.same(fleet.nodesOf('batch'), ['n3']);
   t.same(fleet.doubles, []);
