@@ -122,8 +122,7 @@ export class Reconciler {
     return {
       declared,
       fleet: fleet(),
-      configured: (node) =>
-        (configured(node) ?? []).map(({ name = '', gpuIds = [] }) => ({ name: String(name), gpus: gpuIds })),
+      configured: (node) => (configured(node) ?? []).map(({ name = '', gpuIds = [] }) => ({ name, gpus: gpuIds })),
       nowMs: clock.monotonicMs(),
       leadingSinceMs: leader.sinceMs,
       // The store's clock stands still while nothing is written; ours may be off. The later of the two avoids longest.

@@ -1,7 +1,7 @@
 /** Reads what reconcile needs out of the log's projection, in one walk over its entries. */
 import type { JsonObject } from '../events/json.ts';
 import { type Entry, FLEET_FREEZE, type Projection } from '../events/projection.ts';
-import type { DeploymentSpec, NodeSpec, PoolSpec } from '../resources/contract.ts';
+import type { DeploymentSpec, PoolSpec } from '../resources/contract.ts';
 import {
   AVOID_KIND,
   type Avoidance,
@@ -31,7 +31,7 @@ export function deploymentOf(name: string, version: number, given: unknown): Dep
 function takeDesired(into: Building, { kind, name, version, value }: Entry): void {
   const { spec, labels } = value as unknown as { spec: JsonObject; labels: Readonly<Record<string, string>> };
   if (kind === 'Deployment') into.deployments.set(name, deploymentOf(name, version, spec));
-  else if (kind === 'Node') into.nodes.set(name, { spec: spec as NodeSpec, labels });
+  else if (kind === 'Node') into.nodes.set(name, { spec, labels });
   else if (kind === 'Pool') into.pools.set(name, spec as unknown as PoolSpec);
 }
 

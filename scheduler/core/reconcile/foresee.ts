@@ -6,8 +6,7 @@ import type { Demand } from '../placement/demand.ts';
 import { explanationLines, reasonText } from '../placement/explain_text.ts';
 import type { Assignment, FleetSnapshot, PlacementPlan, ReplicaId } from '../placement/contract.ts';
 import { createSituation } from '../placement/units.ts';
-import type { PlanView, Resource, ResourceKind } from '../resources/contract.ts';
-import type { NodeSpec, PoolSpec } from '../resources/contract.ts';
+import type { PlanView, PoolSpec, Resource, ResourceKind } from '../resources/contract.ts';
 import { deploymentOf } from './declared.ts';
 import { nodeNames, unknownEngines } from './fleet_view.ts';
 import { planFor, type PlanInput, type Planned } from './decide.ts';
@@ -24,7 +23,7 @@ export function overlaid(
   for (const { kind, metadata, spec } of applied) {
     const { name, labels } = metadata;
     if (kind === 'Deployment') deployments.set(name, deploymentOf(name, deployments.get(name)?.version ?? 0, spec));
-    else if (kind === 'Node') nodes.set(name, { spec: spec as NodeSpec, labels });
+    else if (kind === 'Node') nodes.set(name, { spec, labels });
     else if (kind === 'Pool') pools.set(name, spec as unknown as PoolSpec);
   }
   for (const { kind, name } of deleted) {

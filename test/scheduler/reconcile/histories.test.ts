@@ -81,7 +81,7 @@ function isQuiet(fleet: Harness): boolean {
   const places = fleet.memory.projection.list('placement').map(({ value }) => value as Record<string, unknown>);
   if (places.some(({ phase }) => phase !== 'placed')) return false;
   const wanted = places.flatMap(({ engine, parts }) =>
-    (parts as { node: string }[]).map(({ node }) => `${node}/${engine}`),
+    (parts as { node: string }[]).map(({ node }) => `${node}/${String(engine)}`),
   );
   const running = [...fleet.nodes.values()].flatMap(({ name, engines }) =>
     [...engines].flatMap(([engine, { state }]) => (state === 'ENGINE_STATE_READY' ? [`${name}/${engine}`] : [])),
