@@ -88,7 +88,7 @@ export interface RevisionTarget {
   readonly replicas: number;
 }
 
-/** Divides a deployment among its revisions; rollouts put their own in its place. */
+/** Divides a deployment among its revisions; rollouts put their own in its place. `places` are those of the deployment. */
 export type Targets = (
   deployment: DeploymentResource,
   places: readonly Place[],

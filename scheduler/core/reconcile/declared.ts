@@ -28,11 +28,19 @@ export function deploymentOf(name: string, version: number, given: unknown): Dep
   return { name, version, spec, revision: revisionOf(spec) };
 }
 
-function takeDesired(into: Building, { kind, name, version, value }: Entry): void {
+/** Entries are never changed, only replaced, so what was read of one is read once. */
+const known = new WeakMap<Entry, DeploymentResource>();
+
+function takeDesired(into: Building, entry: Entry): void {
+  const { kind, name, version, value } = entry;
   const { spec, labels } = value as unknown as { spec: JsonObject; labels: Readonly<Record<string, string>> };
-  if (kind === 'Deployment') into.deployments.set(name, deploymentOf(name, version, spec));
-  else if (kind === 'Node') into.nodes.set(name, { spec, labels });
-  else if (kind === 'Pool') into.pools.set(name, spec as unknown as PoolSpec);
+  if (kind === 'Deployment') {
+    const deployment = known.get(entry) ?? deploymentOf(name, version, spec);
+    known.set(entry, deployment);
+    into.deployments.set(name, deployment);
+  }
+  if (kind === 'Node') into.nodes.set(name, { spec, labels });
+  if (kind === 'Pool') into.pools.set(name, spec as unknown as PoolSpec);
 }
 
 const wordsOf = (value: unknown, otherwise: string): string => {

@@ -16,7 +16,7 @@ const MAX_SURGE = 1;
 /** Rolls by one replica at a time. Old revisions give up their places newest last. */
 export const rollingTargets: Targets = (deployment, places, isReady) => {
   const { revision, spec } = deployment;
-  const mine = places.filter((place) => place.deployment === deployment.name && isStanding(place));
+  const mine = places.filter(isStanding);
   const old = new Map<string, Place[]>();
   for (const place of mine)
     if (place.revision !== revision) old.set(place.revision, [...(old.get(place.revision) ?? []), place]);
@@ -133,12 +133,20 @@ export function wantedDeployments(context: WantedContext): {
 } {
   const targets = new Map<string, { deployment: DeploymentResource; target: RevisionTarget }>();
   const revisions = new Map<string, string[]>();
+  const places = new Map<string, Place[]>();
+  for (const place of context.declared.places) {
+    const mine = places.get(place.deployment) ?? [];
+    mine.push(place);
+    places.set(place.deployment, mine);
+  }
   for (const deployment of context.declared.deployments.values()) {
-    for (const target of context.targets(deployment, context.declared.places, context.isReady)) {
+    const names: string[] = [];
+    for (const target of context.targets(deployment, places.get(deployment.name) ?? [], context.isReady)) {
       const name = plannerName(deployment.name, target.revision);
       targets.set(name, { deployment, target });
-      revisions.set(deployment.name, [...(revisions.get(deployment.name) ?? []), name]);
+      names.push(name);
     }
+    revisions.set(deployment.name, names);
   }
   const wanted = [...targets.values()].map(({ deployment, target }) =>
     withTerms(wantedOf(deployment, target, context), deployment, revisions),
