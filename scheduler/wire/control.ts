@@ -8,6 +8,7 @@ import type { Logger } from '../../lib/io/logger.ts';
 import type { Metrics } from '../../lib/io/metrics.ts';
 import type { DesiredState } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import { Leader } from '../adapters/reconcile/leader.ts';
+import { planElsewhere } from '../adapters/reconcile/plan_thread.ts';
 import { Reconciler, type ReconcileFigures } from '../adapters/reconcile/reconciler.ts';
 import { createReconcileView } from '../adapters/reconcile/view.ts';
 import { wakingSink } from '../adapters/reconcile/waking_sink.ts';
@@ -139,6 +140,7 @@ export function createControl(deps: ControlDeps): Control {
     holder,
     options: reconcileOptions(config, Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs)),
     targets: deps.targets ?? rollingTargets,
+    planElsewhere,
     configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
     onOrdersChanged: (node) => sink?.onOrdersChanged?.(node),
   });

@@ -10,14 +10,16 @@ import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { Projection } from '../../core/events/projection.ts';
 import type { AppendItem, AppendRequest, EventStore } from '../../core/events/store_port.ts';
+import type { PlacementPlan } from '../../core/placement/contract.ts';
 import type { FleetState } from '../../core/fleet/state.ts';
 import type { Declared, ReconcileOptions, Targets } from '../../core/reconcile/contract.ts';
 import { readDeclared } from '../../core/reconcile/declared.ts';
-import { decide, type PassInput } from '../../core/reconcile/decide.ts';
+import { decide, type PassInput, snapshotToPlan } from '../../core/reconcile/decide.ts';
 import { HealingMemory } from '../../core/reconcile/heal.ts';
 import { OrderBook } from '../../core/reconcile/orders.ts';
 import { changeKey } from '../../core/reconcile/pass_key.ts';
 import type { Leader } from './leader.ts';
+import type { PlanElsewhere } from './plan_thread.ts';
 
 /** What operators see of it from outside. */
 export interface ReconcileFigures {
@@ -39,6 +41,8 @@ export interface ReconcilerDeps {
   readonly holder: string;
   readonly options: ReconcileOptions;
   readonly targets: Targets;
+  /** Where large plans are made; absent: here. */
+  readonly planElsewhere?: PlanElsewhere;
   /** Engines of the configuration, which are ordered beside those of the log. */
   readonly configured: (node: string) => readonly EngineSpec[] | undefined;
   /** What a node is to run has changed: it is told. */
@@ -61,6 +65,7 @@ export class Reconciler {
   #declared: Declared | undefined;
   #cancel: (() => void) | undefined;
   #dueAtMs = Infinity;
+  readonly #end = new AbortController();
   #stopped = false;
   #work: Promise<void> | undefined;
   #again = false;
@@ -92,6 +97,7 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
+    this.#end.abort();
     await this.#work;
   }
 
@@ -193,7 +199,11 @@ export class Reconciler {
     if (now.seq < this.#wrote) return;
     const key = changeKey(this.input(now));
     const isDue = this.#waiting > 0 && startedMs - this.#plannedAtMs >= REPLAN_MS;
-    const decision = decide({ ...this.input(now), mayPlan: key !== this.#plannedKey || isDue });
+    const plan = key !== this.#plannedKey || isDue ? await this.#plan(now) : 'none';
+    // While a large plan was made the world went on: it is carried out as far as it still holds.
+    const current = this.declared();
+    if (!this.mayOrder() || current.seq < this.#wrote) return;
+    const decision = decide(this.input(current), plan);
     if (decision.planned) {
       this.#plannedKey = key;
       this.#plannedAtMs = startedMs;
@@ -207,6 +217,13 @@ export class Reconciler {
     for (const { symptom } of decision.actions) figures.action(symptom, 'taken');
     this.#memory.budget.spend(decision.actions.length, startedMs);
     await this.#write(decision.items);
+  }
+
+  async #plan(declared: Declared): Promise<PlacementPlan | 'now'> {
+    const { planElsewhere, options } = this.#deps;
+    if (planElsewhere === undefined || declared.frozen !== undefined) return 'now';
+    const snapshot = snapshotToPlan(this.input(declared));
+    return (await planElsewhere(snapshot, options.searchSteps, this.#end.signal)) ?? 'now';
   }
 
   /** What earlier leaders have written must be seen first; none of them can write any more. */

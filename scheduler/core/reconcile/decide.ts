@@ -22,31 +22,43 @@ export interface PassInput extends HealFacts, SettleFacts {
   readonly options: ReconcileOptions;
   readonly targets: Targets;
   readonly writer: Writer;
-  /** Absent: true. False: nothing has changed that a plan depends on, unless this pass itself changes something. */
-  readonly mayPlan?: boolean;
 }
 
-export interface Planned {
+/** What is asked of the planner, and what its names mean. */
+export interface Question {
   readonly snapshot: FleetSnapshot;
-  readonly plan: PlacementPlan;
   readonly targets: TargetsByName;
-  /** What the planner says of deployments that it refuses, by their planner's names. */
+  /** What the planner would say of deployments that it refuses, by their planner's names. */
   readonly unsound: ReadonlyMap<string, string>;
 }
 
-export type PlanInput = Omit<PassInput, 'memory' | 'generationOf' | 'writer' | 'mayPlan'>;
+export interface Planned extends Question {
+  readonly plan: PlacementPlan;
+}
 
-/** A plan for what is declared. Deployments that the planner refuses are left as they are. */
-export function planFor(input: PlanInput, declared: Declared): Planned {
-  const { fleet, wallMs, options } = input;
+export type PlanInput = Omit<PassInput, 'memory' | 'generationOf' | 'writer'>;
+
+function question(input: PlanInput, declared: Declared): Question {
+  const { fleet, wallMs } = input;
   const isReady = (place: Parameters<typeof observe>[1]): boolean => observe(fleet, place).state === 'ready';
   const { wanted, targets } = wantedDeployments({ declared, fleet, wallMs, isReady, targets: input.targets });
   const { sound, unsound } = sift(wanted, targets);
-  const snapshot = snapshotOf({ ...input, declared }, sound);
-  const plan = planPlacement(snapshot, { random: seededRandom(1), searchSteps: options.searchSteps });
-  // What runs of a deployment that cannot be read goes on.
-  const stops = plan.stops.filter(({ deployment }) => !unsound.has(deployment));
-  return { snapshot, plan: { ...plan, stops }, targets, unsound };
+  return { snapshot: snapshotOf({ ...input, declared }, sound), targets, unsound };
+}
+
+/** A plan for what is declared. Deployments that the planner refuses are left as they are. */
+export function planFor(input: PlanInput, declared: Declared): Planned {
+  const asked = question(input, declared);
+  const plan = planPlacement(asked.snapshot, {
+    random: seededRandom(1),
+    searchSteps: input.options.searchSteps,
+  });
+  return { ...asked, plan: withoutUnsound(plan, asked) };
+}
+
+/** What runs of a deployment that cannot be read goes on. */
+function withoutUnsound(plan: PlacementPlan, { unsound }: Question): PlacementPlan {
+  return { ...plan, stops: plan.stops.filter(({ deployment }) => !unsound.has(deployment)) };
 }
 
 /** One deployment with a number that cannot be must not keep the others from being placed. */
@@ -73,16 +85,34 @@ function sift(wanted: readonly WantedDeployment[], targets: TargetsByName) {
 const NO_FLEET = compileFleet([]);
 const NOTHING: Decision = { items: [], lines: [], actions: [], withheld: [], pending: 0, planned: false };
 
-export function decide(input: PassInput): Decision {
-  const { declared, writer } = input;
-  if (declared.frozen !== undefined) return NOTHING;
-  const draft = new Draft(declared);
+/** What a plan would be asked for in this pass, for whoever plans elsewhere. */
+export function snapshotToPlan(input: PassInput): FleetSnapshot {
+  const draft = begin(input);
+  return question(input, draft.declared).snapshot;
+}
+
+function begin(input: PassInput): Draft {
+  const draft = new Draft(input.declared);
   settle(draft, input);
   healEngines(draft, input);
-  const planned = input.mayPlan !== false || draft.lines.length > 0 ? planFor(input, draft.declared) : undefined;
-  if (planned !== undefined)
-    carryOut(draft, input, planned.targets, verifyPlan(planned.plan, planned.snapshot).accepted);
+  return draft;
+}
+
+/**
+ * @param plan made of an earlier picture, which is checked against the present one; `now`: it is made here; `none`: nothing
+ * has changed that a plan depends on
+ */
+export function decide(input: PassInput, plan: PlacementPlan | 'now' | 'none' = 'now'): Decision {
+  const { declared, writer } = input;
+  if (declared.frozen !== undefined) return NOTHING;
+  const draft = begin(input);
+  let pending = 0;
+  if (plan !== 'none') {
+    const planned = plan === 'now' ? planFor(input, draft.declared) : { ...question(input, draft.declared), plan };
+    const { accepted } = verifyPlan(withoutUnsound(planned.plan, planned), planned.snapshot);
+    carryOut(draft, input, planned.targets, accepted);
+    pending = planned.plan.pending.length;
+  }
   const { actions, withheld, lines } = draft;
-  const pending = planned?.plan.pending.length ?? 0;
-  return { items: draft.items(writer), lines, actions, withheld, pending, planned: planned !== undefined };
+  return { items: draft.items(writer), lines, actions, withheld, pending, planned: plan !== 'none' };
 }

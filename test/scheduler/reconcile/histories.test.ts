@@ -6,7 +6,7 @@ import t from 'tap';
 import { seededRandom } from '../../../lib/rng.ts';
 import { deployment, Harness } from './harness.ts';
 
-const SEEDS = 12;
+const SEEDS = 6;
 const STEPS = 40;
 const NODES = ['n1', 'n2', 'n3', 'n4'];
 const DEPLOYMENTS = ['a', 'b', 'c'];
