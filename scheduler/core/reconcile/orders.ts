@@ -7,7 +7,7 @@ import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { AssignedPart } from '../placement/contract.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
 import type { Place } from './contract.ts';
-import { isOrdered } from './places.ts';
+import { isOrdered, sharingOf } from './places.ts';
 
 const KINDS = { vllm: 'ENGINE_KIND_VLLM', llama: 'ENGINE_KIND_LLAMA', sim: 'ENGINE_KIND_SIM' } as const;
 /** An engine's share of a GPU is said with three digits, rounded down: two halves must not be more than one. */
@@ -15,6 +15,10 @@ const SHARE_STEPS = 1000;
 
 const names = (flags: readonly string[], ...spellings: string[]): boolean =>
   flags.some((flag) => spellings.some((name) => flag === name || flag.startsWith(`${name}=`)));
+
+function shareOf({ gpuMemoryShare }: AssignedPart): number {
+  return Math.max(1, Math.floor(Math.min(1, gpuMemoryShare) * SHARE_STEPS)) / SHARE_STEPS;
+}
 
 /** Flags that follow from the place; what the deployment says itself wins. Only vLLM divides a model or a GPU. */
 function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
@@ -25,8 +29,7 @@ function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
     flags.push('--tensor-parallel-size', String(part.gpus.length));
   // Without a need of memory the engine takes what it takes of a GPU that is its own.
   if (spec.gpuMemoryBytes !== undefined && part.gpus.length > 0 && !names(given, '--gpu-memory-utilization')) {
-    const share = Math.floor(Math.min(1, part.gpuMemoryShare) * SHARE_STEPS) / SHARE_STEPS;
-    flags.push('--gpu-memory-utilization', String(Math.max(1 / SHARE_STEPS, share)));
+    flags.push('--gpu-memory-utilization', String(shareOf(part)));
   }
   return flags;
 }
@@ -34,6 +37,7 @@ function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
 /** The engine of a place on one of its nodes. */
 export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineSpec {
   const { maxConcurrentRequests } = spec;
+  const isShared = part.gpus.length > 0 && sharingOf(spec) !== 'exclusive';
   return {
     name: engine,
     kind: KINDS[spec.engine],
@@ -43,6 +47,7 @@ export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineS
     extraFlags: [...spec.extraFlags, ...placeFlags(spec, part)],
     environment: { ...spec.environment },
     limits: maxConcurrentRequests === undefined ? {} : { maxConcurrentRequests },
+    ...(isShared ? { gpuMemoryShare: shareOf(part) } : {}),
   };
 }
 

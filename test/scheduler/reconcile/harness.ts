@@ -8,6 +8,7 @@ import type { NodeId } from '../../../lib/ids.ts';
 import { createMetrics } from '../../../lib/io/metrics.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import { loadSettings } from '../../../lib/io/settings.ts';
+import { mayShare } from '../../../agent/core/gpu_shares.ts';
 import { observeTerm } from '../../../agent/core/reconcile.ts';
 import { settings } from '../../../scheduler/config.ts';
 import type { JsonObject } from '../../../scheduler/core/events/json.ts';
@@ -267,11 +268,13 @@ export class Harness implements Listeners {
 
   #lookForDoubles(): void {
     for (const node of this.nodes.values()) {
-      const held = new Map<number, string>();
+      const held = new Map<number, { name: string; share: number | undefined }[]>();
       for (const [name, { spec }] of node.engines) {
         for (const gpu of spec.gpuIds ?? []) {
-          if (held.has(gpu)) this.doubles.push(`${node.name} GPU ${gpu}: ${held.get(gpu)} and ${name}`);
-          held.set(gpu, name);
+          const beside = [...(held.get(gpu) ?? []), { name, share: spec.gpuMemoryShare as number | undefined }];
+          held.set(gpu, beside);
+          if (!mayShare(beside.map(({ share }) => share)))
+            this.doubles.push(`${node.name} GPU ${gpu}: ${beside.map((each) => each.name).join(' and ')}`);
         }
       }
     }

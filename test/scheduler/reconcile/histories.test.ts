@@ -30,6 +30,7 @@ async function live(seed: number): Promise<Harness> {
           extraFlags: pick([[], ['--seed', '1']]),
           gpusPerHost: pick([0, 1, 1, 2]),
           placement: pick(['pack', 'spread']),
+          ...pick([{}, {}, { sharing: 'shared' as const, gpuMemoryBytes: 30 * 2 ** 30 }]),
         }),
       ),
     remove: async () => {

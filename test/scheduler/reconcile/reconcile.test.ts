@@ -325,3 +325,22 @@ t.test(
     t.match(fleet.status('alien').replicas[0]?.reason, /refused by/);
   },
 );
+
+t.test('several engines share a GPU by their shares of its memory, and agents are told so', async (t) => {
+  const fleet = new Harness();
+  const node = fleet.addNode('n1', { gpus: 1 });
+  fleet.start('a');
+  const shared = { sharing: 'shared', gpuMemoryBytes: 30 * 2 ** 30 } as const;
+  await fleet.declare('Deployment', 'chat', deployment(3, shared));
+  await fleet.until('two of three', () => fleet.status('chat').ready === 2);
+  await fleet.run(1000);
+  t.equal(node.engines.size, 2, 'a third would be more than the GPU has');
+  t.match(
+    [...node.engines.values()].map(({ spec }) => spec),
+    [
+      { gpuIds: [0], gpuMemoryShare: 0.375, extraFlags: ['--gpu-memory-utilization', '0.375'] },
+      { gpuIds: [0], gpuMemoryShare: 0.375 },
+    ],
+  );
+  t.same(fleet.doubles, []);
+});

@@ -14,8 +14,10 @@ export interface EngineSpec {
   'unixSocket'?: (string);
   'tcpPort'?: (number);
   'limits'?: (_fleet_v1_EngineLimits | null);
+  'gpuMemoryShare'?: (number | string);
   '_unixSocket'?: "unixSocket";
   '_tcpPort'?: "tcpPort";
+  '_gpuMemoryShare'?: "gpuMemoryShare";
 }
 
 export interface EngineSpec__Output {
@@ -29,6 +31,8 @@ export interface EngineSpec__Output {
   'unixSocket'?: (string);
   'tcpPort'?: (number);
   'limits': (_fleet_v1_EngineLimits__Output | null);
+  'gpuMemoryShare'?: (number);
   '_unixSocket'?: "unixSocket";
   '_tcpPort'?: "tcpPort";
+  '_gpuMemoryShare'?: "gpuMemoryShare";
 }
