@@ -54,6 +54,8 @@ export interface Control {
   /** Undefined without a store. */
   readonly view: ReconcileView | undefined;
   projectionChanged(): void;
+  /** A person takes the log as it is, after a store came back from an older backup (EventStore.acceptLog). */
+  acceptLog(): void;
   /** @param fleet the directory's state, which exists only once the run loop does */
   start(fleet: FleetState): void;
   stop(): Promise<void>;
@@ -98,6 +100,7 @@ function createStaticControl({ config, startedAtMs }: ControlDeps): Control {
     sinkOf: (inner) => inner,
     view: undefined,
     projectionChanged: () => undefined,
+    acceptLog: () => undefined,
     start: () => undefined,
     stop: () => Promise.resolve(),
   };
@@ -155,6 +158,7 @@ export function createControl(deps: ControlDeps): Control {
     },
     view: createReconcileView(reconciler, leader),
     projectionChanged: () => reconciler.wake(),
+    acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;
       leader.start();

@@ -15,6 +15,7 @@ import type { FleetState } from '../../core/fleet/state.ts';
 import type { Declared, ReconcileOptions, Targets } from '../../core/reconcile/contract.ts';
 import { readDeclared } from '../../core/reconcile/declared.ts';
 import { decide, type PassInput, snapshotToPlan } from '../../core/reconcile/decide.ts';
+import { type Gap, gapOf } from '../../core/reconcile/gap.ts';
 import { HealingMemory } from '../../core/reconcile/heal.ts';
 import { OrderBook } from '../../core/reconcile/orders.ts';
 import { changeKey } from '../../core/reconcile/pass_key.ts';
@@ -82,6 +83,7 @@ export class Reconciler {
   #plannedAtMs = -Infinity;
   #waiting = 0;
   #behindSinceMs: number | undefined;
+  #accepted = 0;
   #lastWithheld = '';
 
   constructor(deps: ReconcilerDeps) {
@@ -113,7 +115,13 @@ export class Reconciler {
 
   /** Whether what desiredFor says may be ordered by this scheduler now. */
   mayOrder(): boolean {
-    return this.#deps.leader.isLeading() && this.#hasSeenAll();
+    return this.#deps.leader.isLeading() && this.#hasSeenAll() && this.#gap() === undefined;
+  }
+
+  /** A person takes the log as it is: what agents have acknowledged so far is no gap any more. */
+  acceptLog(): void {
+    this.#accepted = Math.max(this.#accepted, this.#gap()?.generation ?? 0);
+    this.wake();
   }
 
   /** What the log says, as of now. */
@@ -185,7 +193,7 @@ export class Reconciler {
 
   async #pass(): Promise<void> {
     const { leader, figures, clock } = this.#deps;
-    const declared = this.declared();
+    this.declared();
     figures.leading(leader.isLeading(), leader.epoch);
     if (!leader.isLeading()) {
       this.#mustSee = undefined;
@@ -193,7 +201,8 @@ export class Reconciler {
     }
     await this.#beginToLead();
     this.#orderFirst();
-    if (!this.mayOrder() || this.#isBehind(declared) || !(await this.#settleUnsure())) return;
+    this.#tellGap();
+    if (!this.mayOrder() || !(await this.#settleUnsure())) return;
     const startedMs = clock.monotonicMs();
     const now = this.declared();
     if (now.seq < this.#wrote) return;
@@ -203,6 +212,7 @@ export class Reconciler {
     // While a large plan was made the world went on: it is carried out as far as it still holds.
     const current = this.declared();
     if (!this.mayOrder() || current.seq < this.#wrote) return;
+    const decidedMs = clock.monotonicMs();
     const decision = decide(this.input(current), plan);
     if (decision.planned) {
       this.#plannedKey = key;
@@ -210,7 +220,7 @@ export class Reconciler {
       this.#waiting = decision.pending + decision.withheld.length;
       this.#tellWithheld(decision.withheld);
     }
-    figures.pass(clock.monotonicMs() - startedMs, this.#waiting);
+    figures.pass(clock.monotonicMs() - decidedMs, this.#waiting);
     if (decision.items.length === 0) return;
     this.#plannedKey = '';
     for (const line of decision.lines) this.#deps.logger.info({ epoch: leader.epoch }, `reconcile: ${line}`);
@@ -247,28 +257,26 @@ export class Reconciler {
     this.#orderAll();
   }
 
-  /** An agent has acknowledged what this log does not have: it lags, or it came back from an older backup. */
-  #isBehind({ seq }: Declared): boolean {
-    const { fleet, clock, logger, leader } = this.#deps;
-    let ahead: { readonly node: string; readonly generation: number } | undefined;
-    for (const { name, hello } of fleet().nodes.values()) {
-      const { observedGeneration: generation, observedTerm: term } = hello;
-      // A scheduler without a store takes its start as both term and generation: that is no place of a log.
-      if (generation === undefined || generation === term || term === undefined || term > leader.epoch) continue;
-      if (generation > seq && generation > (ahead?.generation ?? 0)) ahead = { node: name, generation };
-    }
-    if (ahead === undefined) {
+  /** Says once in a while what is missing, once a lag would be over. */
+  #tellGap(): void {
+    const { clock, logger, projection } = this.#deps;
+    const gap = this.#gap();
+    if (gap === undefined) {
       this.#behindSinceMs = undefined;
-      return false;
+      return;
     }
     const nowMs = clock.monotonicMs();
     this.#behindSinceMs ??= nowMs;
-    if (nowMs - this.#behindSinceMs >= BEHIND_MS) {
-      this.#behindSinceMs = nowMs;
-      const words = `events ${seq + 1} to ${ahead.generation} are missing: ${ahead.node} has acknowledged them`;
-      logger.error({ seq, ...ahead }, `reconcile stands still: ${words}`);
-    }
-    return true;
+    if (nowMs - this.#behindSinceMs < BEHIND_MS) return;
+    this.#behindSinceMs = nowMs;
+    const seq = projection.seq();
+    const words = `events ${seq + 1} to ${gap.generation} are missing: ${gap.node} has acknowledged them`;
+    logger.error({ seq, ...gap }, `reconcile stands still: ${words}`);
+  }
+
+  #gap(): Gap | undefined {
+    const { fleet, projection, leader } = this.#deps;
+    return gapOf(fleet(), projection.seq(), leader.epoch, this.#accepted);
   }
 
   #tellWithheld(withheld: readonly { readonly detail: string; readonly why: string }[]): void {

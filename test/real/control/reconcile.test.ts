@@ -131,6 +131,13 @@ t.test('three deployments become ready, change, move, heal and go', async (t) =>
   for (const name of ['chat', 'code', 'tiny', 'late']) await undeclare(scheduler.store, 'Deployment', name);
   await reach('every place to be gone', () => scheduler.projection.list('placement').length === 0);
   t.same(await placesOverlap(scheduler), []);
+  // Two that share a GPU, by their shares of its memory.
+  await declare(scheduler.store, 'Deployment', 'pair', simDeployment('pair', 2, { sharing: 'shared' }));
+  await reach('both of the pair to be ready', isReady('pair', 2));
+  const gpus = (scheduler.view.deploymentStatus('pair')?.replicas ?? []).map((each) => JSON.stringify(each.gpus));
+  t.equal(new Set(gpus).size, 1, gpus.join());
+  await undeclare(scheduler.store, 'Deployment', 'pair');
+  await reach('every place to be gone again', () => scheduler.projection.list('placement').length === 0);
   const left = [...scheduler.fleet.nodes.values()].flatMap(({ engines }) =>
     [...engines.values()].filter(({ event }) => event.state !== 'ENGINE_STATE_STOPPED'),
   );

@@ -168,18 +168,30 @@ t.test(
     t.equal(scheduler.view.leader().epoch, 42);
     await fleet.declare('Deployment', 'chat', deployment(1));
     await fleet.run(25_000);
+    t.equal(node.orders.generation, 7, 'nor is anything ordered by it');
     t.equal(node.starts, 0, 'nothing is decided on a log that lacks what was acknowledged');
     t.match(scheduler.lines.join('\n'), /stands still: events 2 to 7 are missing: n1 has acknowledged them/);
     for (let i = 0; i < 6; i++) await fleet.declare('Deployment', `more-${i}`, deployment(0));
     await fleet.until('it to go on', () => fleet.ready('chat', 1));
+    // A person may take the log as it is.
+    const restored = fleet.addNode('n0');
+    fleet.cut('n0');
+    restored.orders = { term: 42, generation: 900, orderedInTerm: 42 };
+    restored.remembered = { generation: 900, engines: [] };
+    fleet.reconnect('n0');
+    await fleet.declare('Deployment', 'chat', deployment(2));
+    await fleet.run(2000);
+    t.equal(fleet.status('chat').ready, 1);
+    scheduler.control.acceptLog();
+    await fleet.until('it to go on again', () => fleet.ready('chat', 2));
     // An agent that comes later may have seen a newer term: the lease is taken anew above it.
     const late = fleet.addNode('n2');
     fleet.cut('n2');
     late.orders = { term: 1_700_000_000_000, generation: 1_700_000_000_000, orderedInTerm: 1_700_000_000_000 };
     fleet.reconnect('n2');
     await fleet.until('a newer epoch', () => scheduler.view.leader().epoch === 1_700_000_000_001);
-    await fleet.declare('Deployment', 'chat', deployment(3));
-    await fleet.until('both to obey', () => fleet.ready('chat', 3));
+    await fleet.declare('Deployment', 'chat', deployment(5));
+    await fleet.until('both to obey', () => fleet.ready('chat', 5));
     t.ok(late.starts > 0);
   },
 );
@@ -211,5 +223,6 @@ t.test('without a store the configuration is ordered under the time of the start
   t.equal(scheduler.control.view, undefined);
   t.ok(scheduler.control.mayOrder());
   scheduler.control.projectionChanged();
+  scheduler.control.acceptLog();
   await scheduler.control.stop();
 });
