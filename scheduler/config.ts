@@ -2,10 +2,10 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { RECONCILE_SETTINGS } from '../lib/io/reconcile_settings.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
-import { RECONCILE_SETTINGS } from './config_reconcile.ts';
 import { DIALECTS } from './core/providers/contract.ts';
 import { POLICY_NAMES } from './core/routing/policies.ts';
 

@@ -35,10 +35,10 @@ import { createKey } from './core/access/keys.ts';
 import { configuredModels } from './core/fleet/desired.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
-import { type Control, createControl } from './wire/control.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
+import { createReconcile, type Reconcile } from './wire/reconcile.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -72,7 +72,7 @@ interface Parts {
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
-  readonly control: Control;
+  readonly reconcile: Reconcile;
   readonly startedAtMs: number;
 }
 
@@ -126,9 +126,9 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
   return openJwtVerifier([issuer], systemClock);
 }
 
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'control' | 'prefixes'>;
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes'>;
 
-function makeLoop({ config, logger, metrics, tickets, prefixes, control }: LoopParts): RunLoop {
+function makeLoop({ config, logger, metrics, tickets, prefixes, reconcile }: LoopParts): RunLoop {
   return createRunLoop({
     direct: directOf(config, tickets),
     clock: systemClock,
@@ -136,7 +136,7 @@ function makeLoop({ config, logger, metrics, tickets, prefixes, control }: LoopP
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     queueFigures: createQueueFigures(metrics),
-    desiredFor: control.desiredFor,
+    desiredFor: reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
@@ -173,13 +173,13 @@ function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator 
 }
 
 function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
-  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, control, startedAtMs } = parts;
+  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, reconcile, startedAtMs } = parts;
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
     version: packageVersion(),
     get term() {
-      return control.term();
+      return reconcile.term();
     },
     startedAtMs,
   };
@@ -219,9 +219,9 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, prefixes, control }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor({ config, logger, metrics, loop, prefixes, reconcile }: Parts, tls: TlsWatch): FleetDoor {
   return createFleetDoor({
-    sink: control.sinkOf(prefixes.sinkOf(loop)),
+    sink: reconcile.sinkOf(prefixes.sinkOf(loop)),
     clock: systemClock,
     logger,
     metrics,
@@ -238,9 +238,9 @@ function makeFleetDoor({ config, logger, metrics, loop, prefixes, control }: Par
         schedulerId: config.schedulerId,
         version: packageVersion(),
         get term() {
-          return control.term();
+          return reconcile.term();
         },
-        mayOrder: control.mayOrder,
+        mayOrder: reconcile.mayOrder,
         telemetryPeriodMs: config.telemetryPeriodMs,
       },
     },
@@ -300,14 +300,14 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   const tickets = await openTickets(config, logger);
   const prefixes = createPrefixes(config, logger, metrics);
   const life = String(systemRandom.next()).slice(2, 14);
-  const control = createControl({ config, clock: systemClock, logger, metrics, startedAtMs, life });
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, control });
+  const reconcile = createReconcile({ config, clock: systemClock, logger, metrics, startedAtMs, life });
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile });
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, control, startedAtMs };
+  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, reconcile, startedAtMs };
 }
 
 /**
@@ -316,7 +316,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets, control } = parts;
+  const { metrics, loop, prefixes, tickets, reconcile } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -327,7 +327,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
     .add('tokenisers', nothing, prefixes.stop)
-    .add('reconcile', () => control.start(loop.inspector.directory.state), control.stop)
+    .add('reconcile', () => reconcile.start(loop.inspector.directory.state), reconcile.stop)
     .add(
       'fleet door',
       async () => {

@@ -43,7 +43,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   workers: FEATURE,
   wire: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'native'] },
   main: { own: ['wire', 'config'], any: ['lib', 'lib/io', 'node'] },
-  config: { own: ['core', 'config'], any: ['lib', 'lib/io', 'zod', 'node:os', 'node:path'] },
+  config: { own: ['core'], any: ['lib', 'lib/io', 'zod', 'node:os', 'node:path'] },
   engines: APART,
   // It speaks the protocol of the core with the agent, and is a process of its own.
   keeper: { ...APART, own: ['core'] },
@@ -79,8 +79,6 @@ export function layerOf(path: string): Target | undefined {
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');
   if (!AREAS_WITH_LAYERS.has(area)) return undefined;
   const name = second.replace(/\.ts$/, '');
-  // Settings of one matter may lie in a file beside config.ts.
-  if (/^config_[a-z]+\.ts$/.test(second)) return target('config');
   if (second.endsWith('.ts')) return ROOT_FILES.has(name) ? target(name) : undefined;
   if (!FOLDERS.has(second)) return undefined;
   // A file right in adapters/ is a feature of its own; the files of workers/ are one program.

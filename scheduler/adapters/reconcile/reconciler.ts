@@ -31,7 +31,10 @@ export interface ReconcileFigures {
 
 export interface ReconcilerDeps {
   readonly store: Pick<EventStore, 'append' | 'head'>;
-  readonly projection: Pick<Projection, 'entries' | 'seq' | 'atMs'>;
+  /** Asked anew each time: a log that a person took as it is begins another one. */
+  readonly projection: () => Pick<Projection, 'entries' | 'seq' | 'atMs'>;
+  /** The store says that its log is not the one that was known: nothing is decided or ordered. */
+  readonly gap: () => string | undefined;
   readonly fleet: () => FleetState;
   readonly leader: Leader;
   readonly clock: Clock;
@@ -64,6 +67,8 @@ export class Reconciler {
   readonly #book: OrderBook;
   #memory: HealingMemory;
   #declared: Declared | undefined;
+  /** The projection that it was read from. */
+  #from: unknown;
   #cancel: (() => void) | undefined;
   #dueAtMs = Infinity;
   readonly #end = new AbortController();
@@ -115,7 +120,8 @@ export class Reconciler {
 
   /** Whether what desiredFor says may be ordered by this scheduler now. */
   mayOrder(): boolean {
-    return this.#deps.leader.isLeading() && this.#hasSeenAll() && this.#gap() === undefined;
+    const { leader, gap } = this.#deps;
+    return leader.isLeading() && this.#hasSeenAll() && gap() === undefined && this.#gap() === undefined;
   }
 
   /** A person takes the log as it is: what agents have acknowledged so far is no gap any more. */
@@ -126,8 +132,8 @@ export class Reconciler {
 
   /** What the log says, as of now. */
   declared(): Declared {
-    const seq = this.#deps.projection.seq();
-    if (this.#declared?.seq !== seq) this.#takeUp(seq);
+    const projection = this.#deps.projection();
+    if (this.#declared?.seq !== projection.seq() || this.#from !== projection) this.#takeUp(projection);
     return this.#declared as Declared;
   }
 
@@ -140,7 +146,7 @@ export class Reconciler {
       nowMs: clock.monotonicMs(),
       leadingSinceMs: leader.sinceMs,
       // The store's clock stands still while nothing is written; ours may be off. The later of the two avoids longest.
-      wallMs: Math.max(projection.atMs(), clock.wallMs()),
+      wallMs: Math.max(projection().atMs(), clock.wallMs()),
       options,
       memory: this.#memory,
       generationOf: (node) => (this.mayOrder() ? Number(this.#book.of(node).generation) : undefined),
@@ -176,10 +182,12 @@ export class Reconciler {
     this.#again = false;
   }
 
-  #takeUp(seq: number): void {
+  #takeUp(projection: ReturnType<ReconcilerDeps['projection']>): void {
+    this.#from = projection;
     const isFirst = this.#declared === undefined;
-    this.#declared = readDeclared(this.#deps.projection);
-    for (const node of this.#book.update(this.#declared.places, seq)) this.#deps.onOrdersChanged(node as NodeId);
+    this.#declared = readDeclared(projection);
+    const { places, seq } = this.#declared;
+    for (const node of this.#book.update(places, seq)) this.#deps.onOrdersChanged(node as NodeId);
     if (isFirst) this.#orderAll();
   }
 
@@ -188,7 +196,7 @@ export class Reconciler {
   }
 
   #hasSeenAll(): boolean {
-    return this.#mustSee !== undefined && this.#deps.projection.seq() >= this.#mustSee;
+    return this.#mustSee !== undefined && this.#deps.projection().seq() >= this.#mustSee;
   }
 
   async #pass(): Promise<void> {
@@ -269,14 +277,14 @@ export class Reconciler {
     this.#behindSinceMs ??= nowMs;
     if (nowMs - this.#behindSinceMs < BEHIND_MS) return;
     this.#behindSinceMs = nowMs;
-    const seq = projection.seq();
+    const seq = projection().seq();
     const words = `events ${seq + 1} to ${gap.generation} are missing: ${gap.node} has acknowledged them`;
     logger.error({ seq, ...gap }, `reconcile stands still: ${words}`);
   }
 
   #gap(): Gap | undefined {
     const { fleet, projection, leader } = this.#deps;
-    return gapOf(fleet(), projection.seq(), leader.epoch, this.#accepted);
+    return gapOf(fleet(), projection().seq(), leader.epoch, this.#accepted);
   }
 
   #tellWithheld(withheld: readonly { readonly detail: string; readonly why: string }[]): void {

@@ -101,7 +101,6 @@ t.test('three deployments become ready, change, move, heal and go', async (t) =>
   await reach('the freeze to be known', () => scheduler.view.deploymentStatus('late') !== undefined);
   t.match(scheduler.view.explainDeployment('late')[0], /frozen by key:test: a look at it/);
   const { seq } = await scheduler.store.head();
-  scheduler.control.projectionChanged();
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal((await scheduler.store.head()).seq, seq);
   t.equal(scheduler.view.deploymentStatus('late')?.replicas[0]?.state, 'pending');

@@ -16,7 +16,7 @@ import type { AppendItem } from '../../../scheduler/core/events/store_port.ts';
 import type { DeploymentSpec, DeploymentStatus, ReconcileView } from '../../../scheduler/core/resources/contract.ts';
 import type { FleetSink, SessionHandle } from '../../../scheduler/ports.ts';
 import { createRunLoop, type RunLoop } from '../../../scheduler/run_loop.ts';
-import { type Control, createControl } from '../../../scheduler/wire/control.ts';
+import { createReconcile, type Reconcile, type ReconcileStore } from '../../../scheduler/wire/reconcile.ts';
 import { createMemoryStore, type MemoryStore } from '../../support/control/memory_store.ts';
 import { type FakeClock, fakeClock, LOOP_OPTIONS, recordedFigures } from '../fakes.ts';
 import { FakeNode, GIB, type Listeners, type NodeOptions } from './fake_node.ts';
@@ -25,7 +25,7 @@ const STEP_MS = 50;
 
 export interface FakeScheduler {
   readonly id: string;
-  readonly control: Control;
+  readonly control: Reconcile;
   readonly loop: RunLoop;
   readonly sink: FleetSink;
   readonly view: ReconcileView;
@@ -44,6 +44,10 @@ export class Harness implements Listeners {
   readonly nodes = new Map<string, FakeNode>();
   /** GPUs that had two engines at once. */
   readonly doubles: string[] = [];
+  unused = false;
+  gap: string | undefined;
+  readonly #onRead: (() => void)[] = [];
+  readonly #listeners = new Map<string, () => void>();
   #appends = 0;
   #inbox: { readonly to: FakeScheduler; readonly take: () => void }[] = [];
 
@@ -54,7 +58,7 @@ export class Harness implements Listeners {
   start(
     id: string,
     more: Readonly<Record<string, unknown>> = {},
-    deps: Partial<Parameters<typeof createControl>[0]> = {},
+    deps: Partial<Parameters<typeof createReconcile>[0]> = {},
   ) {
     const file = {
       schedulerId: id,
@@ -72,14 +76,14 @@ export class Harness implements Listeners {
     const say = (_fields: object, message: string): void => void lines.push(message);
     const logger = { info: say, warn: say, error: say, debug: () => undefined } as unknown as Logger;
     const clock = this.#clockOf(id);
-    const control = createControl({
+    const control = createReconcile({
       config,
       clock,
       logger,
       metrics: createMetrics({ processMetrics: false }),
       startedAtMs: 7,
       life: `life${this.#appends}-${this.schedulers.size}-${this.nowMs}`,
-      events: { store: this.memory.store, projection: this.memory.projection },
+      log: this.log(id),
       ...deps,
     });
     const loop = createRunLoop({
@@ -98,6 +102,30 @@ export class Harness implements Listeners {
     for (const node of this.nodes.values()) if (node.connected) this.#connect(scheduler, node);
     control.start(loop.inspector.directory.state);
     return scheduler;
+  }
+
+  /** The log as a scheduler's control plane gives it. */
+  log(id: string): ReconcileStore {
+    return {
+      store: this.memory.store,
+      projection: () => this.memory.projection,
+      isUnused: () => this.unused,
+      onRead: (listener) => {
+        if (this.unused) this.#onRead.push(listener);
+        else listener();
+      },
+      onEvents: (listener) => {
+        this.#listeners.set(id, listener);
+        return () => this.#listeners.delete(id);
+      },
+      gap: () => this.gap,
+    };
+  }
+
+  /** Somebody uses the store for the first time. */
+  use(): void {
+    this.unused = false;
+    for (const listener of this.#onRead.splice(0)) listener();
   }
 
   /** It ends without a word, as by SIGKILL. */
@@ -185,7 +213,7 @@ export class Harness implements Listeners {
     const request = { idempotencyId: `test-${this.#appends}`, items: [{ ...item, ...words }] };
     const outcome = await this.memory.store.append(request);
     if (outcome.kind !== 'appended') throw new Error(JSON.stringify(outcome));
-    for (const { control } of this.schedulers.values()) control.projectionChanged();
+    for (const listener of this.#listeners.values()) listener();
   }
 
   declare(kind: string, name: string, spec: object, labels: Readonly<Record<string, string>> = {}): Promise<void> {

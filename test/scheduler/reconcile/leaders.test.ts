@@ -215,14 +215,45 @@ t.test('clocks that differ by minutes change nothing', async (t) => {
 t.test('without a store the configuration is ordered under the time of the start', async (t) => {
   const fleet = new Harness();
   const nodes = { '*': [{ name: 'fixed', kind: 'sim', model: 'm', servedModelName: 'm', gpuIds: [0] }] };
-  const scheduler = fleet.start('a', { nodes }, { events: undefined } as never);
+  const scheduler = fleet.start('a', { nodes }, { log: undefined } as never);
   const node = fleet.addNode('n1');
   await fleet.run(500);
   t.ok(node.engines.has('fixed'));
   t.equal(node.orders.term, 7);
   t.equal(scheduler.control.view, undefined);
   t.ok(scheduler.control.mayOrder());
-  scheduler.control.projectionChanged();
   scheduler.control.acceptLog();
   await scheduler.control.stop();
 });
+
+t.test(
+  'until somebody uses the store the configuration is ordered; then the log, above all that was ordered before',
+  async (t) => {
+    const fleet = new Harness();
+    fleet.unused = true;
+    const nodes = { n1: [{ name: 'fixed', kind: 'sim', model: 'm', servedModelName: 'm', gpuIds: [0] }] };
+    const node = fleet.addNode('n1');
+    const scheduler = fleet.start('a', { nodes });
+    fleet.cut('n1');
+    fleet.reconnect('n1');
+    await fleet.run(3000);
+    t.ok(node.engines.has('fixed'));
+    t.match(node.orders, { term: 7, generation: 7 });
+    t.equal(scheduler.view.leader().epoch, 0, 'no store was asked for anything');
+    fleet.use();
+    await fleet.declare('Deployment', 'chat', deployment(1));
+    await fleet.until('ready', () => fleet.ready('chat', 1));
+    t.equal(scheduler.view.leader().epoch, 8);
+    t.equal(node.starts, 2, 'the engine of the configuration goes on');
+    // The store says that its log is not the one that was known.
+    fleet.gap = 'events 3 to 9 are missing';
+    t.notOk(scheduler.control.mayOrder());
+    await fleet.declare('Deployment', 'more', deployment(1));
+    await fleet.run(2000);
+    t.equal(node.starts, 2);
+    fleet.gap = undefined;
+    await fleet.run(1500);
+    t.ok(scheduler.control.mayOrder());
+    await scheduler.control.stop();
+  },
+);

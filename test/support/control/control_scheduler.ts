@@ -23,7 +23,7 @@ import type { EventStore } from '../../../scheduler/core/events/store_port.ts';
 import type { FleetState } from '../../../scheduler/core/fleet/state.ts';
 import type { ReconcileView } from '../../../scheduler/core/resources/contract.ts';
 import { createRunLoop, type RunLoop } from '../../../scheduler/run_loop.ts';
-import { type Control, createControl } from '../../../scheduler/wire/control.ts';
+import { createReconcile, type Reconcile } from '../../../scheduler/wire/reconcile.ts';
 import { loopOptions } from '../../../scheduler/wire/loop_options.ts';
 import { childEnv } from '../child.ts';
 
@@ -43,7 +43,7 @@ export interface ControlScheduler {
   readonly port: number;
   readonly store: EventStore;
   readonly projection: Projection;
-  readonly control: Control;
+  readonly control: Reconcile;
   readonly view: ReconcileView;
   readonly fleet: FleetState;
   readonly loop: RunLoop;
@@ -105,14 +105,25 @@ export async function startControlScheduler(options: ControlSchedulerOptions): P
   const { store, close } = await openTestStore(options);
   const projection = createProjection();
   const metrics = createMetrics({ processMetrics: false });
-  const control = createControl({
+  let moved = (): void => undefined;
+  const control = createReconcile({
     config,
     clock: systemClock,
     logger,
     metrics,
     startedAtMs: systemClock.wallMs(),
     life: randomUUID().slice(0, 8),
-    events: { store, projection },
+    log: {
+      store,
+      projection: () => projection,
+      isUnused: () => false,
+      onRead: (listener) => listener(),
+      onEvents(listener) {
+        moved = listener;
+        return () => undefined;
+      },
+      gap: () => undefined,
+    },
   });
   const loop = createRunLoop({
     clock: systemClock,
@@ -150,7 +161,7 @@ export async function startControlScheduler(options: ControlSchedulerOptions): P
   });
   const bound = await door.listen();
   const end = new AbortController();
-  const following = follow(store, projection, end.signal, control.projectionChanged);
+  const following = follow(store, projection, end.signal, () => moved());
   const fleet = loop.inspector.directory.state;
   control.start(fleet);
   return {

@@ -1,5 +1,5 @@
 /** The settings of reconcile: who leads, what counts as lost, and how much is done about it. */
-import { durationMs, flag, integer } from '../lib/io/setting_types.ts';
+import { durationMs, flag, integer } from './setting_types.ts';
 
 export const RECONCILE_SETTINGS = {
   leaseTtlMs: {

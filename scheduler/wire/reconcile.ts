@@ -22,13 +22,22 @@ import { rollingTargets } from '../core/reconcile/wanted.ts';
 import type { ReconcileView } from '../core/resources/contract.ts';
 import type { FleetSink } from '../ports.ts';
 
-export interface ControlStore {
+/** What reconcile needs of the control plane. */
+export interface ReconcileStore {
   readonly store: Pick<EventStore, 'append' | 'head' | 'leases'>;
-  /** Follows the store; whoever moves it calls `projectionChanged`. */
-  readonly projection: Pick<Projection, 'entries' | 'seq' | 'atMs'>;
+  /** What the log adds up to; asked anew each time. */
+  projection(): Pick<Projection, 'entries' | 'seq' | 'atMs'>;
+  /** Nobody has used the store so far: the configuration alone says what runs, and no store is opened for that. */
+  isUnused(): boolean;
+  /** Calls once when the log has been read for the first time, at once when it has been. */
+  onRead(listener: () => void): void;
+  /** Calls after new events. What it returns ends that. */
+  onEvents(listener: () => void): () => void;
+  /** The log is not the one that was known: what is missing, in words. */
+  gap(): string | undefined;
 }
 
-export interface ControlDeps {
+export interface ReconcileDeps {
   readonly config: SchedulerConfig;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -38,12 +47,12 @@ export interface ControlDeps {
   /** Tells the lives of this process apart: a few random characters. */
   readonly life: string;
   /** Absent: the configuration alone says what runs. */
-  readonly events?: ControlStore;
+  readonly log?: ReconcileStore;
   /** Divides deployments among revisions; absent: they roll one replica at a time. */
   readonly targets?: Targets;
 }
 
-export interface Control {
+export interface Reconcile {
   /** For the run loop: what a node is to run. */
   desiredFor(node: NodeId): DesiredState | undefined;
   /** For the agents' door. */
@@ -53,7 +62,6 @@ export interface Control {
   sinkOf(inner: FleetSink): FleetSink;
   /** Undefined without a store. */
   readonly view: ReconcileView | undefined;
-  projectionChanged(): void;
   /** A person takes the log as it is, after a store came back from an older backup (EventStore.acceptLog). */
   acceptLog(): void;
   /** @param fleet the directory's state, which exists only once the run loop does */
@@ -92,14 +100,13 @@ function figuresOf(metrics: Metrics): ReconcileFigures {
 }
 
 /** The orders of the configuration alone. */
-function createStaticControl({ config, startedAtMs }: ControlDeps): Control {
+function createStatic({ config, startedAtMs }: ReconcileDeps): Reconcile {
   return {
     desiredFor: (node) => desiredStateOf(config.nodes, node, startedAtMs),
     term: () => startedAtMs,
     mayOrder: () => true,
     sinkOf: (inner) => inner,
     view: undefined,
-    projectionChanged: () => undefined,
     acceptLog: () => undefined,
     start: () => undefined,
     stop: () => Promise.resolve(),
@@ -110,14 +117,25 @@ const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
 
-export function createControl(deps: ControlDeps): Control {
-  const { config, clock, logger, events } = deps;
-  if (events === undefined) return createStaticControl(deps);
-  const { store, projection } = events;
+export function createReconcile(deps: ReconcileDeps): Reconcile {
+  const { config, clock, logger, log } = deps;
+  const configured = createStatic(deps);
+  if (log === undefined) return configured;
+  const { store } = log;
   let fleet = NO_FLEET;
+  let wasStatic = false;
+  let isRead = false;
+  let stopListening = (): void => undefined;
+  /** Until somebody uses the store. */
+  const isStatic = (): boolean => {
+    const is = !isRead && log.isUnused();
+    wasStatic ||= is;
+    return is;
+  };
   let sink: FleetSink | undefined;
   const observedTerm = (): number => {
-    let most = 0;
+    // What was ordered before the store was used was ordered under the time of the start.
+    let most = wasStatic ? deps.startedAtMs : 0;
     for (const { hello } of fleet.nodes.values()) most = Math.max(most, hello.observedTerm ?? 0);
     return most;
   };
@@ -133,7 +151,8 @@ export function createControl(deps: ControlDeps): Control {
   });
   const reconciler = new Reconciler({
     store,
-    projection,
+    projection: () => log.projection(),
+    gap: () => log.gap(),
     fleet: () => fleet,
     leader,
     clock,
@@ -148,23 +167,30 @@ export function createControl(deps: ControlDeps): Control {
     onOrdersChanged: (node) => sink?.onOrdersChanged?.(node),
   });
   return {
-    desiredFor: (node) => reconciler.desiredFor(node),
+    desiredFor: (node) => (isStatic() ? configured.desiredFor(node) : reconciler.desiredFor(node)),
     // One that leads speaks under its own epoch and no other; the rest under the newest that anybody has seen.
-    term: () => (leader.isLeading() ? leader.epoch : Math.max(leader.epoch, observedTerm())),
-    mayOrder: () => reconciler.mayOrder(),
+    term() {
+      if (isStatic()) return configured.term();
+      return leader.isLeading() ? leader.epoch : Math.max(leader.epoch, observedTerm());
+    },
+    mayOrder: () => isStatic() || reconciler.mayOrder(),
     sinkOf(inner) {
       sink = wakingSink(inner, () => reconciler.wake());
       return sink;
     },
     view: createReconcileView(reconciler, leader),
-    projectionChanged: () => reconciler.wake(),
     acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;
-      leader.start();
-      reconciler.start();
+      log.onRead(() => {
+        isRead = true;
+        stopListening = log.onEvents(() => reconciler.wake());
+        leader.start();
+        reconciler.start();
+      });
     },
     async stop() {
+      stopListening();
       await reconciler.stop();
       await leader.stop();
     },
