@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import { nodesSchema } from '../lib/io/engine_setting.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
+import { RECONCILE_SETTINGS } from '../lib/io/reconcile_settings.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
@@ -360,6 +361,7 @@ export const settings = defineSettings('scheduler', {
     default: 60_000,
     doc: 'A provider that says nothing for this long is given up, before its answer and in it.',
   },
+  ...RECONCILE_SETTINGS,
   nodes: { schema: nodesSchema, default: {}, doc: 'The engines that each node is to run.', fileOnly: true },
   ...STORE_SETTINGS,
   logLevel: { schema: oneOf(LOG_LEVELS), default: 'info', doc: 'Least level that is logged.' },

@@ -280,6 +280,8 @@ export interface LaneRequest {
 export interface FleetSink {
   /** @throws CodedError protocol_mismatch, permission_denied, already_exists: the session is refused */
   onHello(session: SessionHandle, hello: Hello__Output): void;
+  /** What a node is to run has changed, by no word of its agent: it is told, if it is here. */
+  onOrdersChanged?(node: NodeId): void;
   onTelemetry(session: SessionHandle, telemetry: Telemetry__Output): void;
   onEngineEvent(session: SessionHandle, event: EngineEvent__Output): void;
   onDesiredStateAck(session: SessionHandle, generation: number, rejections: readonly SpecRejection__Output[]): void;

@@ -2,10 +2,8 @@
  * Puts the parts of a scheduler together. Start: keys, the agents' door, then the doors of clients. Stop, on SIGTERM:
  * readiness turns false and new requests are refused, streams finish, then the doors close and the agents are let go.
  */
-import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CodedError } from '../lib/errors.ts';
-import type { NodeId, TenantId } from '../lib/ids.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
@@ -16,7 +14,6 @@ import type { TlsWatch } from '../lib/io/tls_watch.ts';
 import { seededRandom } from '../lib/rng.ts';
 import { Vitals } from '../lib/vitals.ts';
 import { createAuthenticator } from './adapters/auth/authenticator.ts';
-import { type JwtVerifier, openJwtVerifier } from './adapters/auth/jwt.ts';
 import { openKeyStore } from './adapters/auth/key_store.ts';
 import { sha256 } from './adapters/auth/sha256.ts';
 import { showFleet } from './adapters/figures/fleet_metrics.ts';
@@ -31,15 +28,16 @@ import { createHttpDoor } from './adapters/http/door.ts';
 import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
-import { createKey } from './core/access/keys.ts';
-import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
+import { configuredModels } from './core/fleet/desired.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
+import { bootstrapKey, makeDataFolder, openJwt } from './wire/access.ts';
 import { type Control, createControl } from './wire/control.ts';
 import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
+import { createReconcile, type Reconcile } from './wire/reconcile.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -50,7 +48,6 @@ export interface ReadyMessage {
   readonly fleetPort: number;
 }
 
-const LOCAL_TENANT = 'local' as TenantId;
 const HELLO_TIMEOUT_MS = 10_000;
 /** Room around a body: the envelope, the meta of a lane frame. */
 const MESSAGE_ROOM_BYTES = 1024 * 1024;
@@ -76,62 +73,13 @@ interface Parts {
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
   readonly control: Control;
+  readonly reconcile: Reconcile;
   readonly startedAtMs: number;
 }
 
-async function makeDataFolder(dataDir: string): Promise<void> {
-  try {
-    await mkdir(dataDir, { recursive: true, mode: 0o700 });
-    await access(dataDir, constants.W_OK);
-  } catch (cause) {
-    const why = (cause as NodeJS.ErrnoException).code ?? 'unknown reason';
-    const text = `Setting dataDir: the folder ${dataDir} cannot be used (${why}).`;
-    throw new CodedError('invalid_config', text, { param: 'dataDir', cause });
-  }
-}
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes'>;
 
-/** The first key of a new installation, for whoever may read the file. */
-async function bootstrapKey(file: string, keys: KeyStore, logger: Logger): Promise<void> {
-  if (keys.list().length > 0) return;
-  const request = { name: 'bootstrap', tenant: LOCAL_TENANT, roles: ['user', 'operator', 'admin', 'gateway'] as const };
-  const { key, record } = createKey(systemRandom, sha256, request, systemClock.wallMs());
-  await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
-  await writeFile(file, `${key}\n`, { mode: 0o600 });
-  await keys.add(record);
-  logger.info({ keyId: record.id, file }, 'a first key with every role was made');
-}
-
-async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined> {
-  const { jwtIssuer, jwtAudience, jwtJwksFile, jwtJwksUrl } = config;
-  if (jwtIssuer === undefined) return undefined;
-  const jwks = jwtJwksFile ?? jwtJwksUrl;
-  if (jwks === undefined || (jwtJwksFile !== undefined && jwtJwksUrl !== undefined)) {
-    throw new CodedError('invalid_config', 'With jwtIssuer give exactly one of jwtJwksFile and jwtJwksUrl.', {
-      param: 'jwtIssuer',
-    });
-  }
-  if (jwtAudience.length === 0) {
-    throw new CodedError(
-      'invalid_config',
-      'With jwtIssuer give jwtAudience: a token for another service must not open this one.',
-      {
-        param: 'jwtAudience',
-      },
-    );
-  }
-  const issuer = {
-    issuer: jwtIssuer,
-    audiences: jwtAudience,
-    jwks,
-    claims: { tenant: config.jwtTenantClaim, roles: config.jwtRolesClaim },
-    clockToleranceS: config.jwtClockSkewS,
-  };
-  return openJwtVerifier([issuer], systemClock);
-}
-
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs' | 'prefixes'>;
-
-function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: generation }: LoopParts): RunLoop {
+function makeLoop({ config, logger, metrics, tickets, prefixes, reconcile }: LoopParts): RunLoop {
   return createRunLoop({
     direct: directOf(config, tickets),
     clock: systemClock,
@@ -139,7 +87,7 @@ function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: gen
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     queueFigures: createQueueFigures(metrics),
-    desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
+    desiredFor: reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
@@ -178,12 +126,14 @@ function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator,
 }
 
 function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
-  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, startedAtMs } = parts;
+  const { config, logger, metrics, loop, generator, authenticator, keys, tickets, reconcile, startedAtMs } = parts;
   const fleet = {
     inspector: loop.inspector,
     schedulerId: config.schedulerId,
     version: packageVersion(),
-    term: startedAtMs,
+    get term() {
+      return reconcile.term();
+    },
     startedAtMs,
   };
   const resources = parts.control.resources === undefined ? {} : { resources: parts.control.resources };
@@ -232,9 +182,9 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, prefixes, startedAtMs }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor({ config, logger, metrics, loop, prefixes, reconcile }: Parts, tls: TlsWatch): FleetDoor {
   return createFleetDoor({
-    sink: prefixes.sinkOf(loop),
+    sink: reconcile.sinkOf(prefixes.sinkOf(loop)),
     clock: systemClock,
     logger,
     metrics,
@@ -250,7 +200,10 @@ function makeFleetDoor({ config, logger, metrics, loop, prefixes, startedAtMs }:
       facts: {
         schedulerId: config.schedulerId,
         version: packageVersion(),
-        term: startedAtMs,
+        get term() {
+          return reconcile.term();
+        },
+        mayOrder: reconcile.mayOrder,
         telemetryPeriodMs: config.telemetryPeriodMs,
       },
     },
@@ -309,14 +262,31 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
   const prefixes = createPrefixes(config, logger, metrics);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs });
+  const control = createControl(config, logger, metrics);
+  const life = String(systemRandom.next()).slice(2, 14);
+  const log = control.log === undefined ? {} : { log: control.log };
+  const reconcile = createReconcile({ config, clock: systemClock, logger, metrics, startedAtMs, life, ...log });
+  control.useReconcile(reconcile);
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile });
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
-  const control = createControl(config, logger, metrics);
-  return { config, logger, metrics, loop, prefixes, generator, keys, authenticator, tickets, control, startedAtMs };
+  return {
+    config,
+    logger,
+    metrics,
+    loop,
+    prefixes,
+    generator,
+    keys,
+    authenticator,
+    tickets,
+    control,
+    reconcile,
+    startedAtMs,
+  };
 }
 
 /**
@@ -325,7 +295,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets, control } = parts;
+  const { metrics, loop, prefixes, tickets, control, reconcile } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -338,6 +308,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
     // First, so that it stops last: what the store does at the end holds no stream up.
     .add('store', nothing, () => control.plane.stop(), { stopTimeoutMs: STORE_STOP_MS })
     .add('tokenisers', nothing, prefixes.stop)
+    .add('reconcile', () => reconcile.start(loop.inspector.directory.state), reconcile.stop)
     .add(
       'fleet door',
       async () => {

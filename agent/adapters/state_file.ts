@@ -32,6 +32,7 @@ const specSchema = z.object({
   environment: z.record(z.string(), z.string()),
   unixSocket: z.string().optional(),
   tcpPort: count.optional(),
+  gpuMemoryShare: z.number().optional(),
   limits: z.record(z.string(), z.union([z.number(), z.string()])).nullable(),
   modelSource: z
     .object({ url: z.string(), revision: z.string(), sha256: z.record(z.string(), z.string()) })

@@ -5,6 +5,7 @@
 import type { ErrorCode } from '../../lib/errors.ts';
 import type { EngineSpec__Output } from '../../proto/gen/fleet/v1/EngineSpec.ts';
 import { complainOfFlags } from './engine_flags.ts';
+import { mayShare } from './gpu_shares.ts';
 import { type ModelSource, parseSource } from './model_files/source.ts';
 import { hashText, isConfined, utf8Length } from './spec_text.ts';
 
@@ -35,6 +36,8 @@ export interface AcceptedSpec {
   readonly maxConcurrentRequests?: number;
   /** Where the files of the model come from; absent: the engine loads `model` as it is written. */
   readonly modelSource?: ModelSource;
+  /** Of its GPUs' memory, where it bears others beside it; absent: they are its own. */
+  readonly gpuMemoryShare?: number;
   /** Names everything that the running process depends on: another hash means another process. */
   readonly hash: string;
 }
@@ -172,15 +175,25 @@ function checkAddress(spec: EngineSpec__Output, rules: HostRules): Complaint | u
   return undefined;
 }
 
+interface Taken {
+  readonly engine: string;
+  readonly share: number | undefined;
+}
+
 function checkGpus(
   spec: EngineSpec__Output,
   rules: HostRules,
-  takenGpus: ReadonlyMap<number, string>,
+  takenGpus: ReadonlyMap<number, readonly Taken[]>,
 ): Complaint | undefined {
+  const { gpuMemoryShare: share } = spec;
+  if (share !== undefined && !(share > 0 && share <= 1))
+    return no('gpu_memory_share', `gpu_memory_share is ${share}, which is not above 0 and up to 1.`);
   if (new Set(spec.gpuIds).size !== spec.gpuIds.length) return no('gpu_ids', 'gpu_ids names a GPU twice.');
   for (const id of spec.gpuIds) {
     if (!rules.gpuIndexes.includes(id)) return no('gpu_ids', `GPU ${id} does not exist on this host.`);
-    const owner = takenGpus.get(id);
+    const beside = takenGpus.get(id) ?? [];
+    const owner = beside[0]?.engine;
+    if (owner !== undefined && mayShare([spec.gpuMemoryShare, ...beside.map(({ share }) => share)])) continue;
     if (owner !== undefined) return no('gpu_ids', `GPU ${id} is already given to engine ${owner}.`);
   }
   return undefined;
@@ -216,6 +229,7 @@ function accept(spec: EngineSpec__Output, kind: EngineKindName, rules: HostRules
     ...process,
     limits,
     ...(most === undefined ? {} : { maxConcurrentRequests: most }),
+    ...(spec.gpuMemoryShare === undefined ? {} : { gpuMemoryShare: spec.gpuMemoryShare }),
     // Limits are not part of the hash: the agent applies them without another process.
     hash: hashText(JSON.stringify(process)),
   };
@@ -232,7 +246,7 @@ export function acceptSpecs(
   const accepted: AcceptedSpec[] = [];
   const rejections: Rejection[] = [];
   const names = new Set<string>();
-  const gpus = new Map<number, string>();
+  const gpus = new Map<number, readonly Taken[]>();
   const addresses = new Map<string, string>();
   for (const spec of specs) {
     const kind = KINDS[spec.kind];
@@ -264,7 +278,8 @@ export function acceptSpecs(
       continue;
     }
     names.add(spec.name);
-    for (const id of spec.gpuIds) gpus.set(id, spec.name);
+    for (const id of spec.gpuIds)
+      gpus.set(id, [...(gpus.get(id) ?? []), { engine: spec.name, share: spec.gpuMemoryShare }]);
     if (address !== undefined) addresses.set(address, spec.name);
     accepted.push(accept(spec, kind, rules));
   }

@@ -7,6 +7,7 @@
 import type { GpuSample, GpuState } from '../ports.ts';
 import { type Diagnosis, rowDiagnosis, seenDiagnosis } from './crash_classifier.ts';
 import type { AcceptedSpec } from './engine_spec.ts';
+import { mayShare } from './gpu_shares.ts';
 
 export type Verdict = 'ok' | 'warn' | 'fail' | 'unknown';
 
@@ -52,7 +53,12 @@ export interface PreflightInput {
   readonly facts: PreflightFacts;
   readonly sample: GpuSample;
   /** Other engines of this agent that have a process, with their GPUs and addresses. */
-  readonly others: readonly { readonly name: string; readonly gpuIds: readonly number[]; readonly address?: string }[];
+  readonly others: readonly {
+    readonly name: string;
+    readonly gpuIds: readonly number[];
+    readonly gpuMemoryShare?: number;
+    readonly address?: string;
+  }[];
   readonly addressText: string;
   readonly quarantinedGpus: readonly number[];
 }
@@ -161,8 +167,9 @@ function checkDisk({ facts }: PreflightInput): Finding {
 
 function checkGpuIds({ spec, sample, others, quarantinedGpus }: PreflightInput): Finding {
   for (const id of spec.gpuIds) {
-    const owner = others.find((other) => other.gpuIds.includes(id));
-    if (owner !== undefined)
+    const beside = others.filter((other) => other.gpuIds.includes(id));
+    const [owner] = beside;
+    if (owner !== undefined && !mayShare([spec, ...beside].map(({ gpuMemoryShare }) => gpuMemoryShare)))
       return failed('gpu_ids', `GPU ${id} is used by engine ${owner.name}.`, seenDiagnosis('host'));
     if (quarantinedGpus.includes(id)) return failed('gpu_ids', `GPU ${id} is quarantined.`, rowDiagnosis('gpu_fault'));
     if (sample.source !== 'none' && !sample.gpus.some((gpu) => gpu.index === id))

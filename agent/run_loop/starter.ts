@@ -44,6 +44,7 @@ export async function runPreflight(core: LoopCore, runtime: Runtime, attempt: nu
     .map(({ life, plan }) => ({
       name: life.spec.name,
       gpuIds: life.spec.gpuIds,
+      ...(life.spec.gpuMemoryShare === undefined ? {} : { gpuMemoryShare: life.spec.gpuMemoryShare }),
       ...(plan === undefined ? {} : { address: addressText(plan.address) }),
     }));
   const outcome = judgePreflight({

@@ -8,6 +8,7 @@ import { CONTROL_METRICS } from './control_metric_names.ts';
 import { FLEET_METRICS } from './fleet_metric_names.ts';
 import { PROVIDER_METRICS } from './provider_metric_names.ts';
 import { QUEUE_METRICS } from './queue_metric_names.ts';
+import { RECONCILE_METRICS } from './reconcile_metric_names.ts';
 
 export interface MetricSpec {
   readonly type: 'counter' | 'gauge' | 'histogram';
@@ -31,6 +32,7 @@ export const METRICS = {
   ...FLEET_METRICS,
   ...QUEUE_METRICS,
   ...PROVIDER_METRICS,
+  ...RECONCILE_METRICS,
   chat_requests_total: {
     on: 'scheduler',
     type: 'counter',

@@ -14,9 +14,9 @@ import { showControl } from '../adapters/control/control_metrics.ts';
 import { createControlPlane, type RunningControlPlane } from '../adapters/control/control_plane.ts';
 import { storeFiles } from '../adapters/store/store_files.ts';
 import type { SchedulerConfig } from '../config.ts';
-import type { ReconcileView } from '../core/resources/contract.ts';
 import type { ResourceOperations } from '../core/resources/operations.ts';
 import { lateOperations } from './late_operations.ts';
+import type { Reconcile, ReconcileStore } from './reconcile.ts';
 
 /** New events that are worth a checkpoint while requests are served. */
 const CHECKPOINT_EVENTS = 20_000;
@@ -25,8 +25,10 @@ export interface Control {
   readonly plane: RunningControlPlane;
   /** Undefined where the store is off. */
   readonly resources: ResourceOperations | undefined;
+  /** What reconcile needs of it; undefined where the store is off. */
+  readonly log: ReconcileStore | undefined;
   /** Takes whoever reconciles in this process; until then plans and placements are not known. */
-  useReconcile(view: ReconcileView): void;
+  useReconcile(reconcile: Pick<Reconcile, 'view' | 'acceptLog'>): void;
 }
 
 /** @throws CodedError invalid_config */
@@ -37,6 +39,17 @@ function checkStore({ store, storeUrl, storeDir }: SchedulerConfig): void {
   if (store === 'postgres' && storeUrl === undefined) refuse('storeUrl', 'With store postgres give storeUrl.');
   if (store !== 'postgres' && storeUrl !== undefined) refuse('store', 'storeUrl is given, so store must be postgres.');
   if (store !== 'embedded' && storeDir !== undefined) refuse('store', 'storeDir is given, so store must be embedded.');
+}
+
+function logOf(plane: RunningControlPlane): ReconcileStore {
+  return {
+    store: plane.store,
+    projection: plane.projection,
+    isUnused: () => plane.health().state === 'closed',
+    onRead: plane.onRead,
+    onEvents: (listener) => plane.onEvents(listener),
+    gap: () => plane.health().gap,
+  };
 }
 
 /** @throws CodedError invalid_config */
@@ -64,18 +77,25 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
     checkpointEvents: CHECKPOINT_EVENTS,
   });
   showControl(metrics, plane);
-  let reconcile: ReconcileView | undefined;
+  let reconcile: Pick<Reconcile, 'view' | 'acceptLog'> | undefined;
   const resources = lateOperations({
-    control: plane,
-    reconcile: () => reconcile,
+    control: {
+      ...plane,
+      async acceptLog() {
+        await plane.acceptLog();
+        reconcile?.acceptLog();
+      },
+    },
+    reconcile: () => reconcile?.view,
     newId: randomUUID,
     breathe: () => breathe(),
   });
   return {
     plane,
     resources: isOff ? undefined : resources,
-    useReconcile(view) {
-      reconcile = view;
+    log: isOff ? undefined : logOf(plane),
+    useReconcile(given) {
+      reconcile = given;
     },
   };
 }

@@ -25,8 +25,10 @@ export type SessionCall = ServerDuplexStream<AgentMessage__Output, SchedulerMess
 export interface SchedulerFacts {
   readonly schedulerId: string;
   readonly version: string;
-  /** Fencing term of the orders that this scheduler gives. */
+  /** Fencing term of the orders that this scheduler gives; read anew for each message. */
   readonly term: number;
+  /** Whether it may say what nodes are to run; absent: it may. Only the one that leads the fleet does. */
+  readonly mayOrder?: () => boolean;
   readonly telemetryPeriodMs: number;
 }
 
@@ -105,6 +107,8 @@ class Session implements SessionHandle {
   }
 
   sendDesiredState(state: DesiredState): void {
+    // Asked at the last moment: whoever decided may have ceased to lead since.
+    if (this.#deps.facts.mayOrder?.() === false) return;
     this.#send({ desiredState: state });
   }
 

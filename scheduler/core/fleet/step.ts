@@ -58,6 +58,13 @@ export type FleetEvent =
       readonly connection: number;
       readonly event: NodeEvent__Output;
     }
+  /** What the node is to run has changed, by no word of its agent. */
+  | {
+      readonly kind: 'ordered';
+      readonly node: NodeId;
+      readonly connection: number;
+      readonly desired: DesiredState | undefined;
+    }
   | { readonly kind: 'goodbye'; readonly node: NodeId; readonly connection: number; readonly reason: string }
   | { readonly kind: 'session_lost'; readonly node: NodeId; readonly connection: number };
 
@@ -118,6 +125,10 @@ export function step(state: FleetState, event: FleetEvent, context: StepContext)
   if (event.kind === 'hello') return stepHello(state, event, context);
   const node = state.nodes.get(event.node);
   if (node === undefined || node.connection !== event.connection) return [{ kind: 'passed_over', what: 'old_stream' }];
+  if (event.kind === 'ordered') {
+    state.nodes.set(event.node, { ...node, desired: event.desired });
+    return NOTHING;
+  }
   const seen = { ...node, lastSeenAtMs: context.nowMs, lastSeenWallMs: context.wallMs };
   switch (event.kind) {
     case 'telemetry':

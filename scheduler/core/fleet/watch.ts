@@ -74,6 +74,14 @@ export class FleetWatch implements FleetSink {
     if (desired !== undefined) session.sendDesiredState(desired);
   }
 
+  onOrdersChanged(node: NodeId): void {
+    const session = this.sessionOf(node);
+    if (session === undefined) return;
+    const desired = this.#deps.desiredFor(node);
+    this.#take({ kind: 'ordered', ...this.#named(session), desired });
+    if (desired !== undefined) session.sendDesiredState(desired);
+  }
+
   onTelemetry(session: SessionHandle, telemetry: Telemetry__Output): void {
     this.#take({ kind: 'telemetry', ...this.#named(session), telemetry });
   }

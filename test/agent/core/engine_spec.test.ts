@@ -79,6 +79,9 @@ t.test('each fault is named by its field', async (t) => {
     [{ unixSocket: `/data/${'é'.repeat(60)}` }, 'unix_socket'],
     [{ gpuIds: [2] }, 'gpu_ids'],
     [{ gpuIds: [0, 0] }, 'gpu_ids'],
+    [{ gpuMemoryShare: 0 }, 'gpu_memory_share'],
+    [{ gpuMemoryShare: 1.01 }, 'gpu_memory_share'],
+    [{ gpuMemoryShare: Number.NaN }, 'gpu_memory_share'],
   ];
   for (const [change, param] of cases) t.equal(complaint(change), param, JSON.stringify(change).slice(0, 80));
 });
@@ -164,4 +167,21 @@ t.test('paths and lengths', async (t) => {
   t.equal(isConfined('a', []), false);
   t.equal(isConfined('/a', []), true);
   t.equal(utf8Length('aé日🙂'), Buffer.byteLength('aé日🙂'));
+});
+
+t.test('a GPU has several engines when each says its share and there is enough for all', async (t) => {
+  const names = (...shares: readonly (number | undefined)[]): string[] => {
+    const specs = shares.map((share, i) =>
+      spec({ name: `e${i}`, gpuIds: [0], ...(share === undefined ? {} : { gpuMemoryShare: share }) }),
+    );
+    return acceptSpecs(specs, RULES).accepted.map(({ name }) => name);
+  };
+  t.same(names(0.5, 0.5), ['e0', 'e1']);
+  t.same(names(0.1, 0.2, 0.7), ['e0', 'e1', 'e2']);
+  t.same(names(0.5, 0.6, 0.5), ['e0', 'e2']);
+  t.same(names(0.5, undefined), ['e0'], 'one that says nothing wants it for itself');
+  t.same(names(undefined, 0.5), ['e0']);
+  const [first] = acceptSpecs([spec({ gpuMemoryShare: 0.5, gpuIds: [0] })], RULES).accepted;
+  t.equal(first?.gpuMemoryShare, 0.5);
+  t.equal(first?.hash, acceptSpecs([spec({ gpuIds: [0] })], RULES).accepted[0]?.hash, 'it is no other process');
 });

@@ -60,6 +60,17 @@ t.test('a host that is ready has a verdict for each check', async (t) => {
   t.notOk('gpu_memory' in verdicts({ spec: { gpuIds: [] } }), 'an engine without GPUs needs no check of them');
 });
 
+t.test('a GPU may be used by others that share it', async (t) => {
+  const gpuIds = (own: number | undefined, other: number | undefined): string | undefined => {
+    const share = (value: number | undefined) => (value === undefined ? {} : { gpuMemoryShare: value });
+    const others = [{ name: 'o', gpuIds: [0], ...share(other) }];
+    return verdicts({ spec: share(own), input: { others } })['gpu_ids'];
+  };
+  t.equal(gpuIds(0.5, 0.5), 'ok');
+  t.equal(gpuIds(0.5, 0.6), 'fail');
+  t.equal(gpuIds(undefined, 0.6), 'fail');
+});
+
 t.test('each thing that stops a start is named with its row', async (t) => {
   const cases: readonly (readonly [Change, string, string, string])[] = [
     [{ facts: { address: 'taken' } }, 'address', 'port_taken', 'other_address'],

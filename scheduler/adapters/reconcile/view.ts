@@ -1,0 +1,62 @@
+/** What the doors are told of reconcile, from memory. A scheduler that does not lead answers too, by its own picture. */
+import { observe } from '../../core/reconcile/observe.ts';
+import type { Declared } from '../../core/reconcile/contract.ts';
+import type { PassInput } from '../../core/reconcile/decide.ts';
+import { explainLines, overlaid, planView } from '../../core/reconcile/foresee.ts';
+import { statusOf } from '../../core/reconcile/status.ts';
+import type { ReconcileView } from '../../core/resources/contract.ts';
+import type { Leader } from './leader.ts';
+import type { Reconciler } from './reconciler.ts';
+
+/** A reason is looked up again after this long: planning for each look at a list would be dear. */
+const REASON_MS = 2000;
+const MAX_REASONS = 1000;
+/** The first node that refuses says most. */
+const REFUSED = /: (refused by|takes no further one)/;
+
+interface Reason {
+  readonly seq: number;
+  readonly atMs: number;
+  readonly text: string;
+}
+
+export function createReconcileView(reconciler: Reconciler, leader: Leader): ReconcileView {
+  const reasons = new Map<string, Reason>();
+  const current = (): { input: PassInput; declared: Declared } => {
+    const declared = reconciler.declared();
+    return { input: reconciler.input(declared), declared };
+  };
+  const whyPending = (name: string, { input, declared }: ReturnType<typeof current>): string => {
+    const before = reasons.get(name);
+    if (before?.seq === declared.seq && input.nowMs - before.atMs < REASON_MS) return before.text;
+    const lines = explainLines(input, name);
+    const text = lines.find((line) => REFUSED.test(line)) ?? lines[0] ?? '';
+    if (reasons.size >= MAX_REASONS) reasons.clear();
+    reasons.set(name, { seq: declared.seq, atMs: input.nowMs, text });
+    return text;
+  };
+  return {
+    leader: () => ({ isLeader: leader.isLeading(), holder: leader.holder, epoch: leader.epoch }),
+    deploymentStatus(name) {
+      const now = current();
+      const { declared, input } = now;
+      const deployment = declared.deployments.get(name);
+      if (deployment === undefined) return undefined;
+      const status = statusOf(deployment, declared.places, input.fleet, () => whyPending(name, now));
+      const old = declared.places.filter((each) => each.deployment === name && each.revision !== deployment.revision);
+      if (old.length === 0) return status;
+      const isNew = (each: (typeof old)[number]): boolean =>
+        each.deployment === name && each.revision === deployment.revision;
+      const ready = declared.places.filter(
+        (each) => isNew(each) && observe(input.fleet, each).state === 'ready',
+      ).length;
+      const rollout = `to ${deployment.revision}: ${ready} of ${deployment.spec.replicas} are ready, ${old.length} old ones are left`;
+      return { ...status, rollout };
+    },
+    plan(applied, deleted) {
+      const { input, declared } = current();
+      return planView(input, overlaid(declared, applied, deleted));
+    },
+    explainDeployment: (name) => explainLines(current().input, name),
+  };
+}

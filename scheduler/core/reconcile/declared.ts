@@ -1,0 +1,88 @@
+/** Reads what reconcile needs out of the log's projection, in one walk over its entries. */
+import type { JsonObject } from '../events/json.ts';
+import { type Entry, FLEET_FREEZE, type Projection } from '../events/projection.ts';
+import type { DeploymentSpec, PoolSpec } from '../resources/contract.ts';
+import {
+  AVOID_KIND,
+  type Avoidance,
+  type Declared,
+  type DeploymentResource,
+  type NodeResource,
+  type Place,
+} from './contract.ts';
+import { placeOf, revisionOf } from './places.ts';
+
+interface Building {
+  readonly deployments: Map<string, DeploymentResource>;
+  readonly nodes: Map<string, NodeResource>;
+  readonly pools: Map<string, PoolSpec>;
+  readonly places: Place[];
+  readonly avoidances: Avoidance[];
+  readonly quarantines: Map<string, string>;
+  frozen: string | undefined;
+}
+
+/** A deployment as reconcile sees it, with the fields filled in that a caller may leave out. */
+export function deploymentOf(name: string, version: number, given: unknown): DeploymentResource {
+  const spec = { extraFlags: [], environment: {}, ...(given as object) } as unknown as DeploymentSpec;
+  return { name, version, spec, revision: revisionOf(spec) };
+}
+
+/** Entries are never changed, only replaced, so what was read of one is read once. */
+const known = new WeakMap<Entry, DeploymentResource>();
+
+function takeDesired(into: Building, entry: Entry): void {
+  const { kind, name, version, value } = entry;
+  const { spec, labels } = value as unknown as { spec: JsonObject; labels: Readonly<Record<string, string>> };
+  if (kind === 'Deployment') {
+    const deployment = known.get(entry) ?? deploymentOf(name, version, spec);
+    known.set(entry, deployment);
+    into.deployments.set(name, deployment);
+  }
+  if (kind === 'Node') into.nodes.set(name, { spec, labels });
+  if (kind === 'Pool') into.pools.set(name, spec as unknown as PoolSpec);
+}
+
+const wordsOf = (value: unknown, otherwise: string): string => {
+  const reason = (value as { readonly reason?: unknown } | null)?.reason;
+  return typeof reason === 'string' && reason !== '' ? reason : otherwise;
+};
+
+function avoidanceOf({ name, version, value }: Entry): Avoidance {
+  const { untilMs, times } = value as unknown as Pick<Avoidance, 'untilMs' | 'times'>;
+  const slash = name.indexOf('/');
+  return { deployment: name.slice(0, slash), node: name.slice(slash + 1), untilMs, times, version };
+}
+
+const TAKE: Partial<Record<Entry['area'], (into: Building, entry: Entry) => void>> = {
+  desired: takeDesired,
+  placement(into, entry) {
+    const place = placeOf(entry);
+    if (place !== undefined) into.places.push(place);
+  },
+  lifecycle(into, entry) {
+    if (entry.kind === AVOID_KIND) into.avoidances.push(avoidanceOf(entry));
+  },
+  quarantine(into, { name, value }) {
+    into.quarantines.set(name, wordsOf(value, 'quarantined'));
+  },
+  freeze(into, { kind, name, value, actor }) {
+    if (kind === FLEET_FREEZE.kind && name === FLEET_FREEZE.name)
+      into.frozen = `frozen by ${actor}: ${wordsOf(value, 'no reason was given')}`;
+  },
+};
+
+export function readDeclared(projection: Pick<Projection, 'entries' | 'seq'>): Declared {
+  const into: Building = {
+    deployments: new Map(),
+    nodes: new Map(),
+    pools: new Map(),
+    places: [],
+    avoidances: [],
+    quarantines: new Map(),
+    frozen: undefined,
+  };
+  for (const entry of projection.entries()) TAKE[entry.area]?.(into, entry);
+  into.places.sort((left, right) => (left.name < right.name ? -1 : 1));
+  return { ...into, seq: projection.seq() };
+}

@@ -1,0 +1,153 @@
+/**
+ * The changes of one pass while they are made: places as they would be, and in the end one event for each that differs. What
+ * ends something comes before what begins something, so that a part of them that was written leaves nothing started twice.
+ */
+import type { AppendItem } from '../events/store_port.ts';
+import {
+  type Action,
+  AVOID_KIND,
+  type Avoidance,
+  type Declared,
+  PLACE_KIND,
+  type Place,
+  type PlacePhase,
+} from './contract.ts';
+import { newPlace, placeValue, type PlaceWish } from './places.ts';
+
+export interface Writer {
+  /** Such as `scheduler:a`. */
+  readonly actor: string;
+  readonly correlationId: string;
+}
+
+const MAX_REASON = 400;
+const cut = (text: string): string => (text.length <= MAX_REASON ? text : `${text.slice(0, MAX_REASON)}...`);
+
+export class Draft {
+  readonly #before: ReadonlyMap<string, Place>;
+  readonly #now: Map<string, Place>;
+  readonly #numbers = new Map<string, Set<number>>();
+  readonly #avoid: Avoidance[] = [];
+  readonly actions: Action[] = [];
+  readonly withheld: (Action & { readonly why: string })[] = [];
+  readonly lines: string[] = [];
+  readonly #declared: Declared;
+
+  constructor(declared: Declared) {
+    this.#declared = declared;
+    this.#before = new Map(declared.places.map((place) => [place.name, place]));
+    this.#now = new Map(this.#before);
+    for (const place of declared.places) this.#numbersOf(place).add(place.number);
+  }
+
+  /** As they would be after the pass. */
+  get places(): Place[] {
+    return [...this.#now.values()];
+  }
+
+  /** What is declared, with the changes so far. */
+  get declared(): Declared {
+    const avoidances = [...this.#declared.avoidances, ...this.#avoid];
+    return { ...this.#declared, places: this.places, avoidances };
+  }
+
+  find(name: string): Place | undefined {
+    return this.#now.get(name);
+  }
+
+  /** Starts a place for a replica; its number is the first that no other place of its index has. */
+  assign(wish: PlaceWish): void {
+    const numbers = this.#numbersOf(wish);
+    let number = 1;
+    while (numbers.has(number)) number += 1;
+    numbers.add(number);
+    const place = newPlace({ ...wish, reason: cut(wish.reason) }, number);
+    this.#now.set(place.name, place);
+    const where = place.parts.map(({ node, gpus }) => `${node}${gpus.length === 0 ? '' : ` GPU ${gpus.join(',')}`}`);
+    const waits = place.phase === 'waiting' ? ', once what is there has stopped' : '';
+    this.lines.push(`start ${place.deployment}/${place.index} on ${where.join(' and ')}${waits}: ${place.reason}`);
+  }
+
+  /** Moves a place to a phase; one that never started is released instead of stopped. */
+  move(place: Place, phase: PlacePhase, reason: string): void {
+    if (place.phase === 'waiting' && phase !== 'placed') {
+      this.release(place, `${reason}; it had not started`);
+      return;
+    }
+    this.#now.set(place.name, { ...place, phase, reason: cut(reason) });
+    this.lines.push(`${WORDS[phase]} ${place.deployment}/${place.index} (${placeText(place)}): ${reason}`);
+  }
+
+  release(place: Place, reason: string): void {
+    this.#now.delete(place.name);
+    this.lines.push(`release ${place.deployment}/${place.index} (${placeText(place)}): ${reason}`);
+  }
+
+  avoid(avoidance: Avoidance): void {
+    this.#avoid.push(avoidance);
+  }
+
+  act(action: Action): void {
+    this.actions.push(action);
+  }
+
+  withhold(action: Action, why: string): void {
+    this.withheld.push({ ...action, why });
+  }
+
+  items({ actor, correlationId }: Writer): AppendItem[] {
+    const by = { actor, correlationId };
+    const released: AppendItem[] = [];
+    const moved: AppendItem[] = [];
+    const assigned: AppendItem[] = [];
+    for (const place of this.#before.values()) {
+      const now = this.#now.get(place.name);
+      const resource = { kind: PLACE_KIND, name: place.name };
+      const expected = place.version;
+      if (now === undefined)
+        released.push({ kind: 'placement.released', resource, ...by, reason: 'it is gone', after: null, expected });
+      else if (now !== place)
+        moved.push({ kind: 'placement.moved', resource, ...by, reason: now.reason, after: placeValue(now), expected });
+    }
+    for (const place of this.#now.values()) {
+      if (this.#before.has(place.name)) continue;
+      const resource = { kind: PLACE_KIND, name: place.name };
+      const after = placeValue(place);
+      assigned.push({ kind: 'placement.assigned', resource, ...by, reason: place.reason, after, expected: 'absent' });
+    }
+    return [...released, ...moved, ...this.#records(by), ...assigned];
+  }
+
+  #records(by: Writer): AppendItem[] {
+    const avoided = this.#avoid.map(({ deployment, node, untilMs, times, version }): AppendItem => {
+      const resource = { kind: AVOID_KIND, name: `${deployment}/${node}` };
+      const expected = version === 0 ? 'absent' : version;
+      const reason = `engines of ${deployment} were given up there`;
+      return { kind: 'lifecycle.changed', resource, ...by, reason, after: { untilMs, times }, expected };
+    });
+    const taken = this.actions.map((action): AppendItem => {
+      const resource = { kind: 'Deployment', name: action.deployment };
+      return { kind: 'action.taken', resource, ...by, reason: cut(action.detail), after: { ...action } };
+    });
+    return [...avoided, ...taken];
+  }
+
+  #numbersOf({ deployment, index }: Pick<Place, 'deployment' | 'index'>): Set<number> {
+    const key = `${deployment}/${index}`;
+    const numbers = this.#numbers.get(key) ?? new Set<number>();
+    this.#numbers.set(key, numbers);
+    return numbers;
+  }
+}
+
+const WORDS: Readonly<Record<PlacePhase, string>> = {
+  waiting: 'hold',
+  placed: 'start',
+  leaving: 'move',
+  stopping: 'stop',
+  lost: 'give up',
+};
+
+/** Where a place is, for a person. */
+export const placeText = ({ parts, engine }: Place): string =>
+  parts.map(({ node }) => `${node}/${engine}`).join(' and ');

@@ -1,0 +1,110 @@
+/**
+ * From places to the desired state of each node. What a node is told depends on the log and the configuration alone, so that
+ * every leader says the same; its generation is the log's number at which it last changed, and so only rises.
+ */
+import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
+import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
+import type { AssignedPart } from '../placement/contract.ts';
+import type { DeploymentSpec } from '../resources/contract.ts';
+import type { Place } from './contract.ts';
+import { isOrdered, sharingOf } from './places.ts';
+
+const KINDS = { vllm: 'ENGINE_KIND_VLLM', llama: 'ENGINE_KIND_LLAMA', sim: 'ENGINE_KIND_SIM' } as const;
+/** An engine's share of a GPU is said with three digits, rounded down: two halves must not be more than one. */
+const SHARE_STEPS = 1000;
+
+const names = (flags: readonly string[], ...spellings: string[]): boolean =>
+  flags.some((flag) => spellings.some((name) => flag === name || flag.startsWith(`${name}=`)));
+
+function shareOf({ gpuMemoryShare }: AssignedPart): number {
+  return Math.max(1, Math.floor(Math.min(1, gpuMemoryShare) * SHARE_STEPS)) / SHARE_STEPS;
+}
+
+/** Flags that follow from the place; what the deployment says itself wins. Only vLLM divides a model or a GPU. */
+function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
+  if (spec.engine !== 'vllm') return [];
+  const given = spec.extraFlags.map((flag) => flag.replaceAll('_', '-'));
+  const flags: string[] = [];
+  if (part.gpus.length > 1 && !names(given, '--tensor-parallel-size', '-tp'))
+    flags.push('--tensor-parallel-size', String(part.gpus.length));
+  // Without a need of memory the engine takes what it takes of a GPU that is its own.
+  if (spec.gpuMemoryBytes !== undefined && part.gpus.length > 0 && !names(given, '--gpu-memory-utilization')) {
+    flags.push('--gpu-memory-utilization', String(shareOf(part)));
+  }
+  return flags;
+}
+
+/** The engine of a place on one of its nodes. */
+export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineSpec {
+  const { maxConcurrentRequests } = spec;
+  const isShared = part.gpus.length > 0 && sharingOf(spec) !== 'exclusive';
+  return {
+    name: engine,
+    kind: KINDS[spec.engine],
+    model: spec.model,
+    servedModelName: spec.servedModelName,
+    gpuIds: [...part.gpus],
+    extraFlags: [...spec.extraFlags, ...placeFlags(spec, part)],
+    environment: { ...spec.environment },
+    limits: maxConcurrentRequests === undefined ? {} : { maxConcurrentRequests },
+    ...(isShared ? { gpuMemoryShare: shareOf(part) } : {}),
+  };
+}
+
+/** Engines that are to run on each node, by their names. */
+export function enginesByNode(places: readonly Place[]): Map<string, EngineSpec[]> {
+  const found = new Map<string, EngineSpec[]>();
+  for (const place of places) {
+    if (!isOrdered(place)) continue;
+    for (const part of place.parts) {
+      const engines = found.get(part.node) ?? [];
+      engines.push(engineSpec(place, part));
+      found.set(part.node, engines);
+    }
+  }
+  for (const engines of found.values())
+    engines.sort((left, right) => ((left.name as string) < (right.name as string) ? -1 : 1));
+  return found;
+}
+
+interface Order {
+  readonly desired: DesiredState;
+  readonly text: string;
+}
+
+/** What each node is told, with the generation that belongs to it. One per process. */
+export class OrderBook {
+  readonly #orders = new Map<string, Order>();
+  /** Of the configuration: undefined where it says nothing. */
+  readonly #configured: (node: string) => readonly EngineSpec[] | undefined;
+  #engines: ReadonlyMap<string, readonly EngineSpec[]> = new Map();
+  #seq = 0;
+
+  constructor(configured: (node: string) => readonly EngineSpec[] | undefined) {
+    this.#configured = configured;
+  }
+
+  /**
+   * Takes up what the log says now.
+   * @returns the nodes that are told something else from now on, of those that were told anything before
+   */
+  update(places: readonly Place[], seq: number): string[] {
+    this.#engines = enginesByNode(places);
+    this.#seq = seq;
+    return [...this.#orders].flatMap(([node, before]) => (this.#refresh(node) === before ? [] : [node]));
+  }
+
+  of(node: string): DesiredState {
+    return this.#refresh(node).desired;
+  }
+
+  #refresh(node: string): Order {
+    const engines = [...(this.#configured(node) ?? []), ...(this.#engines.get(node) ?? [])];
+    const text = JSON.stringify(engines);
+    const before = this.#orders.get(node);
+    if (before?.text === text) return before;
+    const order = { desired: { generation: this.#seq, engines }, text };
+    this.#orders.set(node, order);
+    return order;
+  }
+}

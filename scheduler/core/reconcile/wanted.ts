@@ -1,0 +1,155 @@
+/**
+ * What is wanted of each deployment, revision by revision, in placement's terms. Without a rollout that says otherwise a
+ * deployment rolls to its newest revision one replica at a time: one more is started, and an old one goes when it is ready.
+ */
+import type { FleetState } from '../fleet/state.ts';
+import type { Requirement, WantedDeployment } from '../placement/contract.ts';
+import { HOSTNAME_KEY } from '../placement/requirements.ts';
+import type { Declared, DeploymentResource, Place, RevisionTarget, Targets } from './contract.ts';
+import { plannerName } from './fleet_view.ts';
+import { isStanding } from './places.ts';
+
+/** Of a GPU that an engine has to itself without a stated need: what vLLM takes of it when nothing is said. */
+const WHOLE_GPU_SHARE = 0.9;
+const MAX_SURGE = 1;
+
+/** Rolls by one replica at a time. Old revisions give up their places newest last. */
+export const rollingTargets: Targets = (deployment, places, isReady) => {
+  const { revision, spec } = deployment;
+  const mine = places.filter(isStanding);
+  const old = new Map<string, Place[]>();
+  for (const place of mine)
+    if (place.revision !== revision) old.set(place.revision, [...(old.get(place.revision) ?? []), place]);
+  if (old.size === 0) return [{ revision, spec, replicas: spec.replicas }];
+  const ready = mine.filter((place) => place.revision === revision && isReady(place)).length;
+  const surge = spec.rollout?.maxSurge ?? MAX_SURGE;
+  const targets: RevisionTarget[] = [{ revision, spec, replicas: Math.min(spec.replicas, ready + Math.max(1, surge)) }];
+  let left = Math.max(0, spec.replicas - ready);
+  for (const group of old.values()) {
+    const replicas = Math.min(left, group.length);
+    left -= replicas;
+    const [first] = group as [Place, ...Place[]];
+    targets.push({ revision: first.revision, spec: first.spec, replicas });
+  }
+  return targets;
+};
+
+/** The smallest memory of the GPUs that may be used, so that each of them is enough. */
+function wholeGpuBytes(fleet: FleetState, gpuModels: readonly string[] | undefined): number {
+  let least = Infinity;
+  for (const node of fleet.nodes.values()) {
+    for (const { name, memoryTotalBytes } of node.hello.gpus) {
+      if (gpuModels !== undefined && !gpuModels.includes(name ?? '')) continue;
+      if (memoryTotalBytes !== undefined && memoryTotalBytes < least) least = memoryTotalBytes;
+    }
+  }
+  return Number.isFinite(least) ? Math.floor(least * WHOLE_GPU_SHARE) : 0;
+}
+
+/** The nodes of a pool; a pool that is not there has none. */
+function poolConstraints(declared: Declared, pool: string | undefined): readonly Requirement[] {
+  if (pool === undefined) return [];
+  return declared.pools.get(pool)?.nodes ?? [{ key: 'sophia/pool', operator: 'In', values: [pool] }];
+}
+
+function avoided(declared: Declared, deployment: string, wallMs: number): readonly Requirement[] {
+  const values = declared.avoidances
+    .filter((each) => each.deployment === deployment && each.untilMs > wallMs)
+    .map((each) => each.node);
+  return values.length === 0 ? [] : [{ key: HOSTNAME_KEY, operator: 'NotIn', values }];
+}
+
+export interface WantedContext {
+  readonly declared: Declared;
+  readonly fleet: FleetState;
+  /** The store's clock, as well as it is known. */
+  readonly wallMs: number;
+  readonly isReady: (place: Place) => boolean;
+  readonly targets: Targets;
+}
+
+function wantedOf(deployment: DeploymentResource, target: RevisionTarget, context: WantedContext): WantedDeployment {
+  const { declared, fleet, wallMs } = context;
+  // Where and how important is said by the deployment as it is now; what runs by the revision.
+  const { spec: run, revision, replicas } = target;
+  const { spec: now, name } = deployment;
+  const constraints = [
+    ...(now.constraints ?? []),
+    ...poolConstraints(declared, now.pool),
+    ...avoided(declared, name, wallMs),
+  ];
+  const optional = Object.fromEntries(
+    Object.entries({
+      hosts: run.hosts,
+      graceSpillBytes: run.graceSpillBytes,
+      hostMemoryBytes: run.hostMemoryBytes,
+      sharing: run.gpuMemoryBytes === undefined ? 'exclusive' : now.sharing,
+      nvlink: now.nvlink,
+      regions: now.regions,
+      architectures: now.architectures,
+      minDriverVersion: now.minDriverVersion,
+      gpuModels: now.gpuModels,
+      preferences: now.preferences,
+      tolerations: now.tolerations,
+      priority: now.priority,
+      preemptionPolicy: now.preemptionPolicy,
+      strategy: now.placement,
+      tenant: now.tenant,
+    }).filter(([, value]) => value !== undefined),
+  ) as Partial<WantedDeployment>;
+  return {
+    ...optional,
+    name: plannerName(name, revision),
+    version: deployment.version,
+    model: run.model,
+    replicas,
+    gpusPerHost: run.gpusPerHost,
+    gpuMemoryBytes: run.gpusPerHost === 0 ? 0 : (run.gpuMemoryBytes ?? wholeGpuBytes(fleet, now.gpuModels)),
+    constraints,
+  };
+}
+
+/** Terms name deployments; placement knows revisions, and each revision of the other is meant. */
+function withTerms(
+  wanted: WantedDeployment,
+  { name, spec }: DeploymentResource,
+  revisions: ReadonlyMap<string, readonly string[]>,
+): WantedDeployment {
+  const spread = (terms: NonNullable<WantedDeployment['affinity']>) =>
+    terms.flatMap((term) =>
+      (revisions.get(term.deployment ?? name) ?? []).map((deployment) => ({ ...term, deployment })),
+    );
+  return {
+    ...wanted,
+    ...(spec.affinity === undefined ? {} : { affinity: spread(spec.affinity) }),
+    ...(spec.antiAffinity === undefined ? {} : { antiAffinity: spread(spec.antiAffinity) }),
+  };
+}
+
+/** All that is wanted now, and which deployment and revision each is. */
+export function wantedDeployments(context: WantedContext): {
+  readonly wanted: readonly WantedDeployment[];
+  readonly targets: ReadonlyMap<string, { readonly deployment: DeploymentResource; readonly target: RevisionTarget }>;
+} {
+  const targets = new Map<string, { deployment: DeploymentResource; target: RevisionTarget }>();
+  const revisions = new Map<string, string[]>();
+  const places = new Map<string, Place[]>();
+  for (const place of context.declared.places) {
+    const mine = places.get(place.deployment) ?? [];
+    mine.push(place);
+    places.set(place.deployment, mine);
+  }
+  for (const deployment of context.declared.deployments.values()) {
+    const names: string[] = [];
+    for (const target of context.targets(deployment, places.get(deployment.name) ?? [], context.isReady)) {
+      const name = plannerName(deployment.name, target.revision);
+      targets.set(name, { deployment, target });
+      names.push(name);
+    }
+    revisions.set(deployment.name, names);
+  }
+  const wanted = [...targets.values()].map(({ deployment, target }) =>
+    withTerms(wantedOf(deployment, target, context), deployment, revisions),
+  );
+  return { wanted, targets };
+}
