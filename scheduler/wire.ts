@@ -33,6 +33,7 @@ import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { createKey } from './core/access/keys.ts';
 import { configuredModels, desiredStateOf } from './core/fleet/desired.ts';
+import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import type { Authenticator, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 import { loopOptions } from './wire/loop_options.ts';
@@ -46,6 +47,14 @@ export interface ReadyMessage {
   readonly httpPort: number;
   readonly grpcPort: number;
   readonly fleetPort: number;
+}
+
+/** What a program that runs a scheduler as its own part may put in; a scheduler by itself has none of it. */
+export interface SchedulerPlugs {
+  /** Orders for nodes, in place of the configuration's. */
+  readonly desiredFor?: (node: NodeId) => DesiredState | undefined;
+  /** Called before anything listens. */
+  readonly made?: (loop: RunLoop) => void;
 }
 
 const LOCAL_TENANT = 'local' as TenantId;
@@ -126,7 +135,8 @@ async function openJwt(config: SchedulerConfig): Promise<JwtVerifier | undefined
 
 type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'startedAtMs' | 'prefixes'>;
 
-function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: generation }: LoopParts): RunLoop {
+function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
+  const { config, logger, metrics, tickets, prefixes, startedAtMs: generation } = parts;
   return createRunLoop({
     direct: directOf(config, tickets),
     clock: systemClock,
@@ -134,7 +144,7 @@ function makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs: gen
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     queueFigures: createQueueFigures(metrics),
-    desiredFor: (node: NodeId) => desiredStateOf(config.nodes, node, generation),
+    desiredFor: desiredFor ?? ((node: NodeId) => desiredStateOf(config.nodes, node, generation)),
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
@@ -281,7 +291,7 @@ const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Prom
   [() => part.start(), () => part.stop()] as const;
 
 /** What the doors stand on. @throws CodedError invalid_config */
-async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts> {
+async function makeParts(config: SchedulerConfig, logger: Logger, plugs: SchedulerPlugs): Promise<Parts> {
   const metrics = createMetrics();
   // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
   const startedAtMs = systemClock.wallMs();
@@ -292,7 +302,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
   const prefixes = createPrefixes(config, logger, metrics);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs });
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, startedAtMs }, plugs);
+  plugs.made?.(fleetLoop);
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const generator = prefixes.generatorOf(loop.generator);
   const { directory } = loop.inspector;
@@ -305,8 +316,12 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
  * @throws CodedError invalid_config
  */
-export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
-  const parts = await makeParts(config, logger);
+export async function wireScheduler(
+  config: SchedulerConfig,
+  logger: Logger,
+  plugs: SchedulerPlugs = {},
+): Promise<Lifecycle> {
+  const parts = await makeParts(config, logger, plugs);
   const { metrics, loop, prefixes, tickets } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
