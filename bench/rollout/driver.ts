@@ -10,7 +10,14 @@ import type { Logger } from '../../lib/io/logger.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import type { DesiredState } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import { engineId, findEngine } from '../../scheduler/core/fleet/state.ts';
-import type { ReplicaFacts, Revision, RevisionTally, RolloutEvent, RolloutOutput, RolloutState } from '../../scheduler/core/rollout/contract.ts';
+import type {
+  ReplicaFacts,
+  Revision,
+  RevisionTally,
+  RolloutEvent,
+  RolloutOutput,
+  RolloutState,
+} from '../../scheduler/core/rollout/contract.ts';
 import { revisionOf } from '../../scheduler/core/rollout/revision.ts';
 import { SmokeAsker } from '../../scheduler/core/rollout/smoke_asker.ts';
 import { stepRollout } from '../../scheduler/core/rollout/step.ts';
@@ -142,7 +149,13 @@ export class RolloutDriver {
     }
   }
 
-  async #tell(deployment: string, { id }: Revision, out: RolloutOutput, replicas: readonly ReplicaFacts[], nowMs: number): Promise<void> {
+  async #tell(
+    deployment: string,
+    { id }: Revision,
+    out: RolloutOutput,
+    replicas: readonly ReplicaFacts[],
+    nowMs: number,
+  ): Promise<void> {
     const { state, waiting } = out;
     const status: Status = {
       revision: id,

@@ -81,7 +81,11 @@ async function apply(folder: string, spec: DeploymentSpec, limitMs: number): Pro
     status = await readWhole<Status>(path.join(folder, STATUS_FILE));
     const { last = null } = status ?? {};
     if (status?.isOver === true && status.revision === id && last?.revision.id === id)
-      return { outcome: last.outcome, reason: last.reason === null ? '' : reasonText(last.reason), lines: status.lines };
+      return {
+        outcome: last.outcome,
+        reason: last.reason === null ? '' : reasonText(last.reason),
+        lines: status.lines,
+      };
     await sleep(POLL_MS);
   }
   return { outcome: 'unfinished', reason: `not over after ${limitMs / 1000} s`, lines: status?.lines ?? [] };

@@ -4,7 +4,13 @@
  */
 import type { NodeId } from '../../lib/ids.ts';
 import type { EngineSpec } from '../../proto/gen/fleet/v1/EngineSpec.ts';
-import { type EngineRecord, engineId, type FleetState, findEngine, stateWord } from '../../scheduler/core/fleet/state.ts';
+import {
+  type EngineRecord,
+  engineId,
+  type FleetState,
+  findEngine,
+  stateWord,
+} from '../../scheduler/core/fleet/state.ts';
 import type { ReplicaFacts, ReplicaState, Revision } from '../../scheduler/core/rollout/contract.ts';
 import { engineName } from '../../scheduler/core/rollout/revision.ts';
 import type { DeploymentSpec } from '../../scheduler/core/resources/contract.ts';
@@ -49,7 +55,9 @@ export class Replicas {
       const engine = findEngine(fleet, engineId(replica.node, replica.name));
       if (engine !== undefined) replica.seen = true;
       const word = engine === undefined ? 'placed' : stateWord(engine.event.state);
-      const isGone = replica.seen ? engine === undefined || word === 'stopped' : nowMs - replica.orderedAtMs > UNSEEN_MS;
+      const isGone = replica.seen
+        ? engine === undefined || word === 'stopped'
+        : nowMs - replica.orderedAtMs > UNSEEN_MS;
       if (replica.leaving && isGone) this.list.splice(at, 1);
       else facts.unshift(refusedBy(fleet, replica) ?? factsOf(replica, engine, word));
     }
@@ -57,7 +65,11 @@ export class Replicas {
   }
 
   /** Adds and orders away until each revision has as many as are wanted. @returns whether any order changed */
-  settle(wanted: Readonly<Record<string, number>>, known: ReadonlyMap<string, Revision>, world: { readonly nodes: readonly NodeId[]; readonly fleet: FleetState; readonly nowMs: number }): boolean {
+  settle(
+    wanted: Readonly<Record<string, number>>,
+    known: ReadonlyMap<string, Revision>,
+    world: { readonly nodes: readonly NodeId[]; readonly fleet: FleetState; readonly nowMs: number },
+  ): boolean {
     let changed = false;
     for (const id of new Set([...this.list.map(({ revision }) => revision.id), ...Object.keys(wanted)])) {
       const there = this.list.filter(({ revision, leaving }) => revision.id === id && !leaving);

@@ -63,7 +63,13 @@ interface Smoke {
   readonly contains: string;
 }
 
-function specOf(options: RolloutOptions, run: number, fault: RolloutFault, strategy: StrategyName, smoke?: Smoke): DeploymentSpec {
+function specOf(
+  options: RolloutOptions,
+  run: number,
+  fault: RolloutFault,
+  strategy: StrategyName,
+  smoke?: Smoke,
+): DeploymentSpec {
   return {
     engine: 'sim',
     model: MODEL,
@@ -121,11 +127,27 @@ class Clients {
 
 /** What the good revision answers to the smoke prompt: a part of it must come from each good replica. */
 async function learnSmoke(target: Target): Promise<Smoke> {
-  const body = { model: MODEL, messages: [{ role: 'user', content: PROMPT }], max_tokens: 32, temperature: 0, stream: true };
-  const { ok, text, why } = await readStream(target, { name: 'smoke', path: '/v1/chat/completions', body }, { limitMs: STREAM_LIMIT_MS });
+  const body = {
+    model: MODEL,
+    messages: [{ role: 'user', content: PROMPT }],
+    max_tokens: 32,
+    temperature: 0,
+    stream: true,
+  };
+  const { ok, text, why } = await readStream(
+    target,
+    { name: 'smoke', path: '/v1/chat/completions', body },
+    { limitMs: STREAM_LIMIT_MS },
+  );
   if (!ok) throw new Error(`the good revision does not answer: ${why}`);
   // The first words are the same for every simulated engine.
-  return { prompt: PROMPT, contains: text.slice(text.indexOf(']') + 1).trim().slice(0, 60) };
+  return {
+    prompt: PROMPT,
+    contains: text
+      .slice(text.indexOf(']') + 1)
+      .trim()
+      .slice(0, 60),
+  };
 }
 
 async function measure(fleet: RolloutFleet, options: RolloutOptions): Promise<RolloutRow[]> {
@@ -146,8 +168,18 @@ async function measure(fleet: RolloutFleet, options: RolloutOptions): Promise<Ro
       await clients.stop();
       if (outcome === 'unfinished') process.stderr.write(`${lines.join('\n')}\n`);
       const { failed: failedRequests, requests } = clients;
-      rows.push({ strategy, fault, failedRequests, rolledBack: outcome === 'rolled_back', seconds, requests, reason: outcome === 'unfinished' ? outcome : reason });
-      process.stderr.write(`${strategy}, ${fault}: ${outcome} in ${seconds} s, ${failedRequests} of ${requests} failed; ${reason}\n`);
+      rows.push({
+        strategy,
+        fault,
+        failedRequests,
+        rolledBack: outcome === 'rolled_back',
+        seconds,
+        requests,
+        reason: outcome === 'unfinished' ? outcome : reason,
+      });
+      process.stderr.write(
+        `${strategy}, ${fault}: ${outcome} in ${seconds} s, ${failedRequests} of ${requests} failed; ${reason}\n`,
+      );
     }
   }
   return rows;

@@ -50,7 +50,8 @@ function wordOf(text: string, length: number): string {
   const units = Uint16Array.from(text, (character) => character.charCodeAt(0));
   extendChain(chain, units, 0, units.length);
   let word = '';
-  for (let at = 0; at < length; at++) word += ALPHABET[((at % 2 === 0 ? chain.high : chain.low) >>> ((at >> 1) * 5)) & 31];
+  for (let at = 0; at < length; at++)
+    word += ALPHABET[((at % 2 === 0 ? chain.high : chain.low) >>> ((at >> 1) * 5)) & 31];
   return word;
 }
 
@@ -63,7 +64,11 @@ const AS_IT_IS = /^[a-z0-9]([a-z0-9-]{0,42}[a-z0-9])?$/;
 export function engineName(deployment: string, revision: string, index: number): string {
   if (AS_IT_IS.test(deployment)) return `${deployment}-${revision}-${index}`;
   // What an agent would refuse is replaced, and a hash keeps apart what has become alike.
-  const readable = deployment.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+/, '').slice(0, MOST_PREFIX - SHORT_HASH - 1);
+  const readable = deployment
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+/, '')
+    .slice(0, MOST_PREFIX - SHORT_HASH - 1);
   return `${readable.replace(/-+$/, '') || 'd'}-${wordOf(deployment, SHORT_HASH)}-${revision}-${index}`;
 }
 

@@ -54,7 +54,11 @@ function bodyOf(endpoint: Endpoint, model: string, prompt: string): object {
 interface AnswerShape {
   readonly choices?: readonly {
     readonly text?: unknown;
-    readonly message?: { readonly content?: unknown; readonly reasoning_content?: unknown; readonly reasoning?: unknown };
+    readonly message?: {
+      readonly content?: unknown;
+      readonly reasoning_content?: unknown;
+      readonly reasoning?: unknown;
+    };
   }[];
   readonly data?: readonly { readonly embedding?: unknown }[];
 }
@@ -79,7 +83,11 @@ export function answerText(bytes: Uint8Array): string | undefined {
 }
 
 /** Whether an answer is the right one: not empty, and with the wanted words in it. A vector has no words. */
-export function judgeAnswer(text: string | undefined, contains: string, endpoint: Endpoint): Omit<SmokeResult, 'attempts'> {
+export function judgeAnswer(
+  text: string | undefined,
+  contains: string,
+  endpoint: Endpoint,
+): Omit<SmokeResult, 'attempts'> {
   if (text === undefined) return { ok: false, answered: true, detail: 'an answer that cannot be read' };
   const ok = text.trim() !== '' && (endpoint === 'embeddings' || text.includes(contains));
   return { ok, answered: true, detail: text.slice(0, MOST_DETAIL) };
@@ -161,7 +169,14 @@ export class SmokeAsker {
     try {
       const lane = laneFor(node, engine);
       if (lane === undefined) throw new CodedError('stream_lost', `${node} has no lane.`);
-      const order = { meta, body, attempt: 0, incarnation: target.incarnation, creditBytes: MOST_ANSWER_BYTES, resumeIds: NO_IDS };
+      const order = {
+        meta,
+        body,
+        attempt: 0,
+        incarnation: target.incarnation,
+        creditBytes: MOST_ANSWER_BYTES,
+        resumeIds: NO_IDS,
+      };
       asked.running = lane.submit(order, sinkOf(done, failed));
     } catch (error) {
       failed(toCodedError(error));

@@ -69,7 +69,13 @@ t.test('what a strategy leaves open has a value, and what cannot be is brought t
   t.same(rulesOf({ kind: 'rolling', steps: [10] }).steps, []);
   t.equal(rulesOf({ kind: 'rolling', maxSurge: 0 }).maxSurge, 1, 'something must give way');
   t.equal(rulesOf({ kind: 'rolling', maxSurge: 0, maxUnavailable: 2 }).maxSurge, 0);
-  const odd: RolloutStrategy = { kind: 'blue_green', stepMs: -1, maxTtftRatio: 0.1, maxErrorRate: 7, deadlineMs: Number.NaN };
+  const odd: RolloutStrategy = {
+    kind: 'blue_green',
+    stepMs: -1,
+    maxTtftRatio: 0.1,
+    maxErrorRate: 7,
+    deadlineMs: Number.NaN,
+  };
   t.match(rulesOf(odd), { stepMs: 0, maxTtftRatio: 1, maxErrorRate: 1, deadlineMs: 3_600_000 });
   t.same(rulesOf({ kind: 'rolling', smoke: { prompt: 'p', contains: 'c' } }).smoke, { prompt: 'p', contains: 'c' });
 });
