@@ -69,7 +69,6 @@ export function createEngineRows(): EngineRows {
       holders[at] = slot;
       slot.rowAt = at * ROW_SIZE;
       slot.row = view(at);
-      groups[at] = slot.group;
       settleRow(slot);
     },
     remove(slot) {

@@ -123,18 +123,22 @@ class OpenTable implements EngineTable {
     this.#rules = rules;
     this.splits.clear();
     for (const slot of this.#byEngine.values()) {
-      this.#mark(slot);
+      this.#recount(slot, this.#mark(slot));
       settleRow(slot);
     }
   }
 
-  /** What the rules say of an engine; its pools know how many of theirs are divided. */
-  #mark(slot: EngineSlot): void {
+  /** What the rules say of an engine. @returns by how many its pools have more engines that are divided: 1, 0 or -1 */
+  #mark(slot: EngineSlot): number {
     slot.mark = this.#rules.markOf(slot.engine);
     const group = this.splits.groupOf(slot.mark);
     const change = (group === 0 ? 0 : 1) - (slot.group === 0 ? 0 : 1);
     slot.group = group;
     this.#rows.groups[slot.rowAt / ROW_SIZE] = group;
+    return change;
+  }
+
+  #recount(slot: EngineSlot, change: number): void {
     if (change === 0) return;
     for (const { model } of slot.serves) {
       const pool = this.#pools.get(model);
@@ -164,14 +168,16 @@ class OpenTable implements EngineTable {
     this.#size(slot, countOf(facts.kvTokens ?? 0));
     slot.maxRequests = facts.maxRequests ?? Infinity;
     slot.maxSequences = facts.maxSequences ?? Infinity;
-    this.#mark(slot);
     // What others of its kind have taught counts for it too.
     slot.speed = slot.fit.speed;
-    if (!sameLife || !sameModels(slot.serves, facts.serves)) {
-      this.#leavePools(slot);
+    const moves = !sameLife || !sameModels(slot.serves, facts.serves);
+    // Pools count with the group that a slot has in them.
+    if (moves) this.#leavePools(slot);
+    const change = this.#mark(slot);
+    if (moves) {
       slot.serves = facts.serves;
       this.#enterPools(slot);
-    }
+    } else this.#recount(slot, change);
     settleRow(slot);
     for (const { model } of slot.serves) noteSeen(this.#pools.get(model), slot);
     return slot;

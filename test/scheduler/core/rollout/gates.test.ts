@@ -100,6 +100,11 @@ t.test('a failed GPU turns back, a degraded one holds up', async (t) => {
   t.match([degraded.failure, degraded.waiting], [undefined, [{ gate: 'gpu_health', facts: { health: 'degraded' } }]]);
 });
 
+t.test('a replica on a failed GPU is none that serves', async (t) => {
+  const census = takeCensus([READY, { ...READY, key: 'q', gpu: 'failed' }], { ...RUNNING, passed: ['r', 'q'] });
+  t.same(census.of('new'), { existing: 2, ready: 1, admitted: 1 });
+});
+
 t.test('silence fails where the old revision speaks, after a while and some requests', async (t) => {
   const old = { started: 50, spoken: 40, ended: 30 };
   t.match(ask({ fresh: { started: 10 }, old }).failure, { gate: 'silence', facts: { started: 10, waitedMs: 5000 } });
@@ -193,4 +198,5 @@ t.test('a tally that has begun anew is taken as it is', async (t) => {
   t.match(since({ ...NO_TALLY, started: 15, ended: 12, failures: 3 }, before), { started: 5, ended: 4, failures: 1 });
   t.match(since({ ...NO_TALLY, started: 5, ended: 4 }, before), { started: 5, ended: 4 });
   t.match(since({ ...NO_TALLY, started: 12, ended: 4 }, before), { started: 12, ended: 4 });
+  t.match(since({ ...NO_TALLY, started: 9, ended: 9 }, before), { started: 9, ended: 9 });
 });

@@ -154,6 +154,14 @@ t.test('the old spec again is an undo, and the new one after it a new attempt', 
   world.revision = NEXT;
   t.ok(world.until(isOver));
   t.equal(world.state?.current?.id, NEXT);
+  const again = canary();
+  again.revision = NEW;
+  t.ok(again.until(({ out }) => out.traffic.shares[0]?.weight === 10));
+  again.revision = OLD;
+  again.tick();
+  again.revision = NEW;
+  again.tick();
+  t.match(again.state?.running, { to: { id: NEW }, phase: 'stepping' });
   const seen = new World({ kind: 'rolling' }, 1).begin();
   seen.rollOut(NEW, 'wrong_answer');
   t.equal(seen.state?.seen, NEW);

@@ -1,6 +1,7 @@
 /** Each strategy through good and bad revisions: what is promised holds at every step, and a bad one goes back by itself. */
 import t from 'tap';
 import type { RolloutStrategy } from '../../../../scheduler/core/resources/contract.ts';
+import { stillServes } from '../../../../scheduler/core/rollout/counts.ts';
 import { type Fault, World } from './world.ts';
 
 const [OLD, NEW] = ['aaaaaaaaaa', 'bbbbbbbbbb'];
@@ -126,13 +127,52 @@ t.test('a canary gets its percentages one after another, and as many replicas as
 t.test('a blue-green switch is at once and keeps the old set until it has baked', async (t) => {
   const world = new World({ kind: 'blue_green', stepMs: 20_000 }, 3).begin();
   world.revision = NEW;
+  let passedEarly = 0;
+  world.watch = ({ out, state }) => {
+    if (state?.running?.phase !== 'preparing') return;
+    passedEarly = Math.max(passedEarly, state.running.passed.length);
+    t.same(out.traffic.admitted, [], 'a set that is not whole gets nothing');
+  };
+  world.until(({ replicas }) => replicas.filter(({ revision }) => revision === NEW).length === 3);
+  // One of the three comes up later than the others.
+  const [late] = world.replicas.filter(({ revision }) => revision === NEW);
+  if (late !== undefined) late.ageMs = -5000;
   t.ok(world.until(({ out }) => out.traffic.shares[0]?.weight === 100));
+  t.ok(passedEarly >= 2);
+  world.watch = undefined;
   t.match(world.out.traffic.shares, [
     { revision: NEW, weight: 100 },
     { revision: OLD, weight: 0, standby: true },
   ]);
   t.same(world.out.wanted, { [OLD]: 3, [NEW]: 3 });
   t.ok((world.until(({ out }) => out.wanted[OLD] === undefined) ?? 0) >= 20);
+});
+
+t.test('a canary that needs more replicas than there is room for gets there one by one', async (t) => {
+  const world = new World({ kind: 'canary', stepMs: 2000, steps: [80] }, 5).begin();
+  t.equal(world.rollOut(NEW), 'done');
+});
+
+/** The share of the new revision just after a rollback began with half of the replicas changed. */
+function shareOnTheWayBack(fault: Fault): readonly [weight: number | undefined, wanted: number | undefined] {
+  const world = new World({ kind: 'rolling', stepMs: 3000 }, 4).begin();
+  world.revision = NEW;
+  world.until((now) => now.count(NEW, 'ready') === 2 && now.count(OLD, 'ready') === 2 && now.replicas.length === 4);
+  world.faults.set(NEW, fault);
+  world.until(({ state }) => state?.running?.phase === 'rolling_back');
+  return [world.out.traffic.shares[0]?.weight, world.out.wanted[NEW]];
+}
+
+t.test('on the way back a slow revision carries what the old one cannot, and a failing one nothing', async (t) => {
+  const [slow, kept] = shareOnTheWayBack('slow');
+  t.ok((slow ?? 0) > 0 && (kept ?? 0) > 0, `${slow} % on ${kept} replicas`);
+  t.same(shareOnTheWayBack('silent'), [0, undefined]);
+});
+
+t.test('a revision of which few requests fail carries its part until the old one is back', async (t) => {
+  const reason = (failed: number) => ({ kind: 'gate', gate: 'error_rate', facts: { failed, requests: 100 } }) as const;
+  t.same([stillServes({ reason: reason(19) }), stillServes({ reason: reason(20) })], [true, false]);
+  t.equal(stillServes({ reason: null }), true);
 });
 
 t.test('without requests a step is judged by what there is, after a while', async (t) => {

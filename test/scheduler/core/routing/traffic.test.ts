@@ -132,7 +132,33 @@ t.test('the groups follow engines that come, go, begin anew and change what they
   for (let at = 0; at < 200; at++) made.put(`more${at}`);
   made.router.divide(rules({ more199: share('new', 1), a: share('old', 0) }));
   const picks = picksOf(made, 500);
-  t.ok((picks['n/more199'] ?? 0) > 0 && picks['n/a'] === undefined, 'groups outlive the growth of the rows');
+  t.ok((picks['n/more199'] ?? 0) > 0 && picks['n/a'] === undefined);
+  for (let at = 200; at < 600; at++) made.put(`more${at}`);
+  t.equal(picksOf(made, 500)['n/a'], undefined, 'groups outlive the growth of the rows');
+});
+
+t.test('an engine that comes back while old requests of it run is counted once', async (t) => {
+  const made = world({ a: share('old', 1) }, ['a']);
+  const lease = made.pick().picked?.lease;
+  made.router.engines.remove('n/a' as EngineId);
+  made.router.divide(rules({}));
+  made.put('a');
+  t.equal(made.router.engines.pool('m')?.divided, 0);
+  made.router.engines.remove('n/a' as EngineId);
+  made.router.divide(rules({ a: share('old', 1) }));
+  made.put('a');
+  t.equal(made.router.engines.pool('m')?.divided, 1);
+  lease?.release();
+  let isDivided = true;
+  made.router.divide({ markOf: () => (isDivided ? share('old', 1) : undefined) });
+  isDivided = false;
+  const both = ['m', 'lora'].map((model) => ({ model, endpoints: [] }));
+  made.put('a', { serves: both });
+  t.same(
+    ['m', 'lora'].map((model) => made.router.engines.pool(model)?.divided),
+    [0, 0],
+    'rules that change their mind do no harm',
+  );
 });
 
 t.test('there is room where a revision with a weight has some; what stands by counts only without one', async (t) => {
