@@ -38,8 +38,8 @@ export function stepRollout(input: RolloutInput): RolloutOutput {
   }
   for (const { order, why } of ordered.refused) events.push({ kind: 'refused', detail: `${order.verb}: ${why}` });
   const { running } = ordered.state;
-  const answer = running === null ? idle(ordered.state, input) : go(ordered.state, running, input, events);
-  return { ...answer, changed: isChanged(input.state, answer.state), events };
+  const made = running === null ? idle(ordered.state, input) : go(ordered.state, running, input, events);
+  return { ...made, changed: isChanged(input.state, made.state), events };
 }
 
 type Answer = Omit<RolloutOutput, 'changed' | 'events'>;

@@ -17,7 +17,7 @@ const seconds = (ms: number): string => {
   return whole < 7200 ? `${Math.round(whole / 60)} min` : `${Math.round(whole / 3600)} h`;
 };
 const at = (ms: number): string => new Date(ms).toISOString().replace('T', ' ').slice(0, 19);
-const tail = (text: unknown): string => (text === '' || text === undefined ? '' : `: ${String(text)}`);
+const tail = (text: string | number | undefined): string => (text === '' || text === undefined ? '' : `: ${text}`);
 
 /** What each gate says when it holds a rollout up or fails it. */
 const GATE_TEXT: Readonly<Record<GateName, (facts: GateFacts) => string>> = {

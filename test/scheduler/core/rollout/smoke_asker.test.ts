@@ -54,7 +54,7 @@ t.test('a right answer passes, and a wrong one does not', async (t) => {
   asker.ask(TARGET, SMOKE);
   t.equal(sent.length, 1, 'one at a time');
   t.equal(asker.resultOf('n/e', 1), undefined);
-  const { meta, body, incarnation } = sent[0]?.order as LaneOrder;
+  const { meta, body, incarnation } = (sent[0] as (typeof sent)[0]).order;
   t.match(meta, { engine: 'e', path: '/v1/chat/completions', stream: false, deadlineMs: 500, requestId: 'req0' });
   t.equal(incarnation, 1);
   t.match(JSON.parse(Buffer.from(body).toString()), {
