@@ -201,6 +201,7 @@ program
   .option('--seconds <n>', 'length of the paced part for each fleet size', wholeNumber, 5)
   .option('--events <n>', 'random events on the accounts', wholeNumber, 1_000_000)
   .option('--seed <n>', 'which story', count, 1)
+  .option('--divided', 'requests are divided between two revisions by weight')
   .action(runPick);
 
 program
