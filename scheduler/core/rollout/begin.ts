@@ -90,10 +90,7 @@ export function follow(
 ): { readonly state: RolloutState; readonly told?: 'started' | 'superseded' | 'reverted' } {
   const { desired, nowMs } = input;
   const { revision } = desired;
-  if (state === undefined) {
-    const first: RolloutState = { seen: revision.id, current: null, running: null, history: [] };
-    return { state: { ...first, running: beginRollout(input, null, revision) }, told: 'started' };
-  }
+  if (state === undefined) return startFrom(adopted(input), input);
   if (state.seen === revision.id) return { state };
   const seen = { ...state, seen: revision.id };
   const { running, current } = seen;
@@ -106,6 +103,20 @@ export function follow(
   const closed = closeRollout(seen, running, 'superseded', nowMs);
   const next = beginRollout(input, current, revision, running.passed);
   return { state: { ...closed, running: next }, told: 'superseded' };
+}
+
+/**
+ * Where nothing is known of a deployment, what serves goes on serving: the revision of most ready replicas counts as proven.
+ * Its spec is not known then, unless it is the one that is asked for, so it can be kept and not be started again.
+ */
+function adopted({ desired: { revision }, replicas }: RolloutInput): RolloutState {
+  const ready = new Map<string, number>();
+  for (const each of replicas)
+    if (each.state === 'ready') ready.set(each.revision, (ready.get(each.revision) ?? 0) + 1);
+  const [most] = [...ready.keys()].sort((a, b) => (ready.get(b) ?? 0) - (ready.get(a) ?? 0));
+  const id = ready.has(revision.id) ? revision.id : most;
+  const current = id === undefined ? null : { id, spec: id === revision.id ? revision.spec : {} };
+  return { seen: revision.id, current, running: null, history: [] };
 }
 
 function startFrom(state: RolloutState, input: RolloutInput): ReturnType<typeof follow> {

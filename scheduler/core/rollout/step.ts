@@ -3,7 +3,7 @@
  * have, the shares of traffic and the reasons come out. It is pure, asked at any pace by whoever leads, and gives the same
  * answer to the same question, so a scheduler that takes over goes on where another one stopped.
  */
-import { canonicalText, type JsonValue } from '../events/json.ts';
+import { canonicalText } from '../events/json.ts';
 import { closeRollout, follow, MOST_PASSED, turnBack, withRules } from './begin.ts';
 import { takeCensus } from './census.ts';
 import type {
@@ -24,6 +24,7 @@ import { askGates } from './gates.ts';
 import { takeOrders } from './orders.ts';
 import { ADVANCE, type Advance, freshOf, type PhaseAsk } from './phases.ts';
 import { countersOf, NO_TALLY, since } from './tallies.ts';
+import { toJson } from './state_json.ts';
 import { reasonText } from './text.ts';
 import { trafficOf } from './traffic.ts';
 
@@ -43,9 +44,6 @@ export function stepRollout(input: RolloutInput): RolloutOutput {
 }
 
 type Answer = Omit<RolloutOutput, 'changed' | 'events'>;
-
-/** The state as it is kept. */
-export const toJson = (state: RolloutState): JsonValue => state as unknown as JsonValue;
 
 function isChanged(before: RolloutState | undefined, after: RolloutState): boolean {
   return before === undefined || (before !== after && canonicalText(toJson(before)) !== canonicalText(toJson(after)));
