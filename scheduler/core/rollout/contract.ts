@@ -23,6 +23,8 @@ export interface Rules {
   readonly steps: readonly number[];
   readonly stepMs: number;
   readonly deadlineMs: number;
+  /** What the deadline counts from: one that nobody set must not end a large rollout that gets on. */
+  readonly deadlineFrom: 'start' | 'progress';
   readonly maxErrorRate: number;
   readonly maxTtftRatio: number;
   readonly smoke: { readonly prompt: string; readonly contains: string };
@@ -153,6 +155,7 @@ export interface Running {
   readonly to: Revision;
   readonly rules: Rules;
   readonly startedAtMs: number;
+  /** Where the deadline counts from the start. */
   readonly deadlineAtMs: number;
   readonly step: Step;
   /** What the tallies of both revisions said when the rollout began. */

@@ -71,6 +71,11 @@ export function isJudged({ running, fresh, nowMs }: Pick<PhaseAsk, 'running' | '
   return since(fresh, step.before).ended >= rules.leastRequests || lastedMs >= rules.sampleWaitMs;
 }
 
+/** When the rollout is given up; a step begins anew whenever something got on. */
+export function deadlineOf({ rules, deadlineAtMs, step }: Running): number {
+  return rules.deadlineFrom === 'start' ? deadlineAtMs : step.sinceMs + rules.deadlineMs;
+}
+
 const stay = (running: Running): Advance => ({
   phase: running.phase,
   proven: running.proven,

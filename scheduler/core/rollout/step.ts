@@ -22,7 +22,7 @@ import { countsOf } from './counts.ts';
 import { toAsk } from './gates/smoke.ts';
 import { askGates } from './gates.ts';
 import { takeOrders } from './orders.ts';
-import { ADVANCE, type Advance, freshOf, type PhaseAsk } from './phases.ts';
+import { ADVANCE, type Advance, deadlineOf, freshOf, type PhaseAsk } from './phases.ts';
 import { countersOf, NO_TALLY, since } from './tallies.ts';
 import { toJson } from './state_json.ts';
 import { reasonText } from './text.ts';
@@ -116,7 +116,7 @@ function whyBack(
 ): Reason | undefined {
   if (failure !== undefined) return { kind: 'gate', gate: failure.gate, facts: failure.facts };
   // A set that has all requests and has passed everything is only waiting for the old one to leave.
-  if (running.pause !== null || running.phase === 'removing' || nowMs < running.deadlineAtMs) return undefined;
+  if (running.pause !== null || running.phase === 'removing' || nowMs < deadlineOf(running)) return undefined;
   const [first] = waiting;
   const waitingFor = first?.kind === 'wait' ? `${first.gate}: ${Object.values(first.facts).join(' ')}`.trim() : '';
   return { kind: 'deadline', afterMs: nowMs - running.startedAtMs, waitingFor };

@@ -58,6 +58,7 @@ export function rulesOf(strategy: RolloutStrategy | undefined): Rules {
     steps,
     stepMs,
     deadlineMs: within(given.deadlineMs, SECOND, 30 * 24 * HOUR, DEFAULT_RULES.deadlineMs),
+    deadlineFrom: given.deadlineMs === undefined ? 'progress' : 'start',
     maxErrorRate: within(given.maxErrorRate, 0, 1, DEFAULT_RULES.maxErrorRate),
     maxTtftRatio: within(given.maxTtftRatio, 1, 1000, DEFAULT_RULES.maxTtftRatio),
     smoke: given.smoke ?? DEFAULT_RULES.smoke,

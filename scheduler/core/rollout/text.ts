@@ -10,6 +10,7 @@ import type {
   Verdict,
 } from './contract.ts';
 import { takeCensus } from './census.ts';
+import { deadlineOf } from './phases.ts';
 
 const seconds = (ms: number): string => {
   const whole = Math.max(0, Math.round(ms / 1000));
@@ -105,7 +106,7 @@ export function statusLines(
   const running = state?.running ?? null;
   if (running === null)
     return [`${name}: ${rolloutSummary(state) ?? 'there was no rollout'}`, `revision: ${state?.current?.id ?? 'none'}`];
-  const { from, to, rules, startedAtMs, deadlineAtMs, pause, reason } = running;
+  const { from, to, rules, startedAtMs, pause, reason } = running;
   const census = takeCensus(seen.replicas, running);
   const ids = [to.id, ...(from === null ? [] : [from.id]), ...census.leftovers];
   const counts = ids.map((id) => {
@@ -119,7 +120,7 @@ export function statusLines(
       ? []
       : [`paused by ${pause.actor} for ${seconds(seen.nowMs - pause.atMs)}${tail(pause.reason)}`]),
     ...(reason === null ? [] : [`why: ${reasonText(reason)}`]),
-    `begun ${seconds(seen.nowMs - startedAtMs)} ago${from === null ? '' : `, rolled back if not through in ${seconds(deadlineAtMs - seen.nowMs)}`}`,
+    `begun ${seconds(seen.nowMs - startedAtMs)} ago${from === null ? '' : `, rolled back if not through in ${seconds(deadlineOf(running) - seen.nowMs)}`}`,
     'replicas:',
     ...counts,
     ...seen.waiting.map((verdict) => `waits for ${verdictText(verdict)}`),

@@ -64,6 +64,10 @@ t.test('an engine has a name that agents take, and that names its revision', asy
 
 t.test('what a strategy leaves open has a value, and what cannot be is brought to what can', async (t) => {
   t.match(rulesOf(undefined), { kind: 'rolling', maxSurge: 1, maxUnavailable: 0, stepMs: 10_000, maxErrorRate: 0.02 });
+  t.same(
+    [rulesOf(undefined).deadlineFrom, rulesOf({ kind: 'rolling', deadlineMs: 5000 }).deadlineFrom],
+    ['progress', 'start'],
+  );
   t.same(rulesOf({ kind: 'canary' }).steps, [5, 25, 50]);
   t.same(rulesOf({ kind: 'canary', steps: [50, 0, 120, 10, 50, Number.NaN] }).steps, [10, 50]);
   t.same(rulesOf({ kind: 'rolling', steps: [10] }).steps, []);

@@ -182,6 +182,17 @@ t.test('without requests a step is judged by what there is, after a while', asyn
   t.equal(world.rollOut(NEW), 'done');
 });
 
+t.test('a deadline that nobody set counts from the last replica that came up', async (t) => {
+  const long = new World({ kind: 'rolling', stepMs: 60_000 }, 8);
+  long.load = 0;
+  const startedMs = long.begin().nowMs;
+  t.equal(long.rollOut(NEW, 'none', 10_000), 'done');
+  t.ok(long.nowMs - startedMs > 3_600_000, 'longer than an hour');
+  const stuck = new World({ kind: 'rolling' }, 2).begin();
+  t.equal(stuck.rollOut(NEW, 'never_ready', 5000), 'rolled_back');
+  t.match(stuck.state?.history[0]?.reason, { kind: 'deadline', afterMs: 3_600_000 });
+});
+
 t.test('no replicas at all are rolled out at once', async (t) => {
   const world = new World({ kind: 'rolling', stepMs: 0 }, 0).begin();
   t.equal(world.rollOut(NEW), 'done');

@@ -154,12 +154,12 @@ export class World {
   }
 
   /** Another revision is asked for; it runs until it is decided. */
-  rollOut(revision: string, fault: Fault = 'none'): string {
+  rollOut(revision: string, fault: Fault = 'none', most?: number): string {
     this.faults.set(revision, fault);
     this.revision = revision;
     const before = this.state?.history.length ?? 0;
     const isOver = ({ state }: World): boolean => state?.running === null && (state?.history.length ?? 0) > before;
-    this.until(isOver);
+    this.until(isOver, most);
     return this.state?.running === null ? (this.state.history[0]?.outcome ?? 'none') : 'unfinished';
   }
 
