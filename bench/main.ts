@@ -20,6 +20,7 @@ import { runModels } from './models/models.ts';
 import { runPlace } from './place/place.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
+import { ROLLOUT_FAULTS, type RolloutFault, runRollout, STRATEGY_NAMES, type StrategyName } from './rollout/rollout.ts';
 import { runChaosStreams } from './streams/chaos.ts';
 import { FAULT_NAMES } from './streams/faults.ts';
 import { addSimCommands } from './sim/commands.ts';
@@ -43,6 +44,17 @@ function loadNames(text: string): string[] {
   if (unknown !== undefined)
     throw new InvalidArgumentError(`"${unknown}" is no load; there are ${LOADS.map((load) => load.name).join(', ')}.`);
   return names;
+}
+
+/** A list of words that are all known. */
+function wordsOf<Word extends string>(known: readonly Word[]): (text: string) => Word[] {
+  return (text) => {
+    const words = text.split(',');
+    const unknown = words.find((word) => !known.some((each) => each === word));
+    if (unknown !== undefined)
+      throw new InvalidArgumentError(`"${unknown}" is not known; there are ${known.join(', ')}.`);
+    return words as Word[];
+  };
 }
 
 function seconds(text: string): number {
@@ -190,6 +202,7 @@ program
   .option('--seconds <n>', 'length of the paced part for each fleet size', wholeNumber, 5)
   .option('--events <n>', 'random events on the accounts', wholeNumber, 1_000_000)
   .option('--seed <n>', 'which story', count, 1)
+  .option('--divided', 'requests are divided between two revisions by weight')
   .action(runPick);
 
 program
@@ -219,6 +232,17 @@ program
   .option('--tamper-events <n>', 'events of the copy that is tampered with', wholeNumber, 20_000)
   .option('--store-url <url>', 'a PostgreSQL instead of the embedded store; a schema of its own is made and dropped')
   .action(runAudit);
+
+program
+  .command('rollout')
+  .description('a deployment changes its revision under streams, by each strategy, with good and bad revisions')
+  .option('--json', 'one JSON object as the last line')
+  .option('--strategies <list>', 'which strategies', wordsOf(STRATEGY_NAMES), [...STRATEGY_NAMES] as StrategyName[])
+  .option('--faults <list>', 'which revisions', wordsOf(ROLLOUT_FAULTS), [...ROLLOUT_FAULTS] as RolloutFault[])
+  .option('--replicas <n>', 'replicas of the deployment', wholeNumber, 2)
+  .option('--streams <n>', 'streams that run meanwhile', wholeNumber, 32)
+  .option('--tokens <n>', 'tokens of each stream', wholeNumber, 100)
+  .action(runRollout);
 
 addSimCommands(program);
 

@@ -26,6 +26,8 @@ export interface PickOptions {
   readonly seconds: number;
   readonly events: number;
   readonly seed: number;
+  /** Requests are divided between two revisions by weight. */
+  readonly divided?: true;
 }
 
 export interface PickRow {
@@ -50,6 +52,8 @@ const SHARED_BLOCKS = 256;
 const OWN_BLOCKS = 64;
 const GROUPS = 512;
 const LOOP_PICKS = 2000;
+const OLD = { label: 'old', closed: false, share: { split: 'bench', weight: 75, standby: false } };
+const NEW = { label: 'new', closed: false, share: { split: 'bench', weight: 25, standby: false } };
 
 interface Stage {
   readonly router: Router;
@@ -100,7 +104,7 @@ function fill(residency: PrefixIndex, lives: readonly EngineLife[], random: Rand
   }
 }
 
-function openStage(engines: number, { policy, indexMb }: PickOptions, random: RandomSource): Stage {
+function openStage(engines: number, { policy, indexMb, divided }: PickOptions, random: RandomSource): Stage {
   const residency = createResidency({ maxBytes: indexMb * 2 ** 20 });
   const options = { policy, staleAfterMs: 1e9, maxPendingPrefillMs: 1000 };
   const router = createRouter({ options, random, residency });
@@ -118,6 +122,8 @@ function openStage(engines: number, { policy, indexMb }: PickOptions, random: Ra
       kvUsageRatio: 0.4,
     });
   }
+  if (divided === true)
+    router.divide({ markOf: (engine) => (engine.endsWith('0') || engine.endsWith('2') ? NEW : OLD) });
   fill(residency, [...router.engines.slots], random);
   return { router, residency, running: [], nowMs: 0 };
 }

@@ -56,6 +56,11 @@ const RULES: Readonly<Record<string, Rule>> = {
   micro: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'workers'] },
   // It works on the store itself, past any scheduler.
   audit: { own: ['*', 'config'], any: ['lib', 'lib/io', 'node', 'core', 'adapters'] },
+  // It runs a scheduler as a part of its own, with rollouts in it.
+  rollout: {
+    own: ['*', 'config'],
+    any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'config', 'ports', 'run_loop', 'wire'],
+  },
   simulator: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core'] },
 };
 
@@ -74,6 +79,7 @@ export function layerOf(path: string): Target | undefined {
   if (area === 'native') return target('native', 'native');
   if (area === 'cli' && second === 'generate') return target('generate');
   if (area === 'bench' && (second === 'sim' || second === 'place')) return target('simulator');
+  if (area === 'bench' && second === 'rollout') return target('rollout');
   if (area === 'bench' && second === 'micro') return target('micro');
   if (TOOL_AREAS.has(area) && second === 'audit') return target('audit');
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');

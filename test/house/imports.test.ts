@@ -56,6 +56,8 @@ const PLANTED: readonly (readonly [path: string, statement: string, reason: stri
   ['bench/sim/a.ts', "import { x } from '../../scheduler/core/x.ts';", ''],
   ['bench/place/a.ts', "import { x } from '../../scheduler/core/x.ts';", ''],
   ['bench/a.ts', "import { x } from '../scheduler/core/x.ts';", 'tool may not import core'],
+  ['bench/rollout/a.ts', "import { x } from '../../scheduler/wire.ts';", ''],
+  ['bench/rollout/b.ts', "import { x } from '../../scheduler/adapters/x.ts';", 'rollout may not import adapters'],
   ['cli/b.ts', "import { x } from './c.js';", 'a relative import names its file with .ts'],
   ['cli/c.ts', "import { x } from '../../elsewhere/c.ts';", '../elsewhere/c.ts is in no layer of the table'],
   ['agent/stray.ts', '', 'the file is in no layer of the table'],

@@ -34,6 +34,8 @@ const FIRST_ROWS = 64;
 export interface EngineRows {
   /** All rows, one after another; replaced when it grows. */
   readonly data: Float64Array;
+  /** The group of each row's engine, by the number of the row. */
+  readonly groups: Int32Array;
   /** Gives the slot a row. */
   add(slot: EngineSlot): void;
   remove(slot: EngineSlot): void;
@@ -41,6 +43,7 @@ export interface EngineRows {
 
 export function createEngineRows(): EngineRows {
   let data = new Float64Array(FIRST_ROWS * ROW_SIZE);
+  let groups = new Int32Array(FIRST_ROWS);
   const holders: (EngineSlot | undefined)[] = [];
   const free: number[] = [];
   const view = (at: number): Float64Array => data.subarray(at * ROW_SIZE, (at + 1) * ROW_SIZE);
@@ -48,11 +51,17 @@ export function createEngineRows(): EngineRows {
     const larger = new Float64Array(data.length * 2);
     larger.set(data);
     data = larger;
+    const more = new Int32Array(groups.length * 2);
+    more.set(groups);
+    groups = more;
     for (const [at, slot] of holders.entries()) if (slot !== undefined) slot.row = view(at);
   };
   return {
     get data() {
       return data;
+    },
+    get groups() {
+      return groups;
     },
     add(slot) {
       const at = free.pop() ?? holders.length;

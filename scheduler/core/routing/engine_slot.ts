@@ -9,6 +9,7 @@ import { type Breaker, newBreaker } from './breaker.ts';
 import type { EngineLife, EngineLoad, EngineSpeed } from './contract.ts';
 import { createSpeedFit, createSpeedPool, type SpeedFit } from './speed_fit.ts';
 import { NEUTRAL_SPEED } from './speed_priors.ts';
+import type { EngineMark } from './traffic_rules.ts';
 
 /** Why an engine may not be picked. A state's word (`draining`, `starting`, ...) stands for itself. */
 export interface Refusal {
@@ -63,6 +64,10 @@ export interface EngineSlot extends Omit<Mutable<EngineLoad>, 'engine' | 'incarn
   /** Whether the fleet has it now; a slot that is not listed only waits for its requests to end. */
   listed: boolean;
   refusal: Refusal | undefined;
+  /** Which revision it is of; undefined: of no deployment. */
+  mark: EngineMark | undefined;
+  /** Among whom its model's requests are divided (traffic_splits.ts); 0: they are not. */
+  group: number;
   lastSeenAtMs: number;
   /** NaN: unknown. */
   kvUsageRatio: number;
@@ -117,6 +122,8 @@ export function newSlot(engine: EngineId, incarnation: number): EngineSlot {
     name: engine.slice(slash + 1),
     listed: false,
     refusal: undefined,
+    mark: undefined,
+    group: 0,
     lastSeenAtMs: 0,
     otherRequests: 0,
     kvUsageRatio: Number.NaN,

@@ -4,11 +4,13 @@
  */
 import type { EngineId } from '../../../lib/ids.ts';
 import type { Endpoint } from '../../ports.ts';
-import { createEngineRows, settleRow } from './engine_rows.ts';
+import { createEngineRows, ROW_SIZE, settleRow } from './engine_rows.ts';
 import { ANY_ENDPOINT, ENDPOINT_BIT, type EngineFacts, type EngineSlot } from './engine_slot.ts';
 import type { Reservations } from './reservations.ts';
 import { createSpeedFit, createSpeedPool, type SpeedPool } from './speed_fit.ts';
 import { NEUTRAL_SPEED } from './speed_priors.ts';
+import { NO_RULES, type TrafficRules } from './traffic_rules.ts';
+import { TrafficSplits } from './traffic_splits.ts';
 
 /** The engines that stand for one model. */
 export interface Pool {
@@ -21,6 +23,8 @@ export interface Pool {
   readonly commonEndpoints: number;
   /** Monotonic milliseconds; none of those that serve was seen last before it. A bound, which is not always the closest. */
   seenSinceMs: number;
+  /** Engines among which requests are divided by weight. */
+  divided: number;
 }
 
 interface OpenPool extends Pool {
@@ -39,8 +43,12 @@ export interface EngineTable {
   find(engine: EngineId): EngineSlot | undefined;
   pool(model: string): Pool | undefined;
   readonly slots: Iterable<EngineSlot>;
-  /** The numbers of all engines. */
+  /** The numbers of all engines, and the groups that requests are divided among, by the number of the row. */
   readonly rows: Float64Array;
+  readonly groups: Int32Array;
+  readonly splits: TrafficSplits;
+  /** From now on these rules say what revision an engine is of; every engine is asked for anew. */
+  applyRules(rules: TrafficRules): void;
 }
 
 const countOf = (value: number): number => (value >= 0 && value < Infinity ? value : 0);
@@ -92,6 +100,8 @@ class OpenTable implements EngineTable {
   readonly #rows = createEngineRows();
   /** By model and the speed that the hardware promises; bounded, and begun anew when full. */
   readonly #speeds = new Map<string, SpeedPool>();
+  readonly splits = new TrafficSplits();
+  #rules = NO_RULES;
 
   constructor(options: EngineTableOptions) {
     this.#options = options;
@@ -103,6 +113,37 @@ class OpenTable implements EngineTable {
 
   get rows(): Float64Array {
     return this.#rows.data;
+  }
+
+  get groups(): Int32Array {
+    return this.#rows.groups;
+  }
+
+  applyRules(rules: TrafficRules): void {
+    this.#rules = rules;
+    this.splits.clear();
+    for (const slot of this.#byEngine.values()) {
+      this.#recount(slot, this.#mark(slot));
+      settleRow(slot);
+    }
+  }
+
+  /** What the rules say of an engine. @returns by how many its pools have more engines that are divided: 1, 0 or -1 */
+  #mark(slot: EngineSlot): number {
+    slot.mark = this.#rules.markOf(slot.engine);
+    const group = this.splits.groupOf(slot.mark);
+    const change = (group === 0 ? 0 : 1) - (slot.group === 0 ? 0 : 1);
+    slot.group = group;
+    this.#rows.groups[slot.rowAt / ROW_SIZE] = group;
+    return change;
+  }
+
+  #recount(slot: EngineSlot, change: number): void {
+    if (change === 0) return;
+    for (const { model } of slot.serves) {
+      const pool = this.#pools.get(model);
+      if (pool !== undefined) pool.divided += change;
+    }
   }
 
   find(engine: EngineId): EngineSlot | undefined {
@@ -129,11 +170,14 @@ class OpenTable implements EngineTable {
     slot.maxSequences = facts.maxSequences ?? Infinity;
     // What others of its kind have taught counts for it too.
     slot.speed = slot.fit.speed;
-    if (!sameLife || !sameModels(slot.serves, facts.serves)) {
-      this.#leavePools(slot);
+    const moves = !sameLife || !sameModels(slot.serves, facts.serves);
+    // Pools count with the group that a slot has in them.
+    if (moves) this.#leavePools(slot);
+    const change = this.#mark(slot);
+    if (moves) {
       slot.serves = facts.serves;
       this.#enterPools(slot);
-    }
+    } else this.#recount(slot, change);
     settleRow(slot);
     for (const { model } of slot.serves) noteSeen(this.#pools.get(model), slot);
     return slot;
@@ -181,13 +225,14 @@ class OpenTable implements EngineTable {
 
   #enterPools(slot: EngineSlot): void {
     for (const { model, endpoints } of slot.serves) {
-      const empty = { slots: [], rowsAt: [], endpoints: [], commonEndpoints: ANY_ENDPOINT, seenSinceMs: Infinity };
-      const pool = this.#pools.get(model) ?? { model, ...empty };
+      const empty = { slots: [], rowsAt: [], endpoints: [], commonEndpoints: ANY_ENDPOINT };
+      const pool = this.#pools.get(model) ?? { model, ...empty, seenSinceMs: Infinity, divided: 0 };
       this.#pools.set(model, pool);
       pool.slots.push(slot);
       pool.rowsAt.push(slot.rowAt);
       pool.endpoints.push(bitsOf(endpoints));
       pool.commonEndpoints &= bitsOf(endpoints);
+      if (slot.group !== 0) pool.divided += 1;
     }
   }
 
@@ -199,6 +244,7 @@ class OpenTable implements EngineTable {
       pool.slots.splice(at, 1);
       pool.rowsAt.splice(at, 1);
       pool.endpoints.splice(at, 1);
+      if (slot.group !== 0) pool.divided -= 1;
       pool.commonEndpoints = pool.endpoints.reduce((common, bits) => common & bits, ANY_ENDPOINT);
       if (pool.slots.length === 0) this.#pools.delete(model);
     }

@@ -4,8 +4,9 @@ import { capacity } from './filters/capacity.ts';
 import { directListener } from './filters/direct_listener.ts';
 import { endpoint } from './filters/endpoint.ts';
 import type { Filter } from './filters/filter.ts';
+import { revision } from './filters/revision.ts';
 import { stale } from './filters/stale.ts';
 import { state } from './filters/state.ts';
 import { tried } from './filters/tried.ts';
 
-export const FILTERS: readonly Filter[] = [state, endpoint, tried, capacity, stale, breaker, directListener];
+export const FILTERS: readonly Filter[] = [state, revision, endpoint, tried, capacity, stale, breaker, directListener];

@@ -8,6 +8,7 @@ import type { PromptBlocks, Residency } from './contract.ts';
 import { settleRow } from './engine_rows.ts';
 import { type EngineSlot, prefillWorkMs, stepMs } from './engine_slot.ts';
 import type { AttemptEnd, Lease, Place } from './reservations.ts';
+import type { AttemptFigures, LabelTally } from './revision_tallies.ts';
 
 /** What was there when the request was sent. */
 export interface LeaseStart {
@@ -29,6 +30,8 @@ export interface LeaseHost {
   readonly dropped: (where: 'fit_sample') => void;
   /** An answer was whole: how long it was. */
   readonly answered: (tokens: number) => void;
+  /** Where attempts of the engine's revision are counted; absent: it is of none. */
+  readonly tally?: LabelTally | undefined;
 }
 
 /** Ends that say that the engine did not begin with the prompt. */
@@ -51,6 +54,7 @@ export class RoutedLease implements Lease {
     this.#host = host;
     this.#start = start;
     this.#slot = start.place.slot;
+    if (host.tally !== undefined) host.tally.started += 1;
   }
 
   get engine(): EngineId {
@@ -64,6 +68,7 @@ export class RoutedLease implements Lease {
   firstToken(nowMs: number): void {
     if (this.#firstTokenAtMs !== undefined) return;
     this.#firstTokenAtMs = nowMs;
+    if (this.#host.tally !== undefined) this.#host.tally.spoken += 1;
     this.#start.place.firstToken(nowMs);
     const slot = this.#slot;
     this.#batchArea = slot.batchArea;
@@ -88,6 +93,7 @@ export class RoutedLease implements Lease {
     if (!place.release(nowMs)) return;
     const slot = this.#slot;
     slot.breaker = breakerAfter(slot.breaker, verdictOfOutcome(outcome), !decides, nowMs);
+    this.#host.tally?.end(this.#figures(outcome, cachedTokens));
     if (blocks !== undefined && cachedTokens !== undefined)
       this.#host.residency?.corrected(slot, blocks, cachedTokens, nowMs);
     else if (this.#firstTokenAtMs === undefined && NOT_TAKEN.has(outcome)) this.#withdraw();
@@ -98,6 +104,12 @@ export class RoutedLease implements Lease {
       slot.speed = slot.fit.speed;
     }
     settleRow(slot);
+  }
+
+  #figures(outcome: AttemptEnd['outcome'], told: number | undefined): AttemptFigures {
+    const { nowMs, promptTokens, cachedTokens } = this.#start;
+    const ttftMs = this.#firstTokenAtMs === undefined ? undefined : this.#firstTokenAtMs - nowMs;
+    return { outcome, ttftMs, promptTokens, cachedTokens: told ?? cachedTokens };
   }
 
   /** The engine never had the prompt. */

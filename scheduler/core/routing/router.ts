@@ -18,6 +18,8 @@ import { type LeaseHost, RoutedLease } from './lease.ts';
 import type { PolicyAsk } from './policies/policy.ts';
 import { POLICIES, type PolicyName } from './policies.ts';
 import { createReservations, type Lease, type Reservations, tokensOf } from './reservations.ts';
+import { createRevisionTallies, type RevisionTallies } from './revision_tallies.ts';
+import type { TrafficRules } from './traffic_rules.ts';
 
 export interface RouterOptions {
   readonly policy: PolicyName;
@@ -68,6 +70,12 @@ export interface Router {
   pick(ask: RouteAsk): Decision;
   /** Whether every engine of a model is over its cap of waiting prefill. */
   room(model: string, endpoint: Endpoint, nowMs: number): Room;
+  /** How requests are divided among revisions, and which engines are closed to them; until then nothing is. */
+  divide(rules: TrafficRules): void;
+  /** Whether a request for the model could be sent now, as far as the engines' own state goes. */
+  serves(model: string): boolean;
+  /** What the requests of each revision came to. */
+  readonly tallies: RevisionTallies;
   /** Tokens that an answer of the model has in the mean, as far as was seen. */
   typicalOutputTokens(model: string): number;
 }
@@ -78,6 +86,12 @@ const OUTPUT_PACE = 0.02;
 /** Models whose mean is kept. */
 const MOST_MODELS = 4096;
 const NONE_TRIED: ReadonlyMap<EngineId, number> = new Map();
+const NONE_AVOIDED: ReadonlySet<number> = new Set();
+/** In a decision's counts: engines of a revision that this request was not drawn for. */
+const OTHER_REVISION = 'other_revision';
+
+const withOthers = (refused: ReadonlyMap<string, number>, count: number): ReadonlyMap<string, number> =>
+  new Map([...refused, [OTHER_REVISION, count]]);
 
 export function createRouter(deps: RouterDeps): Router {
   return new FleetRouter(deps);
@@ -86,6 +100,7 @@ export function createRouter(deps: RouterDeps): Router {
 class FleetRouter implements Router {
   readonly engines: EngineTable;
   readonly reservations: Reservations;
+  readonly tallies: RevisionTallies = createRevisionTallies();
   readonly #deps: RouterDeps;
   readonly #outputTokens = new Map<string, number>();
   readonly #open = createOpenSet();
@@ -118,12 +133,14 @@ class FleetRouter implements Router {
     if (pool === undefined) return { trace: traceOf(known, NO_ENGINES, []), picked: undefined };
     const { staleAfterMs } = this.#deps.options;
     const admitted = admit(pool, { ...ask, staleAfterMs }, this.engines.rows, this.#open);
+    const elsewhere = pool.divided === 0 ? 0 : this.#divide(ask.tried);
     const policy = POLICIES[this.policy];
     const policyAsk = this.#policyAsk(ask);
     policy.score(policyAsk, this.#totals);
     const at = choose(policy, policyAsk, this.#totals);
     const best = keepBest(policy, policyAsk, this.#totals, at);
-    const trace = traceOf({ ...known, ...admitted }, best, admitted.verdicts);
+    const refused = elsewhere === 0 ? admitted.refused : withOthers(admitted.refused, elsewhere);
+    const trace = traceOf({ ...known, ...admitted, refused }, best, admitted.verdicts);
     const picked = at === undefined ? undefined : this.#take(policyAsk, at, ask.plain ?? false);
     return { trace, picked };
   }
@@ -134,6 +151,7 @@ class FleetRouter implements Router {
     const { maxPendingPrefillMs, staleAfterMs } = this.#deps.options;
     const open = this.#open;
     admit(pool, { endpoint, tried: NONE_TRIED, nowMs, staleAfterMs }, this.engines.rows, open);
+    if (pool.divided > 0) this.engines.splits.withoutStandby(open, this.engines.groups);
     let waitMs = Infinity;
     for (let i = 0; i < open.count; i++) {
       const slot = open.slots[i] as EngineSlot;
@@ -142,6 +160,25 @@ class FleetRouter implements Router {
       waitMs = Math.min(waitMs, Math.max(0, overMs));
     }
     return open.count === 0 ? { kind: 'none' } : { kind: 'full', waitMs };
+  }
+
+  serves(model: string): boolean {
+    const slots = this.engines.pool(model)?.slots ?? [];
+    return slots.some(({ refusal, mark }) => refusal === undefined && mark?.closed !== true);
+  }
+
+  divide(rules: TrafficRules): void {
+    this.engines.applyRules(rules);
+    const labels = new Set<string>();
+    for (const { mark } of this.engines.slots) if (mark !== undefined) labels.add(mark.label);
+    this.tallies.keepOnly(labels);
+  }
+
+  /** Draws the revision that the request goes to; @returns how many open engines are of others */
+  #divide(tried: ReadonlyMap<EngineId, number>): number {
+    const { splits, groups } = this.engines;
+    const avoid = tried.size === 0 ? NONE_AVOIDED : new Set([...tried.keys()].map((id) => this.engines.find(id)?.group ?? 0));
+    return splits.narrow(this.#open, { groups, random: this.#deps.random, avoid });
   }
 
   #policyAsk({ shape: told, nowMs }: RouteAsk): PolicyAsk {
@@ -201,6 +238,7 @@ class FleetRouter implements Router {
       residency: this.#deps.residency,
       dropped: (where) => this.#deps.dropped?.(where),
       answered: (tokens) => this.#learnOutput(model, tokens),
+      tally: slot.mark === undefined ? undefined : this.tallies.open(slot.mark.label),
     };
     return new RoutedLease(host, {
       place,
