@@ -16,9 +16,11 @@ export interface EngineSpec {
   'tcpPort'?: (number);
   'limits'?: (_fleet_v1_EngineLimits | null);
   'modelSource'?: (_fleet_v1_ModelSource | null);
+  'gpuMemoryShare'?: (number | string);
   '_unixSocket'?: "unixSocket";
   '_tcpPort'?: "tcpPort";
   '_modelSource'?: "modelSource";
+  '_gpuMemoryShare'?: "gpuMemoryShare";
 }
 
 export interface EngineSpec__Output {
@@ -33,7 +35,9 @@ export interface EngineSpec__Output {
   'tcpPort'?: (number);
   'limits': (_fleet_v1_EngineLimits__Output | null);
   'modelSource'?: (_fleet_v1_ModelSource__Output | null);
+  'gpuMemoryShare'?: (number);
   '_unixSocket'?: "unixSocket";
   '_tcpPort'?: "tcpPort";
   '_modelSource'?: "modelSource";
+  '_gpuMemoryShare'?: "gpuMemoryShare";
 }
