@@ -6,6 +6,10 @@ import type { NodeState } from './state.ts';
 export const sourceName = ({ url, revision = '' }: ModelSource): string =>
   revision === '' ? url : `${url}@${revision}`;
 
+/** What a deployment's model is called where it is asked whether a node has it. */
+export const modelName = ({ model, source }: { readonly model: string; readonly source?: ModelSource }): string =>
+  source === undefined ? model : sourceName(source);
+
 /** The models that are whole on the disk of a node, for `modelsOnDisk` of placement's picture of it. */
 export const modelsOnDisk = ({ telemetry }: Pick<NodeState, 'telemetry'>): readonly string[] =>
   (telemetry?.models ?? []).flatMap(({ source, state }) => (state === 'ready' ? [source] : []));

@@ -4,6 +4,7 @@
  * has just started does not take a fleet that has not dialled yet for a lost one.
  */
 import type { NodeId } from '../../../lib/ids.ts';
+import { modelName, modelsOnDisk } from '../fleet/models_on_disk.ts';
 import type { FleetState, NodeState } from '../fleet/state.ts';
 import type { FleetSnapshot, GpuSnapshot, NodeSnapshot, Placement, WantedDeployment } from '../placement/contract.ts';
 import type { Declared, NodeResource, Place, ReconcileOptions } from './contract.ts';
@@ -157,7 +158,7 @@ function nodeOf(facts: FleetFacts, name: string, promises: Promises): NodeSnapsh
     health: nodeHealth(facts, name, resource),
     lastSeenMs: node?.lastSeenAtMs ?? facts.leadingSinceMs,
     gpus: node === undefined ? ghostGpus(name, facts.declared.places) : gpusOf(node, facts, promises),
-    ...(node === undefined ? {} : memoryOf(node)),
+    ...(node === undefined ? {} : { ...memoryOf(node), modelsOnDisk: modelsOnDisk(node) }),
   };
 }
 
@@ -169,7 +170,7 @@ function placementOf(place: Place, fleet: FleetState): Placement {
   return {
     deployment: plannerName(deployment, revision),
     index,
-    model: spec.model,
+    model: modelName(spec),
     priority,
     ...(spec.tenant === undefined ? {} : { tenant: spec.tenant }),
     sharing: sharingOf(spec),

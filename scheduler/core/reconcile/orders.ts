@@ -5,7 +5,7 @@
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { AssignedPart } from '../placement/contract.ts';
-import type { DeploymentSpec } from '../resources/contract.ts';
+import type { DeploymentSpec, ModelSource } from '../resources/contract.ts';
 import type { Place } from './contract.ts';
 import { isOrdered, sharingOf } from './places.ts';
 
@@ -34,9 +34,11 @@ function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
   return flags;
 }
 
+const sourceMessage = ({ url, revision = '', sha256 = {} }: ModelSource) => ({ url, revision, sha256: { ...sha256 } });
+
 /** The engine of a place on one of its nodes. */
 export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineSpec {
-  const { maxConcurrentRequests } = spec;
+  const { maxConcurrentRequests, source } = spec;
   const isShared = part.gpus.length > 0 && sharingOf(spec) !== 'exclusive';
   return {
     name: engine,
@@ -48,6 +50,7 @@ export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineS
     environment: { ...spec.environment },
     limits: maxConcurrentRequests === undefined ? {} : { maxConcurrentRequests },
     ...(isShared ? { gpuMemoryShare: shareOf(part) } : {}),
+    ...(source === undefined ? {} : { modelSource: sourceMessage(source) }),
   };
 }
 

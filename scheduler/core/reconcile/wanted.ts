@@ -2,6 +2,7 @@
  * What is wanted of each deployment, revision by revision, in placement's terms. Without a rollout that says otherwise a
  * deployment rolls to its newest revision one replica at a time: one more is started, and an old one goes when it is ready.
  */
+import { modelName } from '../fleet/models_on_disk.ts';
 import type { FleetState } from '../fleet/state.ts';
 import type { Requirement, WantedDeployment } from '../placement/contract.ts';
 import { HOSTNAME_KEY } from '../placement/requirements.ts';
@@ -101,7 +102,7 @@ function wantedOf(deployment: DeploymentResource, target: RevisionTarget, contex
     ...optional,
     name: plannerName(name, revision),
     version: deployment.version,
-    model: run.model,
+    model: modelName(run),
     replicas,
     gpusPerHost: run.gpusPerHost,
     gpuMemoryBytes: run.gpusPerHost === 0 ? 0 : (run.gpuMemoryBytes ?? wholeGpuBytes(fleet, now.gpuModels)),

@@ -177,7 +177,8 @@ class FleetRouter implements Router {
   /** Draws the revision that the request goes to; @returns how many open engines are of others */
   #divide(tried: ReadonlyMap<EngineId, number>): number {
     const { splits, groups } = this.engines;
-    const avoid = tried.size === 0 ? NONE_AVOIDED : new Set([...tried.keys()].map((id) => this.engines.find(id)?.group ?? 0));
+    const avoid =
+      tried.size === 0 ? NONE_AVOIDED : new Set([...tried.keys()].map((id) => this.engines.find(id)?.group ?? 0));
     return splits.narrow(this.#open, { groups, random: this.#deps.random, avoid });
   }
 

@@ -127,6 +127,13 @@ t.test('flags of vLLM follow from the place, unless the deployment has its own',
   });
 });
 
+t.test('the agent is told where the files of a model come from', async (t) => {
+  const source = { url: 'hf://org/name', revision: 'abc' };
+  const spec = engineSpec(place({ spec: deployment(1, { source }) }), part('n1', [0]));
+  t.same(spec.modelSource, { url: 'hf://org/name', revision: 'abc', sha256: {} });
+  t.equal(engineSpec(place({}), part('n1', [0])).modelSource, undefined);
+});
+
 t.test('what a node is told has the number of the log at which it last changed', async (t) => {
   const book = new OrderBook((node) => (node === 'n2' ? [{ name: 'fixed' }] : undefined));
   t.same(book.of('n1'), { generation: 0, engines: [] });
