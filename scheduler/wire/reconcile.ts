@@ -113,6 +113,16 @@ function createStatic({ config, startedAtMs }: ReconcileDeps): Reconcile {
   };
 }
 
+/** The newest term that agents have seen, at least `least`. */
+function newestTerm({ nodes }: FleetState, least: number): number {
+  let most = least;
+  for (const { hello } of nodes.values()) most = Math.max(most, hello.observedTerm ?? 0);
+  return most;
+}
+
+const holderOf = ({ config, life }: ReconcileDeps): string =>
+  `${config.schedulerId.replaceAll(/[^\x21-\x7e]/g, '-').slice(0, 64)}/${life}`;
+
 const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
@@ -133,13 +143,9 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     return is;
   };
   let sink: FleetSink | undefined;
-  const observedTerm = (): number => {
-    // What was ordered before the store was used was ordered under the time of the start.
-    let most = wasStatic ? deps.startedAtMs : 0;
-    for (const { hello } of fleet.nodes.values()) most = Math.max(most, hello.observedTerm ?? 0);
-    return most;
-  };
-  const holder = `${config.schedulerId.replaceAll(/[^\x21-\x7e]/g, '-').slice(0, 64)}/${deps.life}`;
+  // What was ordered before the store was used was ordered under the time of the start.
+  const observedTerm = (): number => newestTerm(fleet, wasStatic ? deps.startedAtMs : 0);
+  const holder = holderOf(deps);
   const leader = new Leader({
     leases: store.leases,
     clock,
