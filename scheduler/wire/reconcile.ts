@@ -127,24 +127,16 @@ const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
 
-export function createReconcile(deps: ReconcileDeps): Reconcile {
-  const { config, clock, logger, log } = deps;
-  const configured = createStatic(deps);
-  if (log === undefined) return configured;
+/** What the loop is told of the fleet, and whom it tells. */
+interface LoopSides {
+  readonly fleet: () => FleetState;
+  readonly observedTerm: () => number;
+  readonly onOrdersChanged: (node: NodeId) => void;
+}
+
+function createLoop(deps: ReconcileDeps, log: ReconcileStore, { fleet, observedTerm, onOrdersChanged }: LoopSides) {
+  const { config, clock, logger } = deps;
   const { store } = log;
-  let fleet = NO_FLEET;
-  let wasStatic = false;
-  let isRead = false;
-  let stopListening = (): void => undefined;
-  /** Until somebody uses the store. */
-  const isStatic = (): boolean => {
-    const is = !isRead && log.isUnused();
-    wasStatic ||= is;
-    return is;
-  };
-  let sink: FleetSink | undefined;
-  // What was ordered before the store was used was ordered under the time of the start.
-  const observedTerm = (): number => newestTerm(fleet, wasStatic ? deps.startedAtMs : 0);
   const holder = holderOf(deps);
   const leader = new Leader({
     leases: store.leases,
@@ -159,7 +151,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     store,
     projection: () => log.projection(),
     gap: () => log.gap(),
-    fleet: () => fleet,
+    fleet,
     leader,
     clock,
     logger,
@@ -170,6 +162,31 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     targets: deps.targets ?? rollingTargets,
     planElsewhere,
     configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
+    onOrdersChanged,
+  });
+  return { leader, reconciler };
+}
+
+export function createReconcile(deps: ReconcileDeps): Reconcile {
+  const { log } = deps;
+  const configured = createStatic(deps);
+  if (log === undefined) return configured;
+  let fleet = NO_FLEET;
+  let wasStatic = false;
+  let isRead = false;
+  let stopListening = (): void => undefined;
+  /** Until somebody uses the store. */
+  const isStatic = (): boolean => {
+    const is = !isRead && log.isUnused();
+    wasStatic ||= is;
+    return is;
+  };
+  let sink: FleetSink | undefined;
+  // What was ordered before the store was used was ordered under the time of the start.
+  const observedTerm = (): number => newestTerm(fleet, wasStatic ? deps.startedAtMs : 0);
+  const { leader, reconciler } = createLoop(deps, log, {
+    fleet: () => fleet,
+    observedTerm,
     onOrdersChanged: (node) => sink?.onOrdersChanged?.(node),
   });
   return {
