@@ -10,7 +10,6 @@ import path from 'node:path';
 import { isConfined } from '../core/engine_spec.ts';
 import type { ModelFacts, PreflightFacts } from '../core/preflight.ts';
 import type { EngineAddress, HostInspector, PreflightQuestion } from '../ports.ts';
-import { runDelaysMs } from './run_delay.ts';
 
 const CONNECT_TIMEOUT_MS = 1000;
 const QUESTION_TIMEOUT_MS = 10_000;
@@ -130,7 +129,7 @@ async function freeDisk(folder: string): Promise<number> {
   return bavail * bsize;
 }
 
-export function createHostInspector(searchPath: string | undefined): HostInspector {
+export function createHostInspector(searchPath: string | undefined): Omit<HostInspector, 'runDelaysMs'> {
   return {
     async preflight(question): Promise<PreflightFacts> {
       const [taken, program, model, memory, disk] = await Promise.all([
@@ -148,7 +147,6 @@ export function createHostInspector(searchPath: string | undefined): HostInspect
         ...(disk === undefined ? {} : { cacheDiskFreeBytes: disk }),
       };
     },
-    runDelaysMs,
     async oomKills() {
       const text = await answer(readFile('/proc/vmstat', 'utf8'));
       const count = /^oom_kill (\d+)$/m.exec(text ?? '')?.[1];

@@ -38,8 +38,8 @@ export interface RelayOptions {
 }
 
 const MAX_RESTART_DELAY_MS = 10_000;
-/** A thread that ran this long has left its earlier crashes behind. */
-const STABLE_MS = 30_000;
+/** A thread that ran this long has served: its crash is not its start's doing, and streams wait for the next one. */
+const STABLE_MS = 2000;
 /** Requests of a thread that are listed by name; more are counted only. */
 const MAX_LISTED = 8192;
 /** Request ids in one log line. */

@@ -7,6 +7,7 @@ import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import { createEngineDumper } from '../adapters/engine_dump.ts';
 import { createEngineProbe } from '../adapters/engine_probe.ts';
 import { createHostInspector } from '../adapters/preflight_facts.ts';
+import { runDelaysMs } from '../adapters/run_delay.ts';
 import { createStateStore } from '../adapters/state_file.ts';
 import { processEnvironment } from '../config.ts';
 import { hashText } from '../core/engine_spec.ts';
@@ -70,7 +71,7 @@ export function createLoop(parts: ControlParts): RunLoop {
     relay: parts.relay,
     links: parts.links,
     gpus,
-    inspector: createHostInspector(environment['PATH']),
+    inspector: { ...createHostInspector(environment['PATH']), runDelaysMs },
     journal: parts.journal,
     store: createStateStore({ file: stateFile, clock: systemClock, logger }),
     dumper: createEngineDumper(environment['PATH'], logger),

@@ -13,6 +13,8 @@ export type Parsed =
 
 const API_VERSION = 'sophia/v1';
 const MEMBERS = ['apiVersion', 'kind', 'metadata', 'spec'] as const;
+/** What a scheduler adds when it is asked; passed over, so that what was got can be applied. */
+const TOLD = 'status';
 /** Most problems that one refusal names; the others are counted. */
 const MAX_TOLD = 10;
 
@@ -21,7 +23,7 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 function envelopeProblems(value: Readonly<Record<string, unknown>>): Problem[] {
   const problems: Problem[] = Object.keys(value)
-    .filter((key) => !(MEMBERS as readonly string[]).includes(key))
+    .filter((key) => key !== TOLD && !(MEMBERS as readonly string[]).includes(key))
     .map((key) => ({
       path: key.slice(0, 64),
       message: `is not a member that is known here; allowed: ${MEMBERS.join(', ')}`,
@@ -87,6 +89,7 @@ export function jsonSchemaOf(kind: ResourceKind): object {
     kind: z.literal(kind),
     metadata: metadataSchema,
     spec: SPEC_SCHEMAS[kind],
+    status: z.unknown().optional(),
   });
   const { $schema: _dialect, ...schema } = z.toJSONSchema(shape, { io: 'input', unrepresentable: 'any' });
   return schema;

@@ -112,7 +112,8 @@ t.test('an unknown member is refused with its path, what it may have meant, and 
   ]);
   t.match(problemsOf(deployment({ ['<b>\u001b']: 1 })), [/^spec\["<b>\\u001b"\]: /]);
   t.match(problemsOf(deployment({}, { name: 'x', nam: 1 })), [/^metadata\.nam: .*did you mean name/]);
-  t.match(problemsOf({ ...deployment({}), extra: 1, status: {} }), [/^extra: /, /^status: /]);
+  t.match(problemsOf({ ...deployment({}), extra: 1, stats: {} }), [/^extra: /, /^stats: /]);
+  t.same(problemsOf({ ...deployment({}), status: { ready: 1 } }), [], 'what a scheduler tells is passed over');
   const proto = JSON.parse(
     '{"apiVersion":"sophia/v1","kind":"Pool","metadata":{"name":"x"},"spec":{"nodes":[],"__proto__":{"a":1}}}',
   );
