@@ -10,6 +10,7 @@ import { packageRoot } from '../../../lib/io/package_root.ts';
 import { makeHome, sophia } from '../../cli/sophia.ts';
 import { startChild } from '../../support/child.ts';
 import { makeControlWorld } from '../../support/control/world.ts';
+import { pidsNaming } from '../../support/processes.ts';
 import { until } from '../../support/waits.ts';
 
 t.setTimeout(240_000);
@@ -36,10 +37,10 @@ async function startScheduler() {
   await writeFile(file, JSON.stringify(config));
   const child = startChild(t, { args: [mainOf('scheduler'), '--config', file] });
   const [line] = await child.waitFor(/^\{"type":"ready".*\}$/m, 30_000);
-  return JSON.parse(line) as { httpPort: number; grpcPort: number; fleetPort: number };
+  return { child, ports: JSON.parse(line) as { httpPort: number; grpcPort: number; fleetPort: number } };
 }
 
-const ports = await startScheduler();
+const { child: scheduler, ports } = await startScheduler();
 const key = (await readFile(keyFile, 'utf8')).trim();
 const home = makeHome(t);
 const env = {
@@ -62,9 +63,9 @@ interface Got {
 /** Each deployment as `ready/wanted`. */
 async function standing(): Promise<Record<string, string>> {
   const { stdout } = await sophia(t, home, ['get', 'deployment', '--json'], env);
-  const { resources } = JSON.parse(stdout) as { resources: Got[] };
+  const { items } = JSON.parse(stdout) as { items: Got[] };
   return Object.fromEntries(
-    resources.map(({ metadata, status }) => [metadata.name, `${status?.ready ?? '?'}/${status?.wanted ?? '?'}`]),
+    items.map(({ metadata, status }) => [metadata.name, `${status?.ready ?? '?'}/${status?.wanted ?? '?'}`]),
   );
 }
 
@@ -128,4 +129,15 @@ spec: { engine: sim, model: sim/${name}, replicas: ${replicas}, gpusPerHost: 1, 
   await reach({ b: '3/3', c: '2/2', more: '1/1' });
   await run('delete', 'deployment', 'b', 'c', 'more', '--yes');
   await until(async () => (await engines()) === 0, 'every GPU to be free', LIMIT_MS);
+});
+
+t.test('a scheduler that is told to stop leaves nothing behind', async (t) => {
+  scheduler.signal('SIGTERM');
+  t.match(await scheduler.exited, { code: 0 });
+  // The process of the embedded store ends a while after its last client.
+  await until(
+    () => pidsNaming(path.join(world.root, 'scheduler', 'store')).length === 0,
+    'the end of the store',
+    LIMIT_MS,
+  );
 });
