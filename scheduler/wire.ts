@@ -31,7 +31,7 @@ import { processEnvironment, type SchedulerConfig, serviceManager } from './conf
 import { configuredModels } from './core/fleet/desired.ts';
 import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
 import type { NodeId } from '../lib/ids.ts';
-import type { Authenticator, Generator, KeyStore } from './ports.ts';
+import type { Authenticator, FleetView, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 import { bootstrapKey, makeDataFolder, openJwt } from './wire/access.ts';
 import { type Control, createControl } from './wire/control.ts';
@@ -40,6 +40,7 @@ import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
 import { createReconcile, type Reconcile } from './wire/reconcile.ts';
+import { createRollouts, withLiveAliases } from './wire/rollouts.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -79,6 +80,7 @@ interface Parts {
   readonly loop: RunLoop;
   readonly prefixes: Prefixes;
   readonly generator: Generator;
+  readonly fleetView: FleetView;
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
@@ -106,10 +108,10 @@ function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
   });
 }
 
-function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator, control }: Parts): HttpDoor {
+function makeHttpDoor({ config, logger, metrics, fleetView, generator, authenticator, control }: Parts): HttpDoor {
   return createHttpDoor({
     generator,
-    fleet: loop.fleetView,
+    fleet: fleetView,
     resources: control.resources,
     resourceSchemas,
     authenticator,
@@ -151,7 +153,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   return createGrpcDoor({
     generator,
     ...(loop.direct === undefined ? {} : { direct: { router: loop.direct, signer: tickets } }),
-    fleet: loop.fleetView,
+    fleet: parts.fleetView,
     authenticator,
     admin: (identityOf) =>
       createAdminHandlers(
@@ -276,12 +278,23 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
   const control = createControl(config, logger, metrics);
   const life = String(systemRandom.next()).slice(2, 14);
   const log = control.log === undefined ? {} : { log: control.log };
-  const reconcile = createReconcile({ config, clock: systemClock, logger, metrics, startedAtMs, life, ...log });
+  const rollouts = createRollouts(logger);
+  const reconcile = createReconcile({
+    config,
+    clock: systemClock,
+    logger,
+    metrics,
+    startedAtMs,
+    life,
+    rollouts: rollouts.runner,
+    ...log,
+  });
   control.useReconcile(reconcile);
   const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile }, plugs);
+  rollouts.use(fleetLoop);
   plugs.made?.(fleetLoop);
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
-  const generator = prefixes.generatorOf(loop.generator);
+  const named = withLiveAliases(prefixes.generatorOf(loop.generator), loop, control.plane.projection);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
@@ -291,7 +304,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
     metrics,
     loop,
     prefixes,
-    generator,
+    ...named,
     keys,
     authenticator,
     tickets,

@@ -12,7 +12,7 @@ import {
   stateWord,
 } from '../../scheduler/core/fleet/state.ts';
 import type { ReplicaFacts, ReplicaState, Revision } from '../../scheduler/core/rollout/contract.ts';
-import { engineName } from '../../scheduler/core/rollout/revision.ts';
+import { engineName } from '../../scheduler/core/reconcile/places.ts';
 import type { DeploymentSpec } from '../../scheduler/core/resources/contract.ts';
 
 export interface PlacedReplica {
@@ -95,7 +95,7 @@ export class Replicas {
     const [node] = nodes.toSorted((a, b) => countOn(a) - countOn(b));
     if (node === undefined) return;
     this.#next += 1;
-    const name = engineName(this.#deployment, revision.id, this.#next);
+    const name = engineName(this.#deployment, this.#next, revision.id, 1);
     this.list.push({ node, name, revision, leaving: false, seen: false, orderedAtMs: nowMs });
   }
 

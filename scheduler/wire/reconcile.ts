@@ -10,6 +10,7 @@ import type { DesiredState } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import { Leader } from '../adapters/reconcile/leader.ts';
 import { planElsewhere } from '../adapters/reconcile/plan_thread.ts';
 import { Reconciler, type ReconcileFigures } from '../adapters/reconcile/reconciler.ts';
+import type { RolloutRunner } from '../adapters/reconcile/rollout_runner.ts';
 import { createReconcileView } from '../adapters/reconcile/view.ts';
 import { wakingSink } from '../adapters/reconcile/waking_sink.ts';
 import type { SchedulerConfig } from '../config.ts';
@@ -18,6 +19,7 @@ import type { Projection } from '../core/events/projection.ts';
 import { desiredStateOf } from '../core/fleet/desired.ts';
 import type { FleetState } from '../core/fleet/state.ts';
 import type { ReconcileOptions, Targets } from '../core/reconcile/contract.ts';
+import { rolloutTargets } from '../core/reconcile/rollout_targets.ts';
 import { rollingTargets } from '../core/reconcile/wanted.ts';
 import type { ReconcileView } from '../core/resources/contract.ts';
 import type { FleetSink } from '../ports.ts';
@@ -50,6 +52,8 @@ export interface ReconcileDeps {
   readonly log?: ReconcileStore;
   /** Divides deployments among revisions; absent: they roll one replica at a time. */
   readonly targets?: Targets;
+  /** Changes revisions by the strategy of each deployment; then the targets are its. */
+  readonly rollouts?: RolloutRunner;
 }
 
 export interface Reconcile {
@@ -118,7 +122,7 @@ const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
 
 export function createReconcile(deps: ReconcileDeps): Reconcile {
-  const { config, clock, logger, log } = deps;
+  const { config, clock, logger, log, rollouts } = deps;
   const configured = createStatic(deps);
   if (log === undefined) return configured;
   const { store } = log;
@@ -161,7 +165,8 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     schedulerId: config.schedulerId,
     holder,
     options: reconcileOptions(config, Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs)),
-    targets: deps.targets ?? rollingTargets,
+    targets: deps.targets ?? (rollouts === undefined ? rollingTargets : rolloutTargets),
+    ...(rollouts === undefined ? {} : { rollouts }),
     planElsewhere,
     configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
     onOrdersChanged: (node) => sink?.onOrdersChanged?.(node),
@@ -178,7 +183,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
       sink = wakingSink(inner, () => reconciler.wake());
       return sink;
     },
-    view: createReconcileView(reconciler, leader),
+    view: createReconcileView(reconciler, leader, rollouts),
     acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;

@@ -40,13 +40,13 @@ t.test('replicas are spread, and those that do not serve go first', async (t) =>
   t.notOk(replicas.settle({ [OLD.id]: 3 }, KNOWN, { nodes: NODES, fleet: none, nowMs: 0 }), 'nothing is left to do');
   t.same(
     replicas.list.map(({ node, name }) => `${node}/${name}`),
-    [`a/d-${OLD.id}-1`, `b/d-${OLD.id}-2`, `a/d-${OLD.id}-3`],
+    [`a/d-1-${OLD.id}`, `b/d-2-${OLD.id}`, `a/d-3-${OLD.id}`],
   );
-  t.match(replicas.ordersFor('a' as NodeId), [{ name: `d-${OLD.id}-1`, extraFlags: ['--sim-unpaced'] }, {}]);
+  t.match(replicas.ordersFor('a' as NodeId), [{ name: `d-1-${OLD.id}`, extraFlags: ['--sim-unpaced'] }, {}]);
   const fleet = fleetOf({
-    [`a/d-${OLD.id}-1`]: 'READY',
-    [`b/d-${OLD.id}-2`]: 'STARTING',
-    [`a/d-${OLD.id}-3`]: 'READY',
+    [`a/d-1-${OLD.id}`]: 'READY',
+    [`b/d-2-${OLD.id}`]: 'STARTING',
+    [`a/d-3-${OLD.id}`]: 'READY',
   });
   t.same(
     replicas.look(fleet, 0).map(({ state }) => state),
@@ -59,7 +59,7 @@ t.test('replicas are spread, and those that do not serve go first', async (t) =>
   );
   t.equal(replicas.list[3]?.node, 'b');
   t.equal(replicas.look(fleet, 60_000)[1]?.state, 'stopping', 'it holds its place until it has stopped');
-  t.equal(replicas.look(fleetOf({ ...{}, [`b/d-${OLD.id}-2`]: 'STOPPED' }), 60_000).length, 3);
+  t.equal(replicas.look(fleetOf({ ...{}, [`b/d-2-${OLD.id}`]: 'STOPPED' }), 60_000).length, 3);
 });
 
 t.test('a specification that an agent refuses has failed, and an order taken back early is forgotten', async (t) => {
@@ -67,7 +67,7 @@ t.test('a specification that an agent refuses has failed, and an order taken bac
   const none = fleetOf({});
   replicas.settle({ [NEW.id]: 1 }, KNOWN, { nodes: NODES, fleet: none, nowMs: 0 });
   t.match(replicas.look(none, 0), [{ state: 'placed' }]);
-  t.match(replicas.look(fleetOf({}, [`d-${NEW.id}-1`]), 0), [{ state: 'failed', reason: 'a bad flag' }]);
+  t.match(replicas.look(fleetOf({}, [`d-1-${NEW.id}`]), 0), [{ state: 'failed', reason: 'a bad flag' }]);
   replicas.settle({}, KNOWN, { nodes: NODES, fleet: none, nowMs: 0 });
   t.equal(replicas.look(none, 4000).length, 1, 'its agent may still be about to start it');
   t.equal(replicas.look(none, 6000).length, 0);
