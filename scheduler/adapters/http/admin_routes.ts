@@ -198,7 +198,12 @@ const ROUTES: readonly AdminRoute[] = [
       throw new CodedError('not_found', 'There is no deployment of this name.', { param: 'name' });
     },
   },
-  { method: 'GET', url: '/admin/v1/rollouts/*', doc: 'rollout', run: (operations, { rest }) => operations.rollout(rest) },
+  {
+    method: 'GET',
+    url: '/admin/v1/rollouts/*',
+    doc: 'rollout',
+    run: (operations, { rest }) => operations.rollout(rest),
+  },
   {
     method: 'POST',
     url: '/admin/v1/rollouts/*',

@@ -85,14 +85,18 @@ export class RolloutRunner {
   turn(input: PassInput): readonly AppendItem[] {
     const { smoke, logger } = this.#deps;
     const { items, events, asks } = turnRollouts(this.#turnInput(input));
-    for (const event of events) logger.info(event, `rollout of ${event.deployment}: ${event.kind} ${event.detail}`.trim());
+    for (const event of events)
+      logger.info(event, `rollout of ${event.deployment}: ${event.kind} ${event.detail}`.trim());
     smoke.keepOnly(new Set(this.#isRunning ? input.declared.places.map(({ name }) => name) : []));
     for (const { place, smoke: prompt } of asks) this.#ask(input.fleet, place, prompt);
     return items;
   }
 
   /** What the machine says of a deployment now, for whoever looks: nothing of it is done. */
-  look(input: PassInput, name: string): { readonly out: RolloutOutput; readonly asked: ReturnType<typeof rolloutInput> } | undefined {
+  look(
+    input: PassInput,
+    name: string,
+  ): { readonly out: RolloutOutput; readonly asked: ReturnType<typeof rolloutInput> } | undefined {
     const deployment = input.declared.deployments.get(name);
     if (deployment?.rollout === undefined) return undefined;
     const asked = rolloutInput(this.#turnInput(input), deployment);

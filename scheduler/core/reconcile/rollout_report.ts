@@ -25,8 +25,10 @@ export function rolloutReport(
     nowMs: look?.asked.nowMs ?? 0,
   };
   const lines = statusLines(name, rollout, seen);
-  if (rollout?.seen !== revision) lines.push(`revision ${revision} is asked for, and the leader has not looked at it yet`);
-  if (waiting !== undefined) lines.push(`${waiting.verb} is ordered by ${waiting.actor}, and the leader has not taken it up yet`);
+  if (rollout?.seen !== revision)
+    lines.push(`revision ${revision} is asked for, and the leader has not looked at it yet`);
+  if (waiting !== undefined)
+    lines.push(`${waiting.verb} is ordered by ${waiting.actor}, and the leader has not taken it up yet`);
   return {
     name,
     phase: running?.phase ?? rollout?.history[0]?.outcome ?? '',

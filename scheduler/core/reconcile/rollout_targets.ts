@@ -75,7 +75,8 @@ function gpuFacts(fleet: FleetState, quarantines: Declared['quarantines'], node:
   const where = `${node} GPU ${index}`;
   const quarantine = quarantines.get(`${node}/${index}`) ?? (event?.quarantined === true ? event.message : undefined);
   if (quarantine !== undefined) return { gpu: 'failed', gpuReason: `${where}: ${quarantine}` };
-  if (health === 'quarantined' || health === 'unhealthy') return { gpu: 'failed', gpuReason: `${where}: ${healthReason}` };
+  if (health === 'quarantined' || health === 'unhealthy')
+    return { gpu: 'failed', gpuReason: `${where}: ${healthReason}` };
   return health === 'degraded' ? { gpu: 'degraded', gpuReason: `${where}: ${healthReason}` } : { gpu: 'ok' };
 }
 

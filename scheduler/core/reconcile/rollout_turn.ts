@@ -44,7 +44,10 @@ const MOST_ITEMS = 400;
 const MAX_REASON = 400;
 
 /** Nothing that the machine could say is another thing than last time. */
-function isAtRest({ declared: { rolloutOrders } }: TurnInput, { name, revision, rollout }: DeploymentResource): boolean {
+function isAtRest(
+  { declared: { rolloutOrders } }: TurnInput,
+  { name, revision, rollout }: DeploymentResource,
+): boolean {
   return rollout?.running === null && rollout.seen === revision && !rolloutOrders.has(name);
 }
 

@@ -8,13 +8,7 @@ import type { Place } from '../../../../scheduler/core/reconcile/contract.ts';
 import { deploymentOf, readDeclared } from '../../../../scheduler/core/reconcile/declared.ts';
 import { isGone, observe } from '../../../../scheduler/core/reconcile/observe.ts';
 import { engineSpec, enginesByNode, OrderBook } from '../../../../scheduler/core/reconcile/orders.ts';
-import {
-  engineName,
-  newPlace,
-  placeOf,
-  placeValue,
-  sharingOf,
-} from '../../../../scheduler/core/reconcile/places.ts';
+import { engineName, newPlace, placeOf, placeValue, sharingOf } from '../../../../scheduler/core/reconcile/places.ts';
 import { rollingTargets } from '../../../../scheduler/core/reconcile/wanted.ts';
 import type { NodeState } from '../../../../scheduler/core/fleet/state.ts';
 import { deployment } from '../../reconcile/harness.ts';
