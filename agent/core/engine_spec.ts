@@ -193,7 +193,7 @@ function checkGpus(
     if (!rules.gpuIndexes.includes(id)) return no('gpu_ids', `GPU ${id} does not exist on this host.`);
     const beside = takenGpus.get(id) ?? [];
     const owner = beside[0]?.engine;
-    if (owner !== undefined && mayShare([spec.gpuMemoryShare, ...beside.map(({ share }) => share)])) continue;
+    if (owner !== undefined && mayShare([spec.gpuMemoryShare, ...beside.map((each) => each.share)])) continue;
     if (owner !== undefined) return no('gpu_ids', `GPU ${id} is already given to engine ${owner}.`);
   }
   return undefined;

@@ -9,7 +9,7 @@ import type { Metrics } from '../../lib/io/metrics.ts';
 import type { DesiredState } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import { Leader } from '../adapters/reconcile/leader.ts';
 import { planElsewhere } from '../adapters/reconcile/plan_thread.ts';
-import { Reconciler, type ReconcileFigures } from '../adapters/reconcile/reconciler.ts';
+import { Reconciler, type ReconcilerDeps, type ReconcileFigures } from '../adapters/reconcile/reconciler.ts';
 import type { RolloutRunner } from '../adapters/reconcile/rollout_runner.ts';
 import { createReconcileView } from '../adapters/reconcile/view.ts';
 import { wakingSink } from '../adapters/reconcile/waking_sink.ts';
@@ -117,12 +117,18 @@ function createStatic({ config, startedAtMs }: ReconcileDeps): Reconcile {
   };
 }
 
+/** How a deployment is divided among its revisions, and who changes them. */
+function revisionsOf({ targets, rollouts }: ReconcileDeps): Pick<ReconcilerDeps, 'targets' | 'rollouts'> {
+  if (rollouts === undefined) return { targets: targets ?? rollingTargets };
+  return { targets: targets ?? rolloutTargets, rollouts };
+}
+
 const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
 
 export function createReconcile(deps: ReconcileDeps): Reconcile {
-  const { config, clock, logger, log, rollouts } = deps;
+  const { config, clock, logger, log } = deps;
   const configured = createStatic(deps);
   if (log === undefined) return configured;
   const { store } = log;
@@ -165,8 +171,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     schedulerId: config.schedulerId,
     holder,
     options: reconcileOptions(config, Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs)),
-    targets: deps.targets ?? (rollouts === undefined ? rollingTargets : rolloutTargets),
-    ...(rollouts === undefined ? {} : { rollouts }),
+    ...revisionsOf(deps),
     planElsewhere,
     configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
     onOrdersChanged: (node) => sink?.onOrdersChanged?.(node),
@@ -183,7 +188,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
       sink = wakingSink(inner, () => reconciler.wake());
       return sink;
     },
-    view: createReconcileView(reconciler, leader, rollouts),
+    view: createReconcileView(reconciler, leader, deps.rollouts),
     acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;

@@ -280,6 +280,7 @@ export class Reconciler {
     this.#unsure = undefined;
     this.#plannedKey = '';
     this.#memory = new HealingMemory(options);
+    this.#deps.rollouts?.forget();
     const { seq } = await store.head();
     this.#mustSee = seq;
   }

@@ -92,6 +92,11 @@ export class RolloutRunner {
     return items;
   }
 
+  /** It begins to lead: what it was answered before may be of a replica that had the same name. */
+  forget(): void {
+    this.#deps.smoke.keepOnly(new Set());
+  }
+
   /** What the machine says of a deployment now, for whoever looks: nothing of it is done. */
   look(
     input: PassInput,

@@ -42,7 +42,9 @@ function startRolling(fleet: Harness, id: string, bad = 'none'): Rolling {
         const isBad = target.engine.includes(bad);
         results.set(target.key, { ok: !isBad, answered: true, attempts: 1, detail: isBad ? 'nonsense' : 'well' });
       },
-      keepOnly: () => undefined,
+      keepOnly(keys) {
+        for (const key of results.keys()) if (!keys.has(key)) results.delete(key);
+      },
       resultOf: (key) => results.get(key),
     },
   });
