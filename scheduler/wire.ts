@@ -29,8 +29,6 @@ import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { configuredModels } from './core/fleet/desired.ts';
-import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
-import type { NodeId } from '../lib/ids.ts';
 import type { Authenticator, FleetView, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 import { bootstrapKey, makeDataFolder, openJwt } from './wire/access.ts';
@@ -49,14 +47,6 @@ export interface ReadyMessage {
   readonly httpPort: number;
   readonly grpcPort: number;
   readonly fleetPort: number;
-}
-
-/** What a program that runs a scheduler as its own part may put in; a scheduler by itself has none of it. */
-export interface SchedulerPlugs {
-  /** Orders for nodes, in place of the configuration's. */
-  readonly desiredFor?: (node: NodeId) => DesiredState | undefined;
-  /** Called before anything listens. */
-  readonly made?: (loop: RunLoop) => void;
 }
 
 const HELLO_TIMEOUT_MS = 10_000;
@@ -91,7 +81,7 @@ interface Parts {
 
 type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes'>;
 
-function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
+function makeLoop(parts: LoopParts): RunLoop {
   const { config, logger, metrics, tickets, prefixes, reconcile } = parts;
   return createRunLoop({
     direct: directOf(config, tickets),
@@ -100,7 +90,7 @@ function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     queueFigures: createQueueFigures(metrics),
-    desiredFor: desiredFor ?? reconcile.desiredFor,
+    desiredFor: reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
@@ -264,7 +254,7 @@ const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Prom
   [() => part.start(), () => part.stop()] as const;
 
 /** What the doors stand on. @throws CodedError invalid_config */
-async function makeParts(config: SchedulerConfig, logger: Logger, plugs: SchedulerPlugs): Promise<Parts> {
+async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts> {
   const metrics = createMetrics();
   // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
   const startedAtMs = systemClock.wallMs();
@@ -290,9 +280,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
     ...log,
   });
   control.useReconcile(reconcile);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile }, plugs);
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile });
   rollouts.use(fleetLoop);
-  plugs.made?.(fleetLoop);
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const named = withLiveAliases(prefixes.generatorOf(loop.generator), loop, control.plane.projection);
   const { directory } = loop.inspector;
@@ -318,12 +307,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
  * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
  * @throws CodedError invalid_config
  */
-export async function wireScheduler(
-  config: SchedulerConfig,
-  logger: Logger,
-  plugs: SchedulerPlugs = {},
-): Promise<Lifecycle> {
-  const parts = await makeParts(config, logger, plugs);
+export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
+  const parts = await makeParts(config, logger);
   const { metrics, loop, prefixes, tickets, control, reconcile } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
