@@ -9,7 +9,7 @@ import { createAliasGenerator, withAliases } from '../adapters/aliases/alias_gen
 import { RolloutRunner } from '../adapters/reconcile/rollout_runner.ts';
 import type { Projection } from '../core/events/projection.ts';
 import { aliasesOf } from '../core/resources/aliases.ts';
-import { SmokeAsker } from '../core/rollout/smoke_asker.ts';
+import { SmokeAsker, type SmokeAskerDeps } from '../core/rollout/smoke_asker.ts';
 import { NO_TALLY } from '../core/rollout/tallies.ts';
 import { NO_RULES } from '../core/routing/traffic_rules.ts';
 import type { Aliases } from '../core/routing/aliases.ts';
@@ -28,9 +28,10 @@ export interface Rollouts {
 export function createRollouts(logger: Logger): Rollouts {
   let loop: Pick<RunLoop, 'inspector'> | undefined;
   let rules = NO_RULES;
-  const smoke = new SmokeAsker({
+  const laneFor: SmokeAskerDeps['laneFor'] = (node, engine) => loop?.inspector.directory.laneFor(node, engine);
+  const asker = new SmokeAsker({
     clock: systemClock,
-    laneFor: (node, engine) => loop?.inspector.directory.laneFor(node, engine),
+    laneFor,
     newId: () => newRequestId(systemRandom),
     timeoutMs: SMOKE_TIMEOUT_MS,
   });
@@ -41,7 +42,14 @@ export function createRollouts(logger: Logger): Rollouts {
       rules = given;
       loop?.inspector.router.divide(given);
     },
-    smoke,
+    smoke: {
+      // An agent that has just come tells of its engines before its lanes are open, and that is no fault of a replica.
+      ask(target, prompt) {
+        if (laneFor(target.node, target.engine) !== undefined) asker.ask(target, prompt);
+      },
+      keepOnly: (keys) => asker.keepOnly(keys),
+      resultOf: (key, incarnation) => asker.resultOf(key, incarnation),
+    },
   });
   return {
     runner,

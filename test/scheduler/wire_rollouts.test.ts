@@ -3,9 +3,11 @@ import t from 'tap';
 import type { EngineId } from '../../lib/ids.ts';
 import { readDeclared } from '../../scheduler/core/reconcile/declared.ts';
 import type { TrafficRules } from '../../scheduler/core/routing/traffic_rules.ts';
-import type { AdmittedRequest, Generator } from '../../scheduler/ports.ts';
+import { NO_TALLY } from '../../scheduler/core/rollout/tallies.ts';
+import type { AdmittedRequest, GenerationSink, Generator, LaneHandle, LaneOrder } from '../../scheduler/ports.ts';
 import { createRollouts, withLiveAliases } from '../../scheduler/wire/rollouts.ts';
 import { silentLog, testLoop } from './fakes.ts';
+import { deployment, Harness } from './reconcile/harness.ts';
 
 /** A log of a few entries. */
 class Log {
@@ -34,7 +36,11 @@ t.test('aliases follow what is declared, request by request', async (t) => {
     cancel: () => false,
   } as unknown as Generator;
   const log = new Log();
-  const { generator, fleetView } = withLiveAliases(inner, { inspector: loop.inspector, fleetView: known }, log.projection);
+  const { generator, fleetView } = withLiveAliases(
+    inner,
+    { inspector: loop.inspector, fleetView: known },
+    log.projection,
+  );
   const ask = (model: string): void => {
     const body = new TextEncoder().encode(JSON.stringify({ model }));
     generator.start({ model, body } as AdmittedRequest, {} as never, 1);
@@ -75,4 +81,35 @@ t.test('what is divided before there is a loop is told it when it comes', async 
   t.notOk(rollouts.runner.isRunning);
   rollouts.runner.takeUp({ ...declared, deployments: new Map() }, fleet);
   t.equal(told.length, 2);
+});
+
+t.test('a replica is asked once its node has a lane, and what it serves decides what it is asked', async (t) => {
+  const fleet = new Harness();
+  const node = fleet.addNode('n1', { gpus: 2 });
+  const rollouts = createRollouts(silentLog);
+  const scheduler = fleet.start('a', {}, { rollouts: rollouts.runner });
+  const sent: { readonly path: string; readonly text: string }[] = [];
+  const lane = {
+    submit({ meta, body }: LaneOrder, sink: GenerationSink) {
+      sent.push({ path: meta.path, text: Buffer.from(body).toString() });
+      sink.onBody(Buffer.from(JSON.stringify({ data: [{ embedding: [1, 2] }] })), true);
+      sink.onDone(undefined);
+      return { grant: () => undefined, cancel: () => undefined };
+    },
+  } as unknown as LaneHandle;
+  let isOpen = false;
+  const { inspector } = scheduler.loop;
+  const directory = { state: inspector.directory.state, laneFor: () => (isOpen ? lane : undefined) };
+  const router = { divide: () => undefined, tallies: { of: () => NO_TALLY } };
+  rollouts.use({ inspector: { ...inspector, directory, router } as never });
+  node.models.push({ id: 'm', capabilities: ['embeddings'], simulated: false });
+  await fleet.declare('Deployment', 'vectors', deployment(1));
+  await fleet.until('the engine to run', () => fleet.ready('vectors', 1));
+  await fleet.run(3000);
+  t.equal(sent.length, 0);
+  t.match(scheduler.view.rollout('vectors')?.lines.at(-1), /smoke/, 'it waits, and has not failed');
+  isOpen = true;
+  await fleet.until('it to be over', () => scheduler.view.rollout('vectors')?.phase === 'done');
+  t.match(sent, [{ path: '/v1/embeddings', text: /"model":"m"/ }]);
+  t.equal(sent.length, 1);
 });

@@ -5,11 +5,12 @@
 import type { EngineId } from '../../../lib/ids.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
 import type { AppendItem } from '../../core/events/store_port.ts';
+import { endpointsOf } from '../../core/fleet/candidates.ts';
 import { engineId, type FleetState } from '../../core/fleet/state.ts';
 import type { NodeId } from '../../../lib/ids.ts';
 import type { Declared, Place } from '../../core/reconcile/contract.ts';
 import type { PassInput } from '../../core/reconcile/decide.ts';
-import { incarnationOf, replicaFacts } from '../../core/reconcile/rollout_targets.ts';
+import { replicaFacts } from '../../core/reconcile/rollout_targets.ts';
 import { rolloutInput, turnRollouts, type TurnInput } from '../../core/reconcile/rollout_turn.ts';
 import type { RevisionTally, RolloutOutput, RolloutState, Rules, Traffic } from '../../core/rollout/contract.ts';
 import type { SmokeAsker } from '../../core/rollout/smoke_asker.ts';
@@ -116,9 +117,13 @@ export class RolloutRunner {
   #ask(fleet: FleetState, place: Place, prompt: Rules['smoke']): void {
     const { name, engine, parts, spec } = place;
     const node = parts[0]?.node as NodeId;
-    const incarnation = incarnationOf(fleet, place);
-    if (incarnation === undefined) return;
-    this.#deps.smoke.ask({ key: name, node, engine, incarnation, model: spec.servedModelName, endpoints: [] }, prompt);
+    const record = fleet.nodes.get(node)?.engines.get(engine);
+    if (record === undefined) return;
+    const { incarnation } = record.event;
+    const model = spec.servedModelName;
+    const served = record.models.find(({ id }) => id === model);
+    const endpoints = served === undefined ? [] : endpointsOf(served);
+    this.#deps.smoke.ask({ key: name, node, engine, incarnation, model, endpoints }, prompt);
   }
 
   #rulesOf(deployment: string, traffic: Traffic): TrafficRules {

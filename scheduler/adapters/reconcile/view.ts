@@ -29,7 +29,9 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader, roll
   const reasons = new Map<string, Reason>();
   const current = (): { input: PassInput; declared: Declared } => {
     const declared = reconciler.declared();
-    return { input: reconciler.input(declared), declared };
+    const input = reconciler.input(declared);
+    // What nobody has looked at yet is shown as it would begin.
+    return { input: rollouts === undefined ? input : { ...input, targets: foreseenTargets }, declared };
   };
   const whyPending = (name: string, { input, declared }: ReturnType<typeof current>): string => {
     const before = reasons.get(name);
@@ -62,8 +64,7 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader, roll
     },
     plan(applied, deleted) {
       const { input, declared } = current();
-      const targets = rollouts === undefined ? input.targets : foreseenTargets;
-      return planView({ ...input, targets }, overlaid(declared, applied, deleted));
+      return planView(input, overlaid(declared, applied, deleted));
     },
     explainDeployment: (name) => explainLines(current().input, name),
     rollout(name) {
