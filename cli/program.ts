@@ -17,6 +17,7 @@ import { addLogCommands } from './commands/log.ts';
 import { addLoraCommands } from './commands/orders.ts';
 import { addProcessCommands } from './commands/process.ts';
 import { addResourceCommands } from './commands/resources.ts';
+import { addRolloutCommands } from './commands/rollout.ts';
 
 export function buildProgram(): Command {
   const program = new Command('sophia')
@@ -37,6 +38,7 @@ export function buildProgram(): Command {
   addGpuCommands(program);
   addKeyCommands(program);
   addResourceCommands(program);
+  addRolloutCommands(program);
   addExplainCommands(program);
   addLogCommands(program);
   addChatCommand(program);

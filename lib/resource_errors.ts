@@ -25,6 +25,12 @@ export const RESOURCE_ERRORS = {
     'A resource has another version than the one that the caller named: somebody changed it meanwhile.',
     'Get it again, make the change on what is there now, and apply that.',
   ),
+  rollout_conflict: stands(
+    409,
+    'FAILED_PRECONDITION',
+    'An order for a rollout cannot be carried out as the rollout stands, or another order waits.',
+    'Look at `sophia rollout status NAME`, and order what can be done now.',
+  ),
   store_off: stands(
     503,
     'FAILED_PRECONDITION',

@@ -29,9 +29,7 @@ import type { HttpDoor } from './adapters/http/options.ts';
 import { nativeNotify } from '../native/notify.ts';
 import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
 import { configuredModels } from './core/fleet/desired.ts';
-import type { DesiredState } from '../proto/gen/fleet/v1/DesiredState.ts';
-import type { NodeId } from '../lib/ids.ts';
-import type { Authenticator, Generator, KeyStore } from './ports.ts';
+import type { Authenticator, FleetView, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
 import { bootstrapKey, makeDataFolder, openJwt } from './wire/access.ts';
 import { type Control, createControl } from './wire/control.ts';
@@ -40,6 +38,7 @@ import { loopOptions } from './wire/loop_options.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
 import { createReconcile, type Reconcile } from './wire/reconcile.ts';
+import { createRollouts, withLiveAliases } from './wire/rollouts.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
@@ -48,14 +47,6 @@ export interface ReadyMessage {
   readonly httpPort: number;
   readonly grpcPort: number;
   readonly fleetPort: number;
-}
-
-/** What a program that runs a scheduler as its own part may put in; a scheduler by itself has none of it. */
-export interface SchedulerPlugs {
-  /** Orders for nodes, in place of the configuration's. */
-  readonly desiredFor?: (node: NodeId) => DesiredState | undefined;
-  /** Called before anything listens. */
-  readonly made?: (loop: RunLoop) => void;
 }
 
 const HELLO_TIMEOUT_MS = 10_000;
@@ -79,6 +70,7 @@ interface Parts {
   readonly loop: RunLoop;
   readonly prefixes: Prefixes;
   readonly generator: Generator;
+  readonly fleetView: FleetView;
   readonly keys: KeyStore;
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
@@ -89,7 +81,7 @@ interface Parts {
 
 type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes'>;
 
-function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
+function makeLoop(parts: LoopParts): RunLoop {
   const { config, logger, metrics, tickets, prefixes, reconcile } = parts;
   return createRunLoop({
     direct: directOf(config, tickets),
@@ -98,7 +90,7 @@ function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
     logger,
     figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
     queueFigures: createQueueFigures(metrics),
-    desiredFor: desiredFor ?? reconcile.desiredFor,
+    desiredFor: reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
@@ -106,10 +98,10 @@ function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
   });
 }
 
-function makeHttpDoor({ config, logger, metrics, loop, generator, authenticator, control }: Parts): HttpDoor {
+function makeHttpDoor({ config, logger, metrics, fleetView, generator, authenticator, control }: Parts): HttpDoor {
   return createHttpDoor({
     generator,
-    fleet: loop.fleetView,
+    fleet: fleetView,
     resources: control.resources,
     resourceSchemas,
     authenticator,
@@ -151,7 +143,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   return createGrpcDoor({
     generator,
     ...(loop.direct === undefined ? {} : { direct: { router: loop.direct, signer: tickets } }),
-    fleet: loop.fleetView,
+    fleet: parts.fleetView,
     authenticator,
     admin: (identityOf) =>
       createAdminHandlers(
@@ -262,7 +254,7 @@ const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Prom
   [() => part.start(), () => part.stop()] as const;
 
 /** What the doors stand on. @throws CodedError invalid_config */
-async function makeParts(config: SchedulerConfig, logger: Logger, plugs: SchedulerPlugs): Promise<Parts> {
+async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts> {
   const metrics = createMetrics();
   // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
   const startedAtMs = systemClock.wallMs();
@@ -276,12 +268,22 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
   const control = createControl(config, logger, metrics);
   const life = String(systemRandom.next()).slice(2, 14);
   const log = control.log === undefined ? {} : { log: control.log };
-  const reconcile = createReconcile({ config, clock: systemClock, logger, metrics, startedAtMs, life, ...log });
+  const rollouts = createRollouts(logger);
+  const reconcile = createReconcile({
+    config,
+    clock: systemClock,
+    logger,
+    metrics,
+    startedAtMs,
+    life,
+    rollouts: rollouts.runner,
+    ...log,
+  });
   control.useReconcile(reconcile);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile }, plugs);
-  plugs.made?.(fleetLoop);
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile });
+  rollouts.use(fleetLoop);
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
-  const generator = prefixes.generatorOf(loop.generator);
+  const named = withLiveAliases(prefixes.generatorOf(loop.generator), loop, control.plane.projection);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
   showQueues(metrics, () => loop.inspector.queues());
@@ -291,7 +293,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
     metrics,
     loop,
     prefixes,
-    generator,
+    ...named,
     keys,
     authenticator,
     tickets,
@@ -305,12 +307,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
  * Opens what can be wrong in a configuration (files, keys, certificates) and gives the lifecycle of the process.
  * @throws CodedError invalid_config
  */
-export async function wireScheduler(
-  config: SchedulerConfig,
-  logger: Logger,
-  plugs: SchedulerPlugs = {},
-): Promise<Lifecycle> {
-  const parts = await makeParts(config, logger, plugs);
+export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
+  const parts = await makeParts(config, logger);
   const { metrics, loop, prefixes, tickets, control, reconcile } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);

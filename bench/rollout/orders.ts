@@ -1,25 +1,21 @@
 /**
- * How the bench gives its orders and learns what became of them: the only file that knows. Now it writes them into a file
- * for a scheduler that has the rollout machine in it.
+ * How the bench gives its orders and learns what became of them: the only file that knows. It applies deployments and looks
+ * at their rollouts over HTTP, as an operator's own programs would.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Child } from '../../lib/io/child.ts';
 import { LOOPBACK, startLocalFleet } from '../../lib/io/local_fleet.ts';
-import { reasonText } from '../../scheduler/core/rollout/text.ts';
-import { revisionOf } from '../../scheduler/core/rollout/revision.ts';
-import type { DeploymentSpec } from '../../scheduler/core/resources/contract.ts';
+import type { DeploymentSpec, RolloutReport } from '../../scheduler/core/resources/contract.ts';
 import { benchEnvironment } from '../config.ts';
 import type { Target } from '../streams/client.ts';
-import { readWhole, type Status, STATUS_FILE, type Wanted, WANTED_FILE, writeWhole } from './files.ts';
 
 const DEPLOYMENT = 'bench';
 const NODES = ['node-0', 'node-1'];
 const STOP_TIMEOUT_MS = 20_000;
-const POLL_MS = 100;
+const POLL_MS = 200;
 
 /** How a rollout came out. */
 export interface RolloutEnd {
@@ -50,7 +46,6 @@ export async function startRolloutFleet(): Promise<RolloutFleet> {
       nodeName: NODES[0] as string,
       engines: [],
       otherNodes: NODES.slice(1).map((nodeName) => ({ nodeName, engines: [] })),
-      schedulerMain: fileURLToPath(new URL('scheduler_main.js', import.meta.url)),
       env: benchEnvironment(),
       nowMs: Date.now(),
       onChild: (child) => children.push(child),
@@ -58,11 +53,11 @@ export async function startRolloutFleet(): Promise<RolloutFleet> {
       agent: { logLevel: 'info', gpuReader: 'none' },
     });
     const key = (await readFile(local.keyFile, 'utf8')).trim();
-    const folder = path.join(root, 'scheduler', 'rollout');
+    const target = { url: `http://${LOOPBACK}:${local.httpPort}`, key };
     return {
-      target: { url: `http://${LOOPBACK}:${local.httpPort}`, key },
+      target,
       logFolder: path.join(root, 'logs'),
-      apply: (spec, limitMs) => apply(folder, spec, limitMs),
+      apply: (spec, limitMs) => apply(target, spec, limitMs),
       stop,
     };
   } catch (error) {
@@ -71,22 +66,39 @@ export async function startRolloutFleet(): Promise<RolloutFleet> {
   }
 }
 
-async function apply(folder: string, spec: DeploymentSpec, limitMs: number): Promise<RolloutEnd> {
-  const wanted: Wanted = { deployment: DEPLOYMENT, spec };
-  const { id } = revisionOf(spec);
-  await writeWhole(path.join(folder, WANTED_FILE), wanted);
+/** @throws Error with what the door said when it refuses */
+async function ask({ url, key }: Target, what: string, body?: object): Promise<unknown> {
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
+  const sent = body === undefined ? { headers } : { headers, method: 'POST', body: JSON.stringify(body) };
+  const answer = await fetch(`${url}/admin/v1/${what}`, sent);
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`${what}: ${answer.status} ${text}`);
+  return JSON.parse(text);
+}
+
+const look = async (target: Target): Promise<RolloutReport> =>
+  (await ask(target, `rollouts/${DEPLOYMENT}`)) as RolloutReport;
+
+const OUTCOMES: readonly string[] = ['done', 'rolled_back', 'superseded'] satisfies RolloutEnd['outcome'][];
+
+async function apply(target: Target, spec: DeploymentSpec, limitMs: number): Promise<RolloutEnd> {
+  const declared = (await ask(target, 'resources?kind=deployment')) as { readonly resources: readonly object[] };
+  const before = declared.resources.length === 0 ? undefined : (await look(target)).history[0];
+  const resource = { apiVersion: 'sophia/v1', kind: 'Deployment', metadata: { name: DEPLOYMENT }, spec };
+  await ask(target, 'apply', { resources: [resource] });
   const endMs = performance.now() + limitMs;
-  let status: Status | undefined;
+  let report: RolloutReport | undefined;
   while (performance.now() < endMs) {
-    status = await readWhole<Status>(path.join(folder, STATUS_FILE));
-    const { last = null } = status ?? {};
-    if (status?.isOver === true && status.revision === id && last?.revision.id === id)
+    report = await look(target);
+    const { phase, history, lines } = report;
+    // Each line of the history has its time in it, so a new first one is a rollout that is over.
+    if (OUTCOMES.includes(phase) && history[0] !== before)
       return {
-        outcome: last.outcome,
-        reason: last.reason === null ? '' : reasonText(last.reason),
-        lines: status.lines,
+        outcome: phase as RolloutEnd['outcome'],
+        reason: /(?:rolled back|superseded), (.*)$/.exec(history[0] ?? '')?.[1] ?? '',
+        lines,
       };
     await sleep(POLL_MS);
   }
-  return { outcome: 'unfinished', reason: `not over after ${limitMs / 1000} s`, lines: status?.lines ?? [] };
+  return { outcome: 'unfinished', reason: `not over after ${limitMs / 1000} s`, lines: report?.lines ?? [] };
 }

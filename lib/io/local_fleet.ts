@@ -22,8 +22,6 @@ export interface LocalFleetPlan {
   /** Settings over the defaults; ports are 0 (any free one) unless given. */
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly agent?: Readonly<Record<string, unknown>>;
-  /** A compiled main that is run instead of the scheduler's own, with the same configuration. */
-  readonly schedulerMain?: string;
   readonly env: NodeJS.ProcessEnv;
   readonly nowMs: number;
   /** Called for each process as it is started, so that a signal can stop a fleet that is half up. */
@@ -105,8 +103,7 @@ export async function startLocalFleet(plan: LocalFleetPlan): Promise<LocalFleet>
   const keyFile = path.join(root, 'admin.key');
   const start = async (main: 'scheduler' | 'agent', name: string, config: object): Promise<Child> => {
     const file = await writeConfig(root, name, config);
-    const program = main === 'scheduler' ? (plan.schedulerMain ?? mainOf(main)) : mainOf(main);
-    const child = startChild(name, program, ['--config', file], path.join(root, 'logs', `${name}.log`), plan.env);
+    const child = startChild(name, mainOf(main), ['--config', file], path.join(root, 'logs', `${name}.log`), plan.env);
     plan.onChild?.(child);
     return child;
   };

@@ -31,6 +31,8 @@ import type { GetNodeRequest as _admin_v1_GetNodeRequest, GetNodeRequest__Output
 import type { GetNodeResponse as _admin_v1_GetNodeResponse, GetNodeResponse__Output as _admin_v1_GetNodeResponse__Output } from './admin/v1/GetNodeResponse.ts';
 import type { GetResourceRequest as _admin_v1_GetResourceRequest, GetResourceRequest__Output as _admin_v1_GetResourceRequest__Output } from './admin/v1/GetResourceRequest.ts';
 import type { GetResourceResponse as _admin_v1_GetResourceResponse, GetResourceResponse__Output as _admin_v1_GetResourceResponse__Output } from './admin/v1/GetResourceResponse.ts';
+import type { GetRolloutRequest as _admin_v1_GetRolloutRequest, GetRolloutRequest__Output as _admin_v1_GetRolloutRequest__Output } from './admin/v1/GetRolloutRequest.ts';
+import type { GetRolloutResponse as _admin_v1_GetRolloutResponse, GetRolloutResponse__Output as _admin_v1_GetRolloutResponse__Output } from './admin/v1/GetRolloutResponse.ts';
 import type { GetStatusRequest as _admin_v1_GetStatusRequest, GetStatusRequest__Output as _admin_v1_GetStatusRequest__Output } from './admin/v1/GetStatusRequest.ts';
 import type { GetStatusResponse as _admin_v1_GetStatusResponse, GetStatusResponse__Output as _admin_v1_GetStatusResponse__Output } from './admin/v1/GetStatusResponse.ts';
 import type { Key as _admin_v1_Key, Key__Output as _admin_v1_Key__Output } from './admin/v1/Key.ts';
@@ -51,6 +53,8 @@ import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListReso
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
 import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
+import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from './admin/v1/OrderRolloutRequest.ts';
+import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from './admin/v1/OrderRolloutResponse.ts';
 import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from './admin/v1/PlanResourcesRequest.ts';
 import type { PlanResourcesResponse as _admin_v1_PlanResourcesResponse, PlanResourcesResponse__Output as _admin_v1_PlanResourcesResponse__Output } from './admin/v1/PlanResourcesResponse.ts';
 import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from './admin/v1/ProviderTurn.ts';
@@ -64,6 +68,7 @@ import type { ResourceOutcome as _admin_v1_ResourceOutcome, ResourceOutcome__Out
 import type { ResourceRef as _admin_v1_ResourceRef, ResourceRef__Output as _admin_v1_ResourceRef__Output } from './admin/v1/ResourceRef.ts';
 import type { RevokeKeyRequest as _admin_v1_RevokeKeyRequest, RevokeKeyRequest__Output as _admin_v1_RevokeKeyRequest__Output } from './admin/v1/RevokeKeyRequest.ts';
 import type { RevokeKeyResponse as _admin_v1_RevokeKeyResponse, RevokeKeyResponse__Output as _admin_v1_RevokeKeyResponse__Output } from './admin/v1/RevokeKeyResponse.ts';
+import type { Rollout as _admin_v1_Rollout, Rollout__Output as _admin_v1_Rollout__Output } from './admin/v1/Rollout.ts';
 import type { RoutingDecision as _admin_v1_RoutingDecision, RoutingDecision__Output as _admin_v1_RoutingDecision__Output } from './admin/v1/RoutingDecision.ts';
 import type { RunCommandRequest as _admin_v1_RunCommandRequest, RunCommandRequest__Output as _admin_v1_RunCommandRequest__Output } from './admin/v1/RunCommandRequest.ts';
 import type { RunCommandResponse as _admin_v1_RunCommandResponse, RunCommandResponse__Output as _admin_v1_RunCommandResponse__Output } from './admin/v1/RunCommandResponse.ts';
@@ -145,6 +150,8 @@ export interface ProtoGrpcType {
       GetNodeResponse: MessageTypeDefinition<_admin_v1_GetNodeResponse, _admin_v1_GetNodeResponse__Output>
       GetResourceRequest: MessageTypeDefinition<_admin_v1_GetResourceRequest, _admin_v1_GetResourceRequest__Output>
       GetResourceResponse: MessageTypeDefinition<_admin_v1_GetResourceResponse, _admin_v1_GetResourceResponse__Output>
+      GetRolloutRequest: MessageTypeDefinition<_admin_v1_GetRolloutRequest, _admin_v1_GetRolloutRequest__Output>
+      GetRolloutResponse: MessageTypeDefinition<_admin_v1_GetRolloutResponse, _admin_v1_GetRolloutResponse__Output>
       GetStatusRequest: MessageTypeDefinition<_admin_v1_GetStatusRequest, _admin_v1_GetStatusRequest__Output>
       GetStatusResponse: MessageTypeDefinition<_admin_v1_GetStatusResponse, _admin_v1_GetStatusResponse__Output>
       Key: MessageTypeDefinition<_admin_v1_Key, _admin_v1_Key__Output>
@@ -165,6 +172,8 @@ export interface ProtoGrpcType {
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
       ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
+      OrderRolloutRequest: MessageTypeDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutRequest__Output>
+      OrderRolloutResponse: MessageTypeDefinition<_admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutResponse__Output>
       PlanResourcesRequest: MessageTypeDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesRequest__Output>
       PlanResourcesResponse: MessageTypeDefinition<_admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesResponse__Output>
       ProviderTurn: MessageTypeDefinition<_admin_v1_ProviderTurn, _admin_v1_ProviderTurn__Output>
@@ -178,6 +187,7 @@ export interface ProtoGrpcType {
       ResourceRef: MessageTypeDefinition<_admin_v1_ResourceRef, _admin_v1_ResourceRef__Output>
       RevokeKeyRequest: MessageTypeDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyRequest__Output>
       RevokeKeyResponse: MessageTypeDefinition<_admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyResponse__Output>
+      Rollout: MessageTypeDefinition<_admin_v1_Rollout, _admin_v1_Rollout__Output>
       RoutingDecision: MessageTypeDefinition<_admin_v1_RoutingDecision, _admin_v1_RoutingDecision__Output>
       RunCommandRequest: MessageTypeDefinition<_admin_v1_RunCommandRequest, _admin_v1_RunCommandRequest__Output>
       RunCommandResponse: MessageTypeDefinition<_admin_v1_RunCommandResponse, _admin_v1_RunCommandResponse__Output>

@@ -28,6 +28,8 @@ export function lateOperations(options: OperationsOptions): ResourceOperations {
     describe: async (...given) => (await load()).describe(...given),
     plan: async (...given) => (await load()).plan(...given),
     explain: async (...given) => (await load()).explain(...given),
+    rollout: async (...given) => (await load()).rollout(...given),
+    orderRollout: async (...given) => (await load()).orderRollout(...given),
     freeze: () => options.control.freeze(),
     setFreeze: async (...given) => (await load()).setFreeze(...given),
     liftFreeze: async (...given) => (await load()).liftFreeze(...given),

@@ -9,7 +9,8 @@ import type { Metrics } from '../../lib/io/metrics.ts';
 import type { DesiredState } from '../../proto/gen/fleet/v1/DesiredState.ts';
 import { Leader } from '../adapters/reconcile/leader.ts';
 import { planElsewhere } from '../adapters/reconcile/plan_thread.ts';
-import { Reconciler, type ReconcileFigures } from '../adapters/reconcile/reconciler.ts';
+import { Reconciler, type ReconcilerDeps, type ReconcileFigures } from '../adapters/reconcile/reconciler.ts';
+import type { RolloutRunner } from '../adapters/reconcile/rollout_runner.ts';
 import { createReconcileView } from '../adapters/reconcile/view.ts';
 import { wakingSink } from '../adapters/reconcile/waking_sink.ts';
 import type { SchedulerConfig } from '../config.ts';
@@ -18,6 +19,7 @@ import type { Projection } from '../core/events/projection.ts';
 import { desiredStateOf } from '../core/fleet/desired.ts';
 import type { FleetState } from '../core/fleet/state.ts';
 import type { ReconcileOptions, Targets } from '../core/reconcile/contract.ts';
+import { rolloutTargets } from '../core/reconcile/rollout_targets.ts';
 import { rollingTargets } from '../core/reconcile/wanted.ts';
 import type { ReconcileView } from '../core/resources/contract.ts';
 import type { FleetSink } from '../ports.ts';
@@ -50,6 +52,8 @@ export interface ReconcileDeps {
   readonly log?: ReconcileStore;
   /** Divides deployments among revisions; absent: they roll one replica at a time. */
   readonly targets?: Targets;
+  /** Changes revisions by the strategy of each deployment; then the targets are its. */
+  readonly rollouts?: RolloutRunner;
 }
 
 export interface Reconcile {
@@ -123,6 +127,12 @@ function newestTerm({ nodes }: FleetState, least: number): number {
 const holderOf = ({ config, life }: ReconcileDeps): string =>
   `${config.schedulerId.replaceAll(/[^\x21-\x7e]/g, '-').slice(0, 64)}/${life}`;
 
+/** How a deployment is divided among its revisions, and who changes them. */
+function revisionsOf({ targets, rollouts }: ReconcileDeps): Pick<ReconcilerDeps, 'targets' | 'rollouts'> {
+  if (rollouts === undefined) return { targets: targets ?? rollingTargets };
+  return { targets: targets ?? rolloutTargets, rollouts };
+}
+
 const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
@@ -159,7 +169,7 @@ function createLoop(deps: ReconcileDeps, log: ReconcileStore, { fleet, observedT
     schedulerId: config.schedulerId,
     holder,
     options: reconcileOptions(config, Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs)),
-    targets: deps.targets ?? rollingTargets,
+    ...revisionsOf(deps),
     planElsewhere,
     configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
     onOrdersChanged,
@@ -201,7 +211,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
       sink = wakingSink(inner, () => reconciler.wake());
       return sink;
     },
-    view: createReconcileView(reconciler, leader),
+    view: createReconcileView(reconciler, leader, deps.rollouts),
     acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;

@@ -56,10 +56,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   micro: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'workers'] },
   // It works on the store itself, past any scheduler.
   audit: { own: ['*', 'config'], any: ['lib', 'lib/io', 'node', 'core', 'adapters'] },
-  // It runs a scheduler as a part of its own, with rollouts in it.
+  // It applies deployments, in the words of the core, to a fleet of processes.
   rollout: {
     own: ['*', 'config'],
-    any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'config', 'ports', 'run_loop', 'wire'],
+    any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'config'],
   },
   simulator: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core'] },
 };

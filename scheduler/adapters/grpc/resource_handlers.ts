@@ -18,7 +18,15 @@ import { actorOf } from '../../core/resources/actor.ts';
 import type { Caller, RawRef, ResourceOperations } from '../../core/resources/operations.ts';
 import type { Identity } from '../../ports.ts';
 import { failStream, statusFor } from './grpc_errors.ts';
-import { entryMessage, eventMessage, freezeMessage, outcomeMessage, resourceMessage } from './resource_views.ts';
+import { orderVerb } from '../../core/rollout/orders.ts';
+import {
+  entryMessage,
+  eventMessage,
+  freezeMessage,
+  outcomeMessage,
+  resourceMessage,
+  rolloutMessage,
+} from './resource_views.ts';
 
 export interface ResourceHandlerDeps {
   readonly logger: Logger;
@@ -36,6 +44,8 @@ type ResourceMethod =
   | 'ListResources'
   | 'DescribeResource'
   | 'PlanResources'
+  | 'GetRollout'
+  | 'OrderRollout'
   | 'SetFreeze'
   | 'LiftFreeze'
   | 'GetFreeze'
@@ -164,6 +174,10 @@ export function createResourceHandlers(
       const plan = await operations.plan({ resources: parseResources(texts), deleted: deleted.map(refOf) });
       return { ...plan, lines: [...plan.lines], outcomes: plan.outcomes.map(outcomeMessage) };
     }),
+    GetRollout: unary(async (operations, { name }) => ({ rollout: rolloutMessage(await operations.rollout(name)) })),
+    OrderRollout: unary(async (operations, { name, verb, reason }, caller) => ({
+      rollout: rolloutMessage(await operations.orderRollout({ name, verb: orderVerb(verb), reason }, caller)),
+    })),
     SetFreeze: unary(async (operations, { reason }, caller) => ({
       freeze: freezeMessage(await operations.setFreeze(reason, caller)),
     })),

@@ -1,12 +1,13 @@
 /** What the control plane answers, as messages of admin.v1. */
 import type { Event } from '../../../proto/gen/admin/v1/Event.ts';
 import type { Freeze } from '../../../proto/gen/admin/v1/Freeze.ts';
+import type { Rollout } from '../../../proto/gen/admin/v1/Rollout.ts';
 import type { Resource } from '../../../proto/gen/admin/v1/Resource.ts';
 import type { ResourceOutcome as OutcomeMessage } from '../../../proto/gen/admin/v1/ResourceOutcome.ts';
 import type { StateEntry } from '../../../proto/gen/admin/v1/StateEntry.ts';
 import type { FleetEvent } from '../../core/events/event.ts';
 import type { Entry } from '../../core/events/projection.ts';
-import type { DeploymentStatus } from '../../core/resources/contract.ts';
+import type { DeploymentStatus, RolloutReport } from '../../core/resources/contract.ts';
 import type { FreezeView } from '../../core/resources/control_port.ts';
 import type { ResourceOutcome, ResourceView } from '../../core/resources/operations.ts';
 
@@ -62,3 +63,9 @@ export const eventMessage = ({ resource, before, after, effect: _effect, ...rest
 export const freezeMessage = (view: FreezeView): Freeze => ({ ...view });
 
 export const entryMessage = ({ value, ...rest }: Entry): StateEntry => ({ ...rest, valueJson: JSON.stringify(value) });
+
+export const rolloutMessage = ({ lines, history, ...rest }: RolloutReport): Rollout => ({
+  ...rest,
+  lines: [...lines],
+  history: [...history],
+});

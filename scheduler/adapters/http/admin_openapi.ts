@@ -64,6 +64,11 @@ export function adminSchemas() {
     get: describe(tag, 'Shows one resource, by kind/name', json('The resource.')),
     describe: describe(tag, 'A resource with its status and newest events, by kind/name', json('All that is known.')),
     explain: describe(tag, 'Why each node does or does not do for a deployment', json('A line each.')),
+    rollout: describe('Rollouts', 'How a deployment changes its revision, by its name', json('The rollout.')),
+    orderRollout: describe('Rollouts', 'Lays an order for a rollout before the leader', {
+      body: object({ verb: { enum: ['pause', 'resume', 'undo'] }, reason: REASON }, ['verb']),
+      ...json('The rollout.'),
+    }),
     freeze: describe('Log', 'Whether all reconcile is stopped, by whom and why', json('The freeze.')),
     setFreeze: describe('Log', 'Stops all reconcile, fleet-wide', {
       body: object({ reason: REASON }),

@@ -15,6 +15,7 @@ import type {
   ResourceOutcome,
   ResourceView,
 } from '../../core/resources/operations.ts';
+import { orderVerb } from '../../core/rollout/orders.ts';
 import { adminSchemas } from './admin_openapi.ts';
 
 export interface AdminRouteContext {
@@ -195,6 +196,23 @@ const ROUTES: readonly AdminRoute[] = [
       const found = await operations.explain(rest);
       if (found !== undefined) return found;
       throw new CodedError('not_found', 'There is no deployment of this name.', { param: 'name' });
+    },
+  },
+  {
+    method: 'GET',
+    url: '/admin/v1/rollouts/*',
+    doc: 'rollout',
+    run: (operations, { rest }) => operations.rollout(rest),
+  },
+  {
+    method: 'POST',
+    url: '/admin/v1/rollouts/*',
+    doc: 'orderRollout',
+    run(operations, { body, rest }, caller) {
+      const given = body();
+      onlyMembers(given, ['verb', 'reason']);
+      const verb = orderVerb(member(given, 'verb', 'string', ''));
+      return operations.orderRollout({ name: rest, verb, reason: member(given, 'reason', 'string', '') }, caller);
     },
   },
   { method: 'GET', url: '/admin/v1/freeze', doc: 'freeze', run: async (operations) => operations.freeze() },

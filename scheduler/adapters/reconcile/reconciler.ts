@@ -21,6 +21,7 @@ import { OrderBook } from '../../core/reconcile/orders.ts';
 import { changeKey } from '../../core/reconcile/pass_key.ts';
 import type { Leader } from './leader.ts';
 import type { PlanElsewhere } from './plan_thread.ts';
+import type { RolloutRunner } from './rollout_runner.ts';
 
 /** What operators see of it from outside. */
 export interface ReconcileFigures {
@@ -45,6 +46,8 @@ export interface ReconcilerDeps {
   readonly holder: string;
   readonly options: ReconcileOptions;
   readonly targets: Targets;
+  /** Changes revisions; absent: they are changed as the targets say. */
+  readonly rollouts?: RolloutRunner;
   /** Where large plans are made; absent: here. */
   readonly planElsewhere?: PlanElsewhere;
   /** Engines of the configuration, which are ordered beside those of the log. */
@@ -56,6 +59,8 @@ export interface ReconcilerDeps {
 const DEBOUNCE_MS = 50;
 /** Time passes for lost nodes and failed engines too: a pass comes at least this often. */
 const PERIOD_MS = 1000;
+/** While revisions are changed: what fails must not take requests for long. */
+const ROLLOUT_PERIOD_MS = 250;
 /** How often it is planned again for what waits, though nothing but readings has changed. */
 const REPLAN_MS = 10_000;
 const CHUNK = 500;
@@ -178,7 +183,7 @@ export class Reconciler {
       else logger.error({ err: error }, 'a pass of reconcile failed');
     }
     this.#work = undefined;
-    this.#later(this.#again ? DEBOUNCE_MS : PERIOD_MS);
+    this.#later(this.#again ? DEBOUNCE_MS : this.#deps.rollouts?.isRunning === true ? ROLLOUT_PERIOD_MS : PERIOD_MS);
     this.#again = false;
   }
 
@@ -187,6 +192,8 @@ export class Reconciler {
     const isFirst = this.#declared === undefined;
     this.#declared = readDeclared(projection);
     const { places, seq } = this.#declared;
+    // Routing knows a place before its agent does.
+    this.#deps.rollouts?.takeUp(this.#declared, this.#deps.fleet());
     for (const node of this.#book.update(places, seq)) this.#deps.onOrdersChanged(node as NodeId);
     if (isFirst) this.#orderAll();
   }
@@ -200,8 +207,8 @@ export class Reconciler {
   }
 
   async #pass(): Promise<void> {
-    const { leader, figures, clock } = this.#deps;
-    this.declared();
+    const { leader, figures } = this.#deps;
+    this.#follow(this.declared());
     figures.leading(leader.isLeading(), leader.epoch);
     if (!leader.isLeading()) {
       this.#mustSee = undefined;
@@ -211,9 +218,16 @@ export class Reconciler {
     this.#orderFirst();
     this.#tellGap();
     if (!this.mayOrder() || !(await this.#settleUnsure())) return;
+    const now = this.declared();
+    if (now.seq < this.#wrote || !(await this.#turnRollouts(now))) return;
+    await this.#place();
+  }
+
+  async #place(): Promise<void> {
+    const { leader, figures, clock } = this.#deps;
     const startedMs = clock.monotonicMs();
     const now = this.declared();
-    if (now.seq < this.#wrote) return;
+    this.#follow(now);
     const key = changeKey(this.input(now));
     const isDue = this.#waiting > 0 && startedMs - this.#plannedAtMs >= REPLAN_MS;
     const plan = key !== this.#plannedKey || isDue ? await this.#plan(now) : 'none';
@@ -237,6 +251,19 @@ export class Reconciler {
     await this.#write(decision.items);
   }
 
+  #follow(declared: Declared): void {
+    this.#deps.rollouts?.follow(declared, this.#deps.fleet());
+  }
+
+  /** @returns whether what the rollouts say now is written and seen, so that it may be done */
+  async #turnRollouts(declared: Declared): Promise<boolean> {
+    const { rollouts } = this.#deps;
+    if (rollouts === undefined || declared.frozen !== undefined) return true;
+    const items = rollouts.turn(this.input(declared));
+    if (items.length > 0 && !(await this.#write(items))) return false;
+    return this.mayOrder() && this.declared().seq >= this.#wrote;
+  }
+
   async #plan(declared: Declared): Promise<PlacementPlan | 'now'> {
     const { planElsewhere, options } = this.#deps;
     if (planElsewhere === undefined || declared.frozen !== undefined) return 'now';
@@ -253,6 +280,7 @@ export class Reconciler {
     this.#unsure = undefined;
     this.#plannedKey = '';
     this.#memory = new HealingMemory(options);
+    this.#deps.rollouts?.forget();
     const { seq } = await store.head();
     this.#mustSee = seq;
   }
@@ -297,14 +325,15 @@ export class Reconciler {
     }
   }
 
-  async #write(items: readonly AppendItem[]): Promise<void> {
+  async #write(items: readonly AppendItem[]): Promise<boolean> {
     const { leader, holder } = this.#deps;
     for (let from = 0; from < items.length; from += CHUNK) {
       this.#appends += 1;
       const idempotencyId = `reconcile-${holder}-${this.#appends}`;
       this.#unsure = { idempotencyId, items: items.slice(from, from + CHUNK), fence: leader.fence };
-      if (!(await this.#settleUnsure())) return;
+      if (!(await this.#settleUnsure())) return false;
     }
+    return true;
   }
 
   /** Writes what is not known to be written. @returns whether this pass may go on */

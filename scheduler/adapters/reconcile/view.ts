@@ -2,11 +2,15 @@
 import { observe } from '../../core/reconcile/observe.ts';
 import type { Declared } from '../../core/reconcile/contract.ts';
 import type { PassInput } from '../../core/reconcile/decide.ts';
+import { foreseenTargets } from '../../core/reconcile/rollout_targets.ts';
+import { rolloutReport } from '../../core/reconcile/rollout_report.ts';
+import { rolloutSummary } from '../../core/rollout/text.ts';
 import { explainLines, overlaid, planView } from '../../core/reconcile/foresee.ts';
 import { statusOf } from '../../core/reconcile/status.ts';
 import type { ReconcileView } from '../../core/resources/contract.ts';
 import type { Leader } from './leader.ts';
 import type { Reconciler } from './reconciler.ts';
+import type { RolloutRunner } from './rollout_runner.ts';
 
 /** A reason is looked up again after this long: planning for each look at a list would be dear. */
 const REASON_MS = 2000;
@@ -20,11 +24,14 @@ interface Reason {
   readonly text: string;
 }
 
-export function createReconcileView(reconciler: Reconciler, leader: Leader): ReconcileView {
+/** @param rollouts absent: revisions are changed one replica at a time, and nobody keeps a history */
+export function createReconcileView(reconciler: Reconciler, leader: Leader, rollouts?: RolloutRunner): ReconcileView {
   const reasons = new Map<string, Reason>();
   const current = (): { input: PassInput; declared: Declared } => {
     const declared = reconciler.declared();
-    return { input: reconciler.input(declared), declared };
+    const input = reconciler.input(declared);
+    // What nobody has looked at yet is shown as it would begin.
+    return { input: rollouts === undefined ? input : { ...input, targets: foreseenTargets }, declared };
   };
   const whyPending = (name: string, { input, declared }: ReturnType<typeof current>): string => {
     const before = reasons.get(name);
@@ -43,6 +50,8 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader): Rec
       const deployment = declared.deployments.get(name);
       if (deployment === undefined) return undefined;
       const status = statusOf(deployment, declared.places, input.fleet, () => whyPending(name, now));
+      const summary = rolloutSummary(deployment.rollout);
+      if (summary !== undefined) return { ...status, rollout: summary };
       const old = declared.places.filter((each) => each.deployment === name && each.revision !== deployment.revision);
       if (old.length === 0) return status;
       const isNew = (each: (typeof old)[number]): boolean =>
@@ -58,5 +67,11 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader): Rec
       return planView(input, overlaid(declared, applied, deleted));
     },
     explainDeployment: (name) => explainLines(current().input, name),
+    rollout(name) {
+      const { input, declared } = current();
+      const deployment = declared.deployments.get(name);
+      if (deployment === undefined) return undefined;
+      return rolloutReport(deployment, declared.rolloutOrders.get(name)?.order, rollouts?.look(input, name));
+    },
   };
 }

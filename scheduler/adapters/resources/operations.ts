@@ -20,6 +20,7 @@ import type {
 } from '../../core/resources/operations.ts';
 import { resourceNotes } from '../../core/resources/rules.ts';
 import { apply, applyResources, deleteAll, kindOf, parseAll, refsOf } from './apply_operations.ts';
+import { orderRollout, showRollout } from './rollout_operations.ts';
 import { createTurns, type Turns } from './turns.ts';
 import { followEvents, liftFreeze, listEvents, replay, setFreeze } from './log_operations.ts';
 
@@ -117,6 +118,8 @@ export function createResourceOperations(options: OperationsOptions): ResourceOp
     describe: (ref) => describe(deps, ref),
     plan: (request) => plan(deps, request),
     explain: async (name) => explain(deps, name),
+    rollout: (name) => showRollout(deps, name),
+    orderRollout: (request, caller) => orderRollout(deps, request, caller),
     freeze: () => control.freeze(),
     setFreeze: (reason, caller) => setFreeze(control, newId, reason, caller),
     liftFreeze: (reason, acceptLog, caller) => liftFreeze(control, newId, { reason, acceptLog }, caller),

@@ -81,6 +81,10 @@ const MAX_SEQUENCES = '--max-num-seqs';
 
 const ENDPOINTS: readonly Endpoint[] = ['chat', 'completions', 'embeddings'];
 
+/** What an engine answers for a model, by what it says that the model can do. */
+export const endpointsOf = ({ capabilities }: Pick<ServedModel__Output, 'capabilities'>): Endpoint[] =>
+  ENDPOINTS.filter((endpoint) => capabilities.includes(endpoint));
+
 /** By the list that an engine's record keeps, so that a reading a second makes no new lists. */
 const served = new WeakMap<readonly ServedModel__Output[], EngineFacts['serves']>();
 
@@ -90,10 +94,7 @@ function servesOf(node: NodeState, engine: EngineRecord): EngineFacts['serves'] 
   if (models.length === 0) return modelsOf(node, engine).map((model) => ({ model, endpoints: [] }));
   const known = served.get(models);
   if (known !== undefined) return known;
-  const serves = models.map(({ id, capabilities }) => ({
-    model: id,
-    endpoints: ENDPOINTS.filter((endpoint) => capabilities.includes(endpoint)),
-  }));
+  const serves = models.map((model) => ({ model: model.id, endpoints: endpointsOf(model) }));
   served.set(models, serves);
   return serves;
 }

@@ -6,12 +6,18 @@
 import type { AppendItem } from '../events/store_port.ts';
 import type { AssignedPart } from '../placement/contract.ts';
 import type { DeploymentSpec, NodeSpec, PoolSpec } from '../resources/contract.ts';
+import type { RolloutOrder, RolloutState } from '../rollout/contract.ts';
 import type { Symptom } from './symptoms.ts';
 
 /** Kind of the entries of the area `placement`. */
 export const PLACE_KIND = 'Replica';
 /** Kind of the entries of the area `lifecycle` that keep a deployment off a node for a time. */
 export const AVOID_KIND = 'Avoid';
+
+/** Kind of the entries of the area `lifecycle` that keep the state of a deployment's rollout, under its name. */
+export const ROLLOUT_KIND = 'Rollout';
+/** Kind of the entries of the area `lifecycle` that hold an operator's order until the leader has taken it up. */
+export const ROLLOUT_ORDER_KIND = 'RolloutOrder';
 
 /**
  * waiting: it has its GPUs, and starts when those that it waits for have stopped. placed: it is to run. leaving: it is to run
@@ -49,6 +55,20 @@ export interface DeploymentResource {
   readonly version: number;
   readonly spec: DeploymentSpec;
   readonly revision: string;
+  /** As the log has it; undefined: nobody has looked at it yet, or no rollouts are made here. */
+  readonly rollout?: RolloutState;
+}
+
+export interface RolloutEntry {
+  readonly version: number;
+  /** Undefined: nothing that this version can carry on. */
+  readonly state: RolloutState | undefined;
+}
+
+export interface WaitingOrder {
+  readonly version: number;
+  /** Undefined: nothing that this version knows. */
+  readonly order: RolloutOrder | undefined;
 }
 
 export interface NodeResource {
@@ -77,6 +97,9 @@ export interface Declared {
   readonly avoidances: readonly Avoidance[];
   /** By node, `node/gpu` or `node/engine`: why it is in quarantine. */
   readonly quarantines: ReadonlyMap<string, string>;
+  /** By deployment; of deleted ones too, until the leader has ended them. */
+  readonly rollouts: ReadonlyMap<string, RolloutEntry>;
+  readonly rolloutOrders: ReadonlyMap<string, WaitingOrder>;
   /** Who froze the fleet and why; undefined: it is not. */
   readonly frozen: string | undefined;
 }

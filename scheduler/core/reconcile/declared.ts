@@ -1,6 +1,7 @@
 /** Reads what reconcile needs out of the log's projection, in one walk over its entries. */
 import type { JsonObject } from '../events/json.ts';
 import { type Entry, FLEET_FREEZE, type Projection } from '../events/projection.ts';
+import { isOrderVerb } from '../rollout/orders.ts';
 import type { DeploymentSpec, PoolSpec } from '../resources/contract.ts';
 import {
   AVOID_KIND,
@@ -9,8 +10,14 @@ import {
   type DeploymentResource,
   type NodeResource,
   type Place,
+  ROLLOUT_KIND,
+  ROLLOUT_ORDER_KIND,
+  type RolloutEntry,
+  type WaitingOrder,
 } from './contract.ts';
-import { placeOf, revisionOf } from './places.ts';
+import { readState } from '../rollout/state_json.ts';
+import { revisionOf } from '../rollout/revision.ts';
+import { placeOf } from './places.ts';
 
 interface Building {
   readonly deployments: Map<string, DeploymentResource>;
@@ -19,13 +26,15 @@ interface Building {
   readonly places: Place[];
   readonly avoidances: Avoidance[];
   readonly quarantines: Map<string, string>;
+  readonly rollouts: Map<string, RolloutEntry>;
+  readonly rolloutOrders: Map<string, WaitingOrder>;
   frozen: string | undefined;
 }
 
 /** A deployment as reconcile sees it, with the fields filled in that a caller may leave out. */
 export function deploymentOf(name: string, version: number, given: unknown): DeploymentResource {
   const spec = { extraFlags: [], environment: {}, ...(given as object) } as unknown as DeploymentSpec;
-  return { name, version, spec, revision: revisionOf(spec) };
+  return { name, version, spec, revision: revisionOf(spec).id };
 }
 
 /** Entries are never changed, only replaced, so what was read of one is read once. */
@@ -54,6 +63,21 @@ function avoidanceOf({ name, version, value }: Entry): Avoidance {
   return { deployment: name.slice(0, slash), node: name.slice(slash + 1), untilMs, times, version };
 }
 
+const knownRollouts = new WeakMap<Entry, RolloutEntry>();
+
+function rolloutOf(entry: Entry): RolloutEntry {
+  const rollout = knownRollouts.get(entry) ?? { version: entry.version, state: readState(entry.value) };
+  knownRollouts.set(entry, rollout);
+  return rollout;
+}
+
+/** An order that a newer version wrote is none that can be carried out here; it is taken away all the same. */
+export function orderOf({ version, value, actor }: Entry): WaitingOrder {
+  const { verb, reason } = (value ?? {}) as { readonly verb?: unknown; readonly reason?: unknown };
+  if (!isOrderVerb(verb)) return { version, order: undefined };
+  return { version, order: { verb, actor, reason: typeof reason === 'string' ? reason : '' } };
+}
+
 const TAKE: Partial<Record<Entry['area'], (into: Building, entry: Entry) => void>> = {
   desired: takeDesired,
   placement(into, entry) {
@@ -62,6 +86,8 @@ const TAKE: Partial<Record<Entry['area'], (into: Building, entry: Entry) => void
   },
   lifecycle(into, entry) {
     if (entry.kind === AVOID_KIND) into.avoidances.push(avoidanceOf(entry));
+    if (entry.kind === ROLLOUT_KIND) into.rollouts.set(entry.name, rolloutOf(entry));
+    if (entry.kind === ROLLOUT_ORDER_KIND) into.rolloutOrders.set(entry.name, orderOf(entry));
   },
   quarantine(into, { name, value }) {
     into.quarantines.set(name, wordsOf(value, 'quarantined'));
@@ -80,9 +106,15 @@ export function readDeclared(projection: Pick<Projection, 'entries' | 'seq'>): D
     places: [],
     avoidances: [],
     quarantines: new Map(),
+    rollouts: new Map(),
+    rolloutOrders: new Map(),
     frozen: undefined,
   };
   for (const entry of projection.entries()) TAKE[entry.area]?.(into, entry);
+  for (const [name, { state }] of into.rollouts) {
+    const deployment = into.deployments.get(name);
+    if (deployment !== undefined && state !== undefined) into.deployments.set(name, { ...deployment, rollout: state });
+  }
   into.places.sort((left, right) => (left.name < right.name ? -1 : 1));
   return { ...into, seq: projection.seq() };
 }

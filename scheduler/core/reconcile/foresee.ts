@@ -22,9 +22,13 @@ export function overlaid(
   const pools = new Map(declared.pools);
   for (const { kind, metadata, spec } of applied) {
     const { name, labels } = metadata;
-    if (kind === 'Deployment') deployments.set(name, deploymentOf(name, deployments.get(name)?.version ?? 0, spec));
-    else if (kind === 'Node') nodes.set(name, { spec, labels });
-    else if (kind === 'Pool') pools.set(name, spec as unknown as PoolSpec);
+    const before = deployments.get(name);
+    if (kind === 'Deployment') {
+      const rollout = before?.rollout === undefined ? {} : { rollout: before.rollout };
+      deployments.set(name, { ...deploymentOf(name, before?.version ?? 0, spec), ...rollout });
+    }
+    if (kind === 'Node') nodes.set(name, { spec, labels });
+    if (kind === 'Pool') pools.set(name, spec as unknown as PoolSpec);
   }
   for (const { kind, name } of deleted) {
     if (kind === 'Deployment') deployments.delete(name);

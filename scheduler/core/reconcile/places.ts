@@ -1,13 +1,13 @@
 /** Places as entries of the log, and the names that follow from them. */
-import { canonicalText, type JsonValue } from '../events/json.ts';
+import type { JsonValue } from '../events/json.ts';
 import type { Entry } from '../events/projection.ts';
 import type { AssignedPart, GpuSharing } from '../placement/contract.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
 import { PLACE_KIND, type Place, type PlacePhase } from './contract.ts';
 
 const PHASES: readonly unknown[] = ['waiting', 'placed', 'leaving', 'stopping', 'lost'] satisfies PlacePhase[];
-/** An engine's name may have 63 characters; index, revision and number take up to 23 of them. */
-const MAX_BASE = 40;
+/** An engine's name may have 63 characters; index, revision and number take up to 25 of them. */
+const MAX_BASE = 38;
 const FNV_OFFSET = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 
@@ -16,23 +16,6 @@ export function shortHash(text: string): string {
   let hash = FNV_OFFSET;
   for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), FNV_PRIME);
   return (hash >>> 0).toString(16).padStart(8, '0');
-}
-
-/** What a running engine depends on: another value means other processes. How many and where is not among it. */
-export function revisionOf(spec: DeploymentSpec): string {
-  const process = {
-    engine: spec.engine ?? null,
-    model: spec.model ?? null,
-    source: spec.source ?? null,
-    servedModelName: spec.servedModelName ?? null,
-    hosts: spec.hosts ?? 1,
-    gpusPerHost: spec.gpusPerHost ?? null,
-    gpuMemoryBytes: spec.gpuMemoryBytes ?? null,
-    graceSpillBytes: spec.graceSpillBytes ?? null,
-    extraFlags: spec.extraFlags,
-    environment: spec.environment,
-  };
-  return shortHash(canonicalText(process as unknown as JsonValue));
 }
 
 export const placeName = (deployment: string, index: number, number: number): string =>

@@ -138,6 +138,20 @@ export interface DeploymentStatus {
   readonly rollout?: string;
 }
 
+/** A deployment's rollout for whoever looks; docs/ROLLOUTS.md says what its words mean. */
+export interface RolloutReport {
+  readonly name: string;
+  /** Of the rollout under way, or how the last one ended; empty: there was none. */
+  readonly phase: string;
+  readonly paused: boolean;
+  /** That is rolled to, or else the one that serves; empty: nothing is known yet. */
+  readonly revision: string;
+  /** How it stands, a line each. */
+  readonly lines: readonly string[];
+  /** Earlier ones, newest first, a line each. */
+  readonly history: readonly string[];
+}
+
 /** What would be done, in words: a line each. */
 export interface PlanView {
   readonly lines: readonly string[];
@@ -156,4 +170,6 @@ export interface ReconcileView {
   plan(applied: readonly Resource[], deleted: readonly { kind: ResourceKind; name: string }[]): PlanView;
   /** For every node why or why not, and what would have to change. @throws CodedError not_found */
   explainDeployment(name: string): readonly string[];
+  /** Undefined: there is no such deployment. */
+  rollout(name: string): RolloutReport | undefined;
 }

@@ -5,7 +5,8 @@
 import type { FleetEvent } from '../events/event.ts';
 import type { Entry, Until } from '../events/projection.ts';
 import type { Outcome, ResourceName, ResourceRef } from './changes.ts';
-import type { DeploymentStatus, PlanView, Resource } from './contract.ts';
+import type { OrderVerb } from '../rollout/contract.ts';
+import type { DeploymentStatus, PlanView, Resource, RolloutReport } from './contract.ts';
 import type { FreezeView } from './control_port.ts';
 import type { FieldChange } from './diff.ts';
 
@@ -76,6 +77,13 @@ export interface PlanAnswer extends PlanView {
   readonly outcomes: readonly ResourceOutcome[];
 }
 
+export interface RolloutOrderRequest {
+  /** Of the deployment. */
+  readonly name: string;
+  readonly verb: OrderVerb;
+  readonly reason: string;
+}
+
 export interface EventsRequest {
   /** Events after this one; absent: the newest ones. */
   readonly after?: number;
@@ -111,6 +119,10 @@ export interface ResourceOperations {
   plan(request: PlanRequest): Promise<PlanAnswer>;
   /** The names of a deployment's model and why each node does or does not do; undefined: there is no such deployment. */
   explain(name: string): Promise<Explanation | undefined>;
+  /** @throws CodedError reconcile_unavailable besides */
+  rollout(name: string): Promise<RolloutReport>;
+  /** Lays an order before the leader. @throws CodedError reconcile_unavailable, rollout_conflict besides */
+  orderRollout(request: RolloutOrderRequest, caller: Caller): Promise<RolloutReport>;
   freeze(): FreezeView;
   setFreeze(reason: string, caller: Caller): Promise<FreezeView>;
   /** @param acceptLog takes a log with a gap as it is, besides */

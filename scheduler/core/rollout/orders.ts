@@ -1,6 +1,17 @@
 /** What operators may order of a rollout, and what that does; an order that makes no sense is refused with its reason. */
+import { CodedError } from '../../../lib/errors.ts';
 import { beginRollout, previousRevision, turnBack } from './begin.ts';
 import type { OrderVerb, RolloutInput, RolloutOrder, RolloutState } from './contract.ts';
+
+const VERBS: readonly string[] = ['pause', 'resume', 'undo'] satisfies OrderVerb[];
+
+export const isOrderVerb = (word: unknown): word is OrderVerb => VERBS.includes(word as string);
+
+/** A word as a person types it. @throws CodedError invalid_value */
+export function orderVerb(word: string): OrderVerb {
+  if (isOrderVerb(word)) return word;
+  throw new CodedError('invalid_value', 'verb must be pause, resume or undo.', { param: 'verb' });
+}
 
 /** Why an order cannot be carried out, in a sentence; undefined: it can. The doors ask before they pass one on. */
 export function orderProblem(state: RolloutState | undefined, verb: OrderVerb): string | undefined {

@@ -42,38 +42,19 @@ export function revisionOf(spec: DeploymentSpec): Revision {
 }
 
 /** 50 bits: two of a deployment's few revisions meet by chance once in 10^13 pairs; whoever wants them to meet harms himself. */
-const hashOf = (fields: JsonObject): string => wordOf(canonicalText(fields), LENGTH);
-
-/** At most 12 letters for a text. */
-function wordOf(text: string, length: number): string {
+function hashOf(fields: JsonObject): string {
+  const text = canonicalText(fields);
   const chain = newChain({ unit: 'bytes' });
   const units = Uint16Array.from(text, (character) => character.charCodeAt(0));
   extendChain(chain, units, 0, units.length);
   let word = '';
-  for (let at = 0; at < length; at++)
+  for (let at = 0; at < LENGTH; at++)
     word += ALPHABET[((at % 2 === 0 ? chain.high : chain.low) >>> ((at >> 1) * 5)) & 31];
   return word;
 }
 
-/** Agents take names of 63 lower-case letters, digits and dashes; this much is left beside revision and index. */
-const MOST_PREFIX = 44;
-const SHORT_HASH = 6;
-const AS_IT_IS = /^[a-z0-9]([a-z0-9-]{0,42}[a-z0-9])?$/;
-
-/** Name of a replica's engine on its node, from which everyone can tell its revision. */
-export function engineName(deployment: string, revision: string, index: number): string {
-  if (AS_IT_IS.test(deployment)) return `${deployment}-${revision}-${index}`;
-  // What an agent would refuse is replaced, and a hash keeps apart what has become alike.
-  const readable = deployment
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, '-')
-    .replace(/^-+/, '')
-    .slice(0, MOST_PREFIX - SHORT_HASH - 1);
-  return `${readable.replace(/-+$/, '') || 'd'}-${wordOf(deployment, SHORT_HASH)}-${revision}-${index}`;
-}
-
-/** The revision and the index in a name of engineName; undefined for an engine that no deployment has. */
-export function parseEngineName(name: string): { readonly revision: string; readonly index: number } | undefined {
-  const found = /-([a-km-np-z2-9]{10})-(\d{1,7})$/.exec(name);
-  return found === null ? undefined : { revision: found[1] as string, index: Number(found[2]) };
+/** A deployment as it is now, but with the engines of an earlier revision: what that revision did not say is left out. */
+export function specWith(spec: DeploymentSpec, revision: Revision): DeploymentSpec {
+  const own = Object.entries(spec).filter(([field]) => !(REVISION_FIELDS as readonly string[]).includes(field));
+  return { ...Object.fromEntries(own), ...revision.spec } as unknown as DeploymentSpec;
 }

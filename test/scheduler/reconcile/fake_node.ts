@@ -8,6 +8,7 @@ import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
+import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { FleetSink, SessionHandle } from '../../../scheduler/ports.ts';
 import { engineEvent, hello, telemetry } from '../fakes.ts';
@@ -45,6 +46,8 @@ export class FakeNode {
   options: NodeOptions;
   orders: OrderState = {};
   readonly stale: string[] = [];
+  /** What each of its engines says that it serves. */
+  readonly models: ServedModel__Output[] = [];
   /** On its disk: an agent that starts again begins with what it was told last. */
   remembered: DesiredState | undefined;
   /** What readings say of GPUs that are not sound. */
@@ -169,7 +172,7 @@ export class FakeNode {
   }
 
   #eventOf(name: string, { incarnation, state }: FakeEngine): EngineEvent__Output {
-    return engineEvent({ engine: name, incarnation, state, models: [] });
+    return engineEvent({ engine: name, incarnation, state, models: [...this.models] });
   }
 
   #event(name: string, engine: FakeEngine, state: FakeEngine['state']): void {

@@ -206,7 +206,7 @@ t.test('a changed deployment rolls to its new revision, one more at a time, and 
   });
   t.equal(least, 3);
   t.equal(most, 4);
-  t.match(said, /^to [0-9a-f]{8}: 0 of 3 are ready, 3 old ones are left$/);
+  t.match(said, /^to [a-z2-9]{10}: 0 of 3 are ready, 3 old ones are left$/);
   t.equal(fleet.status('chat').rollout, undefined);
   t.same(fleet.doubles, []);
   // In the middle of a roll a plan tells the revisions apart, and a deletion ends both.

@@ -43,6 +43,10 @@ export const VIEW: ReconcileView = {
     pending: 0,
   }),
   explainDeployment: (name) => [`${name}: node-a does`],
+  rollout: (name) =>
+    name === 'chat'
+      ? { name, phase: 'replacing', paused: false, revision: 'r2', lines: ['half way'], history: ['none before'] }
+      : undefined,
 };
 
 export interface ControlFixtureOptions {

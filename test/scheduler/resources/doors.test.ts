@@ -63,7 +63,7 @@ const UNARY = [
   'DescribeResource',
   'PlanResources',
 ];
-const MORE = ['SetFreeze', 'LiftFreeze', 'GetFreeze', 'Replay'];
+const MORE = ['GetRollout', 'OrderRollout', 'SetFreeze', 'LiftFreeze', 'GetFreeze', 'Replay'];
 
 t.test('gRPC: operators and admins only, and without a store each method says so', async (t) => {
   const { call, stream } = await openGrpc(t);
@@ -253,6 +253,8 @@ t.test('HTTP: the same under /admin/v1', async (t) => {
   t.match(await ask('explain/deployment/chat'), { lines: [/does not reconcile/] });
   t.match(await ask('explain/deployment/zz'), { status: 404 });
   t.match(await ask('plan', { resources: [], deleted: [] }), { status: 503, error: { code: 'reconcile_unavailable' } });
+  t.match(await ask('rollouts/chat'), { status: 503, error: { code: 'reconcile_unavailable' } });
+  t.match(await ask('rollouts/chat', { verb: 'dance' }), { status: 400, error: { code: 'invalid_value' } });
   t.match(await ask('freeze', { reason: 'x' }), { frozen: true });
   t.match(await ask('freeze'), { frozen: true, reason: 'x', by: 'subject:operator' });
   t.match(await ask('unfreeze', {}), { frozen: false });

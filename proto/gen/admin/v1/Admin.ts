@@ -22,6 +22,8 @@ import type { GetNodeRequest as _admin_v1_GetNodeRequest, GetNodeRequest__Output
 import type { GetNodeResponse as _admin_v1_GetNodeResponse, GetNodeResponse__Output as _admin_v1_GetNodeResponse__Output } from '../../admin/v1/GetNodeResponse.ts';
 import type { GetResourceRequest as _admin_v1_GetResourceRequest, GetResourceRequest__Output as _admin_v1_GetResourceRequest__Output } from '../../admin/v1/GetResourceRequest.ts';
 import type { GetResourceResponse as _admin_v1_GetResourceResponse, GetResourceResponse__Output as _admin_v1_GetResourceResponse__Output } from '../../admin/v1/GetResourceResponse.ts';
+import type { GetRolloutRequest as _admin_v1_GetRolloutRequest, GetRolloutRequest__Output as _admin_v1_GetRolloutRequest__Output } from '../../admin/v1/GetRolloutRequest.ts';
+import type { GetRolloutResponse as _admin_v1_GetRolloutResponse, GetRolloutResponse__Output as _admin_v1_GetRolloutResponse__Output } from '../../admin/v1/GetRolloutResponse.ts';
 import type { GetStatusRequest as _admin_v1_GetStatusRequest, GetStatusRequest__Output as _admin_v1_GetStatusRequest__Output } from '../../admin/v1/GetStatusRequest.ts';
 import type { GetStatusResponse as _admin_v1_GetStatusResponse, GetStatusResponse__Output as _admin_v1_GetStatusResponse__Output } from '../../admin/v1/GetStatusResponse.ts';
 import type { LiftFreezeRequest as _admin_v1_LiftFreezeRequest, LiftFreezeRequest__Output as _admin_v1_LiftFreezeRequest__Output } from '../../admin/v1/LiftFreezeRequest.ts';
@@ -38,6 +40,8 @@ import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from '../../admin/v1/ListNodesResponse.ts';
 import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResourcesRequest__Output as _admin_v1_ListResourcesRequest__Output } from '../../admin/v1/ListResourcesRequest.ts';
 import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from '../../admin/v1/ListResourcesResponse.ts';
+import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from '../../admin/v1/OrderRolloutRequest.ts';
+import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from '../../admin/v1/OrderRolloutResponse.ts';
 import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from '../../admin/v1/PlanResourcesRequest.ts';
 import type { PlanResourcesResponse as _admin_v1_PlanResourcesResponse, PlanResourcesResponse__Output as _admin_v1_PlanResourcesResponse__Output } from '../../admin/v1/PlanResourcesResponse.ts';
 import type { ReplayRequest as _admin_v1_ReplayRequest, ReplayRequest__Output as _admin_v1_ReplayRequest__Output } from '../../admin/v1/ReplayRequest.ts';
@@ -140,6 +144,15 @@ export interface AdminClient extends grpc.Client {
   getResource(argument: _admin_v1_GetResourceRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetResourceResponse__Output>): grpc.ClientUnaryCall;
   getResource(argument: _admin_v1_GetResourceRequest, callback: grpc.requestCallback<_admin_v1_GetResourceResponse__Output>): grpc.ClientUnaryCall;
   
+  GetRollout(argument: _admin_v1_GetRolloutRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  GetRollout(argument: _admin_v1_GetRolloutRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  GetRollout(argument: _admin_v1_GetRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  GetRollout(argument: _admin_v1_GetRolloutRequest, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  getRollout(argument: _admin_v1_GetRolloutRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  getRollout(argument: _admin_v1_GetRolloutRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  getRollout(argument: _admin_v1_GetRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  getRollout(argument: _admin_v1_GetRolloutRequest, callback: grpc.requestCallback<_admin_v1_GetRolloutResponse__Output>): grpc.ClientUnaryCall;
+  
   GetStatus(argument: _admin_v1_GetStatusRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetStatusResponse__Output>): grpc.ClientUnaryCall;
   GetStatus(argument: _admin_v1_GetStatusRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_GetStatusResponse__Output>): grpc.ClientUnaryCall;
   GetStatus(argument: _admin_v1_GetStatusRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_GetStatusResponse__Output>): grpc.ClientUnaryCall;
@@ -208,6 +221,15 @@ export interface AdminClient extends grpc.Client {
   listResources(argument: _admin_v1_ListResourcesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListResourcesResponse__Output>): grpc.ClientUnaryCall;
   listResources(argument: _admin_v1_ListResourcesRequest, callback: grpc.requestCallback<_admin_v1_ListResourcesResponse__Output>): grpc.ClientUnaryCall;
   
+  OrderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  OrderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  OrderRollout(argument: _admin_v1_OrderRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  OrderRollout(argument: _admin_v1_OrderRolloutRequest, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  orderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  orderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  orderRollout(argument: _admin_v1_OrderRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  orderRollout(argument: _admin_v1_OrderRolloutRequest, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
+  
   PlanResources(argument: _admin_v1_PlanResourcesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanResourcesResponse__Output>): grpc.ClientUnaryCall;
   PlanResources(argument: _admin_v1_PlanResourcesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_PlanResourcesResponse__Output>): grpc.ClientUnaryCall;
   PlanResources(argument: _admin_v1_PlanResourcesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanResourcesResponse__Output>): grpc.ClientUnaryCall;
@@ -272,6 +294,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   GetResource: grpc.handleUnaryCall<_admin_v1_GetResourceRequest__Output, _admin_v1_GetResourceResponse>;
   
+  GetRollout: grpc.handleUnaryCall<_admin_v1_GetRolloutRequest__Output, _admin_v1_GetRolloutResponse>;
+  
   GetStatus: grpc.handleUnaryCall<_admin_v1_GetStatusRequest__Output, _admin_v1_GetStatusResponse>;
   
   LiftFreeze: grpc.handleUnaryCall<_admin_v1_LiftFreezeRequest__Output, _admin_v1_LiftFreezeResponse>;
@@ -287,6 +311,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   ListNodes: grpc.handleUnaryCall<_admin_v1_ListNodesRequest__Output, _admin_v1_ListNodesResponse>;
   
   ListResources: grpc.handleUnaryCall<_admin_v1_ListResourcesRequest__Output, _admin_v1_ListResourcesResponse>;
+  
+  OrderRollout: grpc.handleUnaryCall<_admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse>;
   
   PlanResources: grpc.handleUnaryCall<_admin_v1_PlanResourcesRequest__Output, _admin_v1_PlanResourcesResponse>;
   
@@ -311,6 +337,7 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   GetFreeze: MethodDefinition<_admin_v1_GetFreezeRequest, _admin_v1_GetFreezeResponse, _admin_v1_GetFreezeRequest__Output, _admin_v1_GetFreezeResponse__Output>
   GetNode: MethodDefinition<_admin_v1_GetNodeRequest, _admin_v1_GetNodeResponse, _admin_v1_GetNodeRequest__Output, _admin_v1_GetNodeResponse__Output>
   GetResource: MethodDefinition<_admin_v1_GetResourceRequest, _admin_v1_GetResourceResponse, _admin_v1_GetResourceRequest__Output, _admin_v1_GetResourceResponse__Output>
+  GetRollout: MethodDefinition<_admin_v1_GetRolloutRequest, _admin_v1_GetRolloutResponse, _admin_v1_GetRolloutRequest__Output, _admin_v1_GetRolloutResponse__Output>
   GetStatus: MethodDefinition<_admin_v1_GetStatusRequest, _admin_v1_GetStatusResponse, _admin_v1_GetStatusRequest__Output, _admin_v1_GetStatusResponse__Output>
   LiftFreeze: MethodDefinition<_admin_v1_LiftFreezeRequest, _admin_v1_LiftFreezeResponse, _admin_v1_LiftFreezeRequest__Output, _admin_v1_LiftFreezeResponse__Output>
   ListEngines: MethodDefinition<_admin_v1_ListEnginesRequest, _admin_v1_ListEnginesResponse, _admin_v1_ListEnginesRequest__Output, _admin_v1_ListEnginesResponse__Output>
@@ -319,6 +346,7 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   ListModels: MethodDefinition<_admin_v1_ListModelsRequest, _admin_v1_ListModelsResponse, _admin_v1_ListModelsRequest__Output, _admin_v1_ListModelsResponse__Output>
   ListNodes: MethodDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesResponse, _admin_v1_ListNodesRequest__Output, _admin_v1_ListNodesResponse__Output>
   ListResources: MethodDefinition<_admin_v1_ListResourcesRequest, _admin_v1_ListResourcesResponse, _admin_v1_ListResourcesRequest__Output, _admin_v1_ListResourcesResponse__Output>
+  OrderRollout: MethodDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse__Output>
   PlanResources: MethodDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesRequest__Output, _admin_v1_PlanResourcesResponse__Output>
   Replay: MethodDefinition<_admin_v1_ReplayRequest, _admin_v1_ReplayResponse, _admin_v1_ReplayRequest__Output, _admin_v1_ReplayResponse__Output>
   RevokeKey: MethodDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyRequest__Output, _admin_v1_RevokeKeyResponse__Output>

@@ -8,14 +8,7 @@ import type { Place } from '../../../../scheduler/core/reconcile/contract.ts';
 import { deploymentOf, readDeclared } from '../../../../scheduler/core/reconcile/declared.ts';
 import { isGone, observe } from '../../../../scheduler/core/reconcile/observe.ts';
 import { engineSpec, enginesByNode, OrderBook } from '../../../../scheduler/core/reconcile/orders.ts';
-import {
-  engineName,
-  newPlace,
-  placeOf,
-  placeValue,
-  revisionOf,
-  sharingOf,
-} from '../../../../scheduler/core/reconcile/places.ts';
+import { engineName, newPlace, placeOf, placeValue, sharingOf } from '../../../../scheduler/core/reconcile/places.ts';
 import { rollingTargets } from '../../../../scheduler/core/reconcile/wanted.ts';
 import type { NodeState } from '../../../../scheduler/core/fleet/state.ts';
 import { deployment } from '../../reconcile/harness.ts';
@@ -59,14 +52,6 @@ t.test('engines have names that agents take, and that differ where places do', a
   ];
   for (const name of names) t.match(name, ENGINE_NAME);
   t.equal(new Set(names).size, names.length);
-});
-
-t.test('a revision is what the processes depend on, and nothing else', async (t) => {
-  const one = revisionOf(deployment(1));
-  t.equal(revisionOf(deployment(7, { priority: 3, regions: ['eu'] })), one);
-  t.not(revisionOf(deployment(1, { extraFlags: ['--seed', '1'] })), one);
-  t.not(revisionOf(deployment(1, { gpuMemoryBytes: 1 })), one);
-  t.not(revisionOf(deployment(1, { source: { url: 'hf://a/b', revision: 'x' } })), one);
 });
 
 t.test('a place is read as it was written, and what is none is left alone', async (t) => {

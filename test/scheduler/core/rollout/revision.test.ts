@@ -1,7 +1,6 @@
 /** What is a new revision and what is not, and what a strategy leaves open. */
-import fc from 'fast-check';
 import t from 'tap';
-import { engineName, parseEngineName, revisionOf } from '../../../../scheduler/core/rollout/revision.ts';
+import { revisionOf, specWith } from '../../../../scheduler/core/rollout/revision.ts';
 import { rulesOf } from '../../../../scheduler/core/rollout/strategy.ts';
 import type { DeploymentSpec, RolloutStrategy } from '../../../../scheduler/core/resources/contract.ts';
 
@@ -47,19 +46,10 @@ t.test('a change of what engines are made of is a new revision, any other is not
   t.same(revisionOf(spec as unknown as DeploymentSpec), { id, spec }, 'the kept fields make the same revision');
 });
 
-t.test('an engine has a name that agents take, and that names its revision', async (t) => {
-  const { id } = revisionOf(SPEC);
-  t.equal(engineName('chat', id, 3), `chat-${id}-3`);
-  fc.assert(
-    fc.property(fc.string({ minLength: 1, maxLength: 80 }), fc.nat(999_999), (deployment, index) => {
-      const name = engineName(deployment, id, index);
-      const { revision, index: found } = parseEngineName(name) ?? {};
-      return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name) && revision === id && found === index;
-    }),
-    { numRuns: 300, seed: 2 },
-  );
-  t.not(engineName('A.b', id, 1), engineName('a-b', id, 1), 'names that would become alike are kept apart');
-  t.equal(parseEngineName('sim-0'), undefined);
+t.test('an earlier revision is run with what the deployment says of the rest now', async (t) => {
+  const old = revisionOf({ ...SPEC, gpuMemoryBytes: 5 });
+  const now = { ...SPEC, replicas: 7, maxConcurrentRequests: 3, model: 'org/new' };
+  t.same(specWith(now, old), { ...SPEC, hosts: 1, gpuMemoryBytes: 5, replicas: 7 });
 });
 
 t.test('what a strategy leaves open has a value, and what cannot be is brought to what can', async (t) => {
