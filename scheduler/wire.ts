@@ -87,7 +87,7 @@ interface Parts {
   readonly startedAtMs: number;
 }
 
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes'>;
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes' | 'control'>;
 
 function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
   const { config, logger, metrics, tickets, prefixes, reconcile } = parts;
@@ -100,6 +100,7 @@ function makeLoop(parts: LoopParts, { desiredFor }: SchedulerPlugs): RunLoop {
     queueFigures: createQueueFigures(metrics),
     desiredFor: desiredFor ?? reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
+    isDeclared: parts.control.isDeclared,
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
     options: loopOptions(config),
@@ -278,7 +279,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger, plugs: Schedul
   const log = control.log === undefined ? {} : { log: control.log };
   const reconcile = createReconcile({ config, clock: systemClock, logger, metrics, startedAtMs, life, ...log });
   control.useReconcile(reconcile);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile }, plugs);
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile, control }, plugs);
   plugs.made?.(fleetLoop);
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const generator = prefixes.generatorOf(loop.generator);

@@ -6,18 +6,24 @@ import { encodeEvent, type EventRow, type FleetEvent } from '../../scheduler/cor
 const line = (engine: string, msg: string): string => JSON.stringify({ engine, incarnation: 1, msg });
 
 t.test('an engine that two agents, or one agent twice, started', async (t) => {
-  const first = [line('a-0', 'engine starting'), line('a-0', 'engine ready'), line('b-0', 'engine starting')].join('\n');
+  const first = [line('a-0', 'engine starting'), line('a-0', 'engine ready'), line('b-0', 'engine starting')].join(
+    '\n',
+  );
   const second = [line('a-0', 'engine starting'), line('c-0', 'engine starting'), 'no line of ours'].join('\n');
   t.strictSame([...startedTwice([first, second])], [['a-0', 1]]);
-  t.strictSame([...startedTwice([`${first}\n${first}`])], [
-    ['a-0', 1],
-    ['b-0', 1],
-  ]);
+  t.strictSame(
+    [...startedTwice([`${first}\n${first}`])],
+    [
+      ['a-0', 1],
+      ['b-0', 1],
+    ],
+  );
   t.equal(startedTwice([first]).size, 0);
 });
 
 t.test('refused orders of one term', async (t) => {
-  const refusal = (term: number, code: string): string => JSON.stringify({ scheduler: 's', term, code, msg: 'ignored' });
+  const refusal = (term: number, code: string): string =>
+    JSON.stringify({ scheduler: 's', term, code, msg: 'ignored' });
   const log = [refusal(3, 'stale_term'), refusal(4, 'stale_term'), refusal(3, 'stale_generation')].join('\n');
   t.equal(staleRefused(log, 3), 1);
   t.equal(staleRefused(log, 33), 0);

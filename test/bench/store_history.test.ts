@@ -29,7 +29,11 @@ const changed = (id: string, values: Partial<Change>): Change[] =>
 t.test('an honest history', async (t) => {
   t.strictSame(judge(CHANGES, LOG, RIGHT), CLEAN);
   const without = LOG.filter(({ id }) => id !== 'b');
-  t.strictSame(judge(CHANGES, without, RIGHT), { ...CLEAN, unknownDone: 0 }, 'who was told nothing may have done nothing');
+  t.strictSame(
+    judge(CHANGES, without, RIGHT),
+    { ...CLEAN, unknownDone: 0 },
+    'who was told nothing may have done nothing',
+  );
 });
 
 t.test('what was acknowledged is in the log once, and where the answer said', async (t) => {

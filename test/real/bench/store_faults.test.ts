@@ -17,7 +17,14 @@ async function run(t: Test, args: readonly string[]): Promise<Record<string, unk
 for (const store of ['pg', 'pglite']) {
   t.test(`nothing is lost or done twice on ${store}`, async (t) => {
     const report = await run(t, ['store-faults', '--store', store, ...QUICK]);
-    t.match(report, { lostAcks: 0, doubleEffects: 0, failedStreams: 0, outOfOrder: 0, wrongState: 0, auditFindings: 0 });
+    t.match(report, {
+      lostAcks: 0,
+      doubleEffects: 0,
+      failedStreams: 0,
+      outOfOrder: 0,
+      wrongState: 0,
+      auditFindings: 0,
+    });
     t.ok(Number(report['acknowledged']) > 0 && Number(report['faults']) >= 3);
   });
 }
