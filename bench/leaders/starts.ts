@@ -1,12 +1,11 @@
 /** How often engines were started, by what their agents wrote, and which GPUs two replicas held at once, by the log. */
-import type { EventRow } from '../../scheduler/core/events/event.ts';
-import { decodeEvent } from '../../scheduler/core/events/event.ts';
+import { decodeEvent, type EventRow } from '../../scheduler/core/events/event.ts';
 
 /** What an agent writes when an engine's process is begun. */
 const STARTING = 'engine starting';
 
-/** The engines that were started more than once, on one node or on two, and how often too often. */
-export function startedTwice(agentLogs: readonly string[]): Map<string, number> {
+/** How often each engine was started, on whichever node. */
+export function startsIn(agentLogs: readonly string[]): Map<string, number> {
   const starts = new Map<string, number>();
   for (const log of agentLogs)
     for (const line of log.split('\n')) {
@@ -14,7 +13,7 @@ export function startedTwice(agentLogs: readonly string[]): Map<string, number> 
       const { engine } = JSON.parse(line) as { engine: string };
       starts.set(engine, (starts.get(engine) ?? 0) + 1);
     }
-  return new Map([...starts].filter(([, count]) => count > 1).map(([engine, count]) => [engine, count - 1]));
+  return starts;
 }
 
 /** Orders of a term that an agent has refused, by its log. */

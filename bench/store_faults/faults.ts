@@ -37,7 +37,7 @@ export function makeSmallDisk(owner: Owner, megabytes: number): string | undefin
     });
   } catch (thrown) {
     rmdirSync(folder);
-    process.stderr.write(`no disk is filled, for none could be mounted: ${String((thrown as Error).message)}\n`);
+    process.stderr.write(`no disk is filled, for none could be mounted: ${(thrown as Error).message}\n`);
     return undefined;
   }
   owner.teardown(() => {
