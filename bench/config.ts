@@ -12,3 +12,8 @@ export function benchEnvironment(): NodeJS.ProcessEnv {
 export function weightsFolder(): string {
   return path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'sophia-fleet', 'weights');
 }
+
+/** PostgreSQL's programs and pgbouncer, where somebody names them as the lane `store` does. */
+export function storeParts(): { readonly bin: string | undefined; readonly pgbouncer: string | undefined } {
+  return { bin: process.env['SOPHIA_STORE_BIN'], pgbouncer: process.env['SOPHIA_STORE_PGBOUNCER'] };
+}

@@ -18,9 +18,11 @@ import { addLoadCommand } from './load/command.ts';
 import { runMicroRelay } from './micro/relay.ts';
 import { runModels } from './models/models.ts';
 import { runPlace } from './place/place.ts';
+import { runLeaders } from './leaders/leaders.ts';
 import { runReaders } from './readers/readers.ts';
 import { LOADS, runRelay } from './relay/relay.ts';
 import { ROLLOUT_FAULTS, type RolloutFault, runRollout, STRATEGY_NAMES, type StrategyName } from './rollout/rollout.ts';
+import { runStoreFaults } from './store_faults/store_faults.ts';
 import { runChaosStreams } from './streams/chaos.ts';
 import { FAULT_NAMES } from './streams/faults.ts';
 import { addSimCommands } from './sim/commands.ts';
@@ -243,6 +245,33 @@ program
   .option('--streams <n>', 'streams that run meanwhile', wholeNumber, 32)
   .option('--tokens <n>', 'tokens of each stream', wholeNumber, 100)
   .action(runRollout);
+
+program
+  .command('store-faults')
+  .description('streams and changes while the store and its schedulers die: what is lost, done twice, or fails')
+  .option('--json', 'one JSON object as the last line')
+  .addOption(
+    new Option('--store <kind>', 'a PostgreSQL of its own with two schedulers, or the embedded store')
+      .choices(['pg', 'pglite'])
+      .default('pg'),
+  )
+  .option('--seconds <n>', 'how long faults strike', wholeNumber, 120)
+  .option('--streams <n>', 'streams at a time', wholeNumber, 32)
+  .option('--writers <n>', 'clients that change deployments', wholeNumber, 6)
+  .option('--tokens <n>', 'tokens of each stream', wholeNumber, 60)
+  .option('--every <seconds>', 'between two faults', seconds, 3)
+  .action(runStoreFaults);
+
+program
+  .command('leaders')
+  .description('three schedulers on one PostgreSQL; the leader is paused and killed: time to takeover, and fencing')
+  .option('--json', 'one JSON object as the last line')
+  .addOption(new Option('--store <kind>', 'a PostgreSQL of its own').choices(['pg']).default('pg'))
+  .option('--pgbouncer', 'through a pgbouncer with a transaction pool')
+  .option('--rounds <n>', 'pauses, and as many kills', wholeNumber, 5)
+  .option('--seconds <n>', 'no new round after so long', wholeNumber, 600)
+  .option('--lease-ms <n>', 'time to live of the lease', wholeNumber, 5000)
+  .action(runLeaders);
 
 addSimCommands(program);
 

@@ -80,6 +80,8 @@ export interface RunLoopDeps {
   readonly desiredFor: (node: NodeId) => DesiredState | undefined;
   /** Models of the configuration: known before any agent has come. */
   readonly configuredModels: readonly string[];
+  /** Whether a model that no engine serves is declared, or may be: then it is away and not unknown. Absent: it is not. */
+  readonly isDeclared?: (model: string) => boolean;
   /** What engines hold of prompts; absent: nothing is known of it. */
   readonly residency?: Residency;
   /** How tickets for direct calls are made; absent: none are. */
@@ -303,7 +305,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   #refuseEarly(request: AdmittedRequest, key: string): void {
     if (this.#draining)
       throw new CodedError('draining', 'This scheduler is stopping.', { retryAfterMs: RETRY_WHEN_FULL_MS });
-    if (!this.directory.knowsModel(request.model)) {
+    const { model } = request;
+    if (!this.directory.knowsModel(model) && this.#deps.isDeclared?.(model) !== true) {
       throw new CodedError('model_not_found', 'There is no model of this name.', { param: 'model' });
     }
     if (this.#running.has(key))

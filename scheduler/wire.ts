@@ -79,7 +79,7 @@ interface Parts {
   readonly startedAtMs: number;
 }
 
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes'>;
+type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes' | 'control'>;
 
 function makeLoop(parts: LoopParts): RunLoop {
   const { config, logger, metrics, tickets, prefixes, reconcile } = parts;
@@ -92,6 +92,7 @@ function makeLoop(parts: LoopParts): RunLoop {
     queueFigures: createQueueFigures(metrics),
     desiredFor: reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
+    isDeclared: parts.control.isDeclared,
     residency: prefixes.residency,
     shapeOf: prefixes.shapeOf,
     options: loopOptions(config),
@@ -280,7 +281,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
     ...log,
   });
   control.useReconcile(reconcile);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile });
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile, control });
   rollouts.use(fleetLoop);
   const loop = await withProviders(fleetLoop, { config, logger, metrics });
   const named = withLiveAliases(prefixes.generatorOf(loop.generator), loop, control.plane.projection);

@@ -14,6 +14,7 @@ import { showControl } from '../adapters/control/control_metrics.ts';
 import { createControlPlane, type RunningControlPlane } from '../adapters/control/control_plane.ts';
 import { storeFiles } from '../adapters/store/store_files.ts';
 import type { SchedulerConfig } from '../config.ts';
+import { createDeclaredModels } from '../core/resources/declared_models.ts';
 import type { ResourceOperations } from '../core/resources/operations.ts';
 import { lateOperations } from './late_operations.ts';
 import type { Reconcile, ReconcileStore } from './reconcile.ts';
@@ -27,6 +28,8 @@ export interface Control {
   readonly resources: ResourceOperations | undefined;
   /** What reconcile needs of it; undefined where the store is off. */
   readonly log: ReconcileStore | undefined;
+  /** Whether a deployment serves a model of this name, or may, for there is a log that nobody has read yet. */
+  isDeclared(model: string): boolean;
   /** Takes whoever reconciles in this process; until then plans and placements are not known. */
   useReconcile(reconcile: Pick<Reconcile, 'view' | 'acceptLog'>): void;
 }
@@ -41,11 +44,12 @@ function checkStore({ store, storeUrl, storeDir }: SchedulerConfig): void {
   if (store !== 'embedded' && storeDir !== undefined) refuse('store', 'storeDir is given, so store must be embedded.');
 }
 
-function logOf(plane: RunningControlPlane): ReconcileStore {
+function logOf(plane: RunningControlPlane, openAtStart: boolean): ReconcileStore {
   return {
     store: plane.store,
     projection: plane.projection,
-    isUnused: () => plane.health().state === 'closed',
+    // A log that is opened with the doors is in use before that: an agent may come in between.
+    isUnused: () => !openAtStart && plane.health().state === 'closed',
     onRead: plane.onRead,
     onEvents: (listener) => plane.onEvents(listener),
     gap: () => plane.health().gap,
@@ -58,6 +62,9 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
   const preset = storeFiles(config.dataDir);
   const files = { ...preset, database: config.storeDir ?? preset.database };
   const isOff = config.store === 'off';
+  // An empty fleet does not pay for a database; what was declared before is read as soon as the doors are open.
+  const openAtStart = !isOff && (config.store === 'postgres' || existsSync(files.database));
+  const declaredModels = createDeclaredModels();
   const plane = createControlPlane({
     open: isOff
       ? undefined
@@ -66,8 +73,7 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
           const { openStore } = await import('./open_store.ts');
           return openStore(config, files, logger);
         },
-    // An empty fleet does not pay for a database; what was declared before is read as soon as the doors are open.
-    openAtStart: config.store === 'postgres' || existsSync(files.database),
+    openAtStart,
     clock: systemClock,
     random: systemRandom,
     logger,
@@ -93,7 +99,8 @@ export function createControl(config: SchedulerConfig, logger: Logger, metrics: 
   return {
     plane,
     resources: isOff ? undefined : resources,
-    log: isOff ? undefined : logOf(plane),
+    log: isOff ? undefined : logOf(plane, openAtStart),
+    isDeclared: (model) => (plane.isRead() ? declaredModels(plane.projection()).has(model) : openAtStart),
     useReconcile(given) {
       reconcile = given;
     },

@@ -54,8 +54,12 @@ const RULES: Readonly<Record<string, Rule>> = {
   generate: { own: ['*', 'config'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'config', 'core'] },
   // It measures parts of the agent without the agent around them.
   micro: { own: ['*'], any: ['lib', 'lib/io', 'proto', 'node', 'package', 'core', 'workers'] },
-  // It works on the store itself, past any scheduler.
-  audit: { own: ['*', 'config'], any: ['lib', 'lib/io', 'node', 'core', 'adapters'] },
+  // They work on the store itself, past any scheduler.
+  audit: {
+    own: ['*', 'config'],
+    any: ['lib', 'lib/io', 'node', 'core', 'adapters'],
+    types: ['ports'],
+  },
   // It applies deployments, in the words of the core, to a fleet of processes.
   rollout: {
     own: ['*', 'config'],
@@ -69,6 +73,7 @@ const ROOT_FILES = new Set(['main', 'wire', 'config', 'ports', 'run_loop']);
 const FOLDERS = new Set(['core', 'adapters', 'workers', 'engines', 'sensor', 'keeper', 'wire', 'run_loop']);
 const FEATURE_LAYERS = new Set(['adapters', 'workers', 'engines', 'sensor', 'keeper']);
 const TOOL_AREAS = new Set(['cli', 'console', 'bench']);
+const STORE_TOOLS = new Set(['audit', 'store_faults', 'leaders']);
 
 /** The layer of a file of ours, or undefined when the table does not know it. */
 export function layerOf(path: string): Target | undefined {
@@ -81,7 +86,7 @@ export function layerOf(path: string): Target | undefined {
   if (area === 'bench' && (second === 'sim' || second === 'place')) return target('simulator');
   if (area === 'bench' && second === 'rollout') return target('rollout');
   if (area === 'bench' && second === 'micro') return target('micro');
-  if (TOOL_AREAS.has(area) && second === 'audit') return target('audit');
+  if (TOOL_AREAS.has(area) && STORE_TOOLS.has(second)) return target('audit');
   if (TOOL_AREAS.has(area)) return target(second === 'config.ts' ? 'config' : 'tool');
   if (!AREAS_WITH_LAYERS.has(area)) return undefined;
   const name = second.replace(/\.ts$/, '');

@@ -89,6 +89,13 @@ t.test('a plain answer is passed on, and tokens are counted where there is no us
   t.same(empty.calls, ['head', 'done']);
 });
 
+t.test('a model that is declared is away before its agents come, and not unknown', async (t) => {
+  const { loop } = testLoop({ deps: { isDeclared: (model) => model === 'declared' } });
+  const start = (model: string) => () => loop.generator.start(request({ model }), recordingDoor(), 1);
+  t.throws(start('declared'), { code: 'no_engine', retryAfterMs: 2000 });
+  t.throws(start('nobody'), { code: 'model_not_found' });
+});
+
 t.test('nothing is started when it cannot be: each refusal has its code and is counted', async (t) => {
   const { loop, lane, figures, session } = testLoop({
     options: { maxRunningRequests: 2 },

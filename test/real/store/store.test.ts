@@ -7,7 +7,7 @@ import type { SqlDriver } from '../../../scheduler/adapters/store/sql_driver.ts'
 import type { EventStore } from '../../../scheduler/core/events/store_port.ts';
 import { audit, deployment, newSchema, openOn, runStoreSuite } from '../../scheduler/store/store_suite.ts';
 import { until } from '../../support/waits.ts';
-import { makeBouncer, makePostgres, makeProxy, type Cut } from './postgres.ts';
+import { makeBouncer, makePostgres, makeProxy, type Cut } from '../../../bench/store_faults/postgres.ts';
 
 function openDriver(t: Test, url: string, statementTimeoutMs = 10_000): SqlDriver {
   const driver = createPgDriver({

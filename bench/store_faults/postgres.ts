@@ -1,19 +1,27 @@
-/** A PostgreSQL of the test's own, a pgbouncer before it, and a TCP proxy that cuts where it is told to. */
+/** A PostgreSQL of a test's or a bench's own, a pgbouncer before it, and a TCP proxy that cuts where it is told to. */
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import path from 'node:path';
-import { until } from '../../support/waits.ts';
+import { storeParts } from '../config.ts';
+import { until } from './waits.ts';
 
-interface Owner {
+/** Who clears up. */
+export interface Owner {
   teardown(task: () => unknown): void;
 }
 
-function part(name: string): string {
-  const value = process.env[`SOPHIA_STORE_${name}`];
-  if (value === undefined) throw new Error(`SOPHIA_STORE_${name} is not set: run this by .ci/real store.`);
-  return value;
+const DEBIAN_POSTGRES = '/usr/lib/postgresql';
+const DEBIAN_BOUNCER = '/usr/sbin/pgbouncer';
+
+/** The folder of PostgreSQL's programs: as it is named, else the newest that Debian has installed. @throws when there is none */
+function postgresBin(): string {
+  const { bin } = storeParts();
+  if (bin !== undefined) return bin;
+  const versions = existsSync(DEBIAN_POSTGRES) ? readdirSync(DEBIAN_POSTGRES).map(Number).filter(Number.isInteger) : [];
+  if (versions.length === 0) throw new Error('There is no PostgreSQL here: run test/real/store/prepare.sh once.');
+  return path.join(DEBIAN_POSTGRES, String(Math.max(...versions)), 'bin');
 }
 
 export async function freePort(): Promise<number> {
@@ -41,11 +49,23 @@ function run(command: string, args: readonly string[]): string {
   return execFileSync(program, all, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
+/** The exit code of a program, without a wait that would hold up everything else in this process. */
+function statusOf(command: string, args: readonly string[]): Promise<number | null> {
+  const [program, all] = asUser(command, args);
+  return new Promise((resolve) => {
+    const child = spawn(program, all, { stdio: 'ignore' });
+    child.once('error', () => resolve(null));
+    child.once('exit', resolve);
+  });
+}
+
 export interface Postgres {
   readonly port: number;
   readonly url: string;
   readonly data: string;
   start(): Promise<void>;
+  /** Whether it answers. */
+  isUp(): Promise<boolean>;
   /** kill -9 of the postmaster and of all that it started. */
   kill(): void;
   /** `fast`, as pg_ctl says it. */
@@ -54,9 +74,19 @@ export interface Postgres {
   sql(text: string): string;
 }
 
-export async function makePostgres(owner: Owner): Promise<Postgres> {
-  const bin = part('BIN');
-  const root = mkdtempSync(path.join(tmpdir(), 'sophia-pg-'));
+export interface PostgresPlan {
+  /** Where its folder is made; absent: the folder for temporary files. */
+  readonly parent?: string;
+  /** Further arguments of initdb. */
+  readonly initdb?: readonly string[];
+  /** Further settings of the server, NAME=VALUE each. */
+  readonly settings?: readonly string[];
+}
+
+export async function makePostgres(owner: Owner, plan: PostgresPlan = {}): Promise<Postgres> {
+  const bin = postgresBin();
+  const root = mkdtempSync(path.join(plan.parent ?? tmpdir(), 'sophia-pg-'));
+  const settings = ['listen_addresses=127.0.0.1', 'shared_buffers=16MB', ...(plan.settings ?? [])];
   const data = path.join(root, 'data');
   chmodSync(root, 0o755);
   if (userInfo().uid === 0) {
@@ -74,19 +104,22 @@ export async function makePostgres(owner: Owner): Promise<Postgres> {
     '-E',
     'UTF8',
     '--locale=C.UTF-8',
+    ...(plan.initdb ?? []),
   ]);
   const port = await freePort();
+  const login = ['-h', root, '-p', String(port), '-U', 'sophia', '-d', SUPERUSER, '-Atqc'];
   const pg: Postgres = {
     port,
     data,
     url: `postgres://sophia@127.0.0.1:${port}/postgres`,
     async start() {
-      const options = `-p ${port} -k ${root} -c listen_addresses=127.0.0.1 -c shared_buffers=16MB`;
+      const options = [`-p ${port} -k ${root}`, ...settings.map((setting) => `-c ${setting}`)].join(' ');
       const args = ['-D', data, '-o', options, '-l', path.join(root, 'log'), '-w', 'start'];
       // After a kill it refuses until the last of its old processes is gone.
-      await until(() => spawnSync(...asUser(path.join(bin, 'pg_ctl'), args)).status === 0, 'a start', 60_000);
-      await until(() => pg.sql('select 1') !== '', 'PostgreSQL', 30_000);
+      await until(async () => (await statusOf(path.join(bin, 'pg_ctl'), args)) === 0, 'a start', 60_000);
+      await until(() => pg.isUp(), 'PostgreSQL', 30_000);
     },
+    isUp: async () => (await statusOf(path.join(bin, 'psql'), [...login, 'select 1'])) === 0,
     kill() {
       const pids = execFileSync('bash', ['-c', `head -1 ${data}/postmaster.pid`], { encoding: 'utf8' });
       const postmaster = Number(pids.trim());
@@ -104,8 +137,7 @@ export async function makePostgres(owner: Owner): Promise<Postgres> {
       }
     },
     stop: () => void run(path.join(bin, 'pg_ctl'), ['-D', data, '-m', 'fast', '-w', 'stop']),
-    sql: (text) =>
-      run(path.join(bin, 'psql'), ['-h', root, '-p', String(port), '-U', 'sophia', '-d', SUPERUSER, '-Atqc', text]),
+    sql: (text) => run(path.join(bin, 'psql'), [...login, text]),
   };
   owner.teardown(() => {
     const [program, args] = asUser(path.join(bin, 'pg_ctl'), ['-D', data, '-m', 'immediate', '-w', 'stop']);
@@ -138,7 +170,7 @@ export async function makeBouncer(owner: Owner, pg: Postgres): Promise<string> {
   ];
   writeFileSync(file, `${lines.join('\n')}\n`);
   execFileSync('chmod', ['-R', 'a+rX', root]);
-  const [program, args] = asUser(part('PGBOUNCER'), [file]);
+  const [program, args] = asUser(storeParts().pgbouncer ?? DEBIAN_BOUNCER, [file]);
   const child: ChildProcess = spawn(program, args, { stdio: 'ignore' });
   owner.teardown(() => {
     // Run as another user it is a child of our child, which would leave it behind.
