@@ -305,8 +305,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   #refuseEarly(request: AdmittedRequest, key: string): void {
     if (this.#draining)
       throw new CodedError('draining', 'This scheduler is stopping.', { retryAfterMs: RETRY_WHEN_FULL_MS });
-    const { model } = request;
-    if (!this.directory.knowsModel(model) && this.#deps.isDeclared?.(model) !== true) {
+    if (!this.directory.knowsModel(request.model) && this.#deps.isDeclared?.(request.model) !== true) {
       throw new CodedError('model_not_found', 'There is no model of this name.', { param: 'model' });
     }
     if (this.#running.has(key))
@@ -332,7 +331,6 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   }
 
   readonly isFull: RelayHost['isFull'] = ({ request }) => this.#held.isFull(request);
-
   readonly hold: RelayHost['hold'] = (running, door, place) => this.#held.wait(running, door, place);
 
   ended(running: RunningRequest, outcome: 'ok' | ErrorCode, usage: LaneUsage | undefined): void {

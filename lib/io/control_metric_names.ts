@@ -5,7 +5,7 @@ export const CONTROL_METRICS = {
   sophia_store_state: {
     on: 'scheduler',
     type: 'gauge',
-    help: '1 for the state that the store is in: up, slow, down, read_only, full, behind (the log is not the one that was known), off, or closed (not needed yet); else 0.',
+    help: 'Is 1 for the state that the store is in: up, slow, down, read_only, full, behind (the log is not the one that was known), off, or closed (not needed yet); else 0.',
     labels: ['state'],
   },
   sophia_store_events: {

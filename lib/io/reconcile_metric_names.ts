@@ -8,7 +8,7 @@ export const RECONCILE_METRICS = {
   sophia_reconcile_leading: {
     on: 'scheduler',
     type: 'gauge',
-    help: '1 while this scheduler leads reconcile.',
+    help: 'Is 1 while this scheduler leads reconcile.',
     labels: [],
     unit: '0 or 1',
   },
