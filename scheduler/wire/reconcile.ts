@@ -123,6 +123,13 @@ function revisionsOf({ targets, rollouts }: ReconcileDeps): Pick<ReconcilerDeps,
   return { targets: targets ?? rolloutTargets, rollouts };
 }
 
+/** The newest term that any agent has heard of, or the one given. */
+function newestTerm({ nodes }: FleetState, least: number): number {
+  let most = least;
+  for (const { hello } of nodes.values()) most = Math.max(most, hello.observedTerm ?? 0);
+  return most;
+}
+
 const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
@@ -143,12 +150,8 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     return is;
   };
   let sink: FleetSink | undefined;
-  const observedTerm = (): number => {
-    // What was ordered before the store was used was ordered under the time of the start.
-    let most = wasStatic ? deps.startedAtMs : 0;
-    for (const { hello } of fleet.nodes.values()) most = Math.max(most, hello.observedTerm ?? 0);
-    return most;
-  };
+  // What was ordered before the store was used was ordered under the time of the start.
+  const observedTerm = (): number => newestTerm(fleet, wasStatic ? deps.startedAtMs : 0);
   const holder = `${config.schedulerId.replaceAll(/[^\x21-\x7e]/g, '-').slice(0, 64)}/${deps.life}`;
   const leader = new Leader({
     leases: store.leases,

@@ -21,7 +21,8 @@ const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
 
 function envelopeProblems(value: Readonly<Record<string, unknown>>): Problem[] {
   const problems: Problem[] = Object.keys(value)
-    .filter((key) => !(MEMBERS as readonly string[]).includes(key))
+    // How it stands is no wish, and what `get` prints can be applied: it is passed over.
+    .filter((key) => key !== 'status' && !(MEMBERS as readonly string[]).includes(key))
     .map((key) => ({
       path: key.slice(0, 64),
       message: `is not a member that is known here; allowed: ${MEMBERS.join(', ')}`,
