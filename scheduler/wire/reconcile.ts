@@ -123,6 +123,10 @@ function revisionsOf({ targets, rollouts }: ReconcileDeps): Pick<ReconcilerDeps,
   return { targets: targets ?? rolloutTargets, rollouts };
 }
 
+/** The name under which this life of this process holds the lease: only what a store takes. */
+const holderOf = ({ config, life }: ReconcileDeps): string =>
+  `${config.schedulerId.replaceAll(/[^\x21-\x7e]/g, '-').slice(0, 64)}/${life}`;
+
 /** The newest term that any agent has heard of, or the one given. */
 function newestTerm({ nodes }: FleetState, least: number): number {
   let most = least;
@@ -134,11 +138,31 @@ const NO_FLEET: FleetState = { nodes: new Map() };
 const LEAST_STALE_MS = 10_000;
 const STALE_PERIODS = 10;
 
+/** What the loop is given that is there before it. */
+function fixedParts(
+  deps: ReconcileDeps,
+  log: ReconcileStore,
+): Omit<ReconcilerDeps, 'fleet' | 'leader' | 'holder' | 'onOrdersChanged'> {
+  const { config, clock, logger } = deps;
+  return {
+    store: log.store,
+    projection: () => log.projection(),
+    gap: () => log.gap(),
+    clock,
+    logger,
+    figures: figuresOf(deps.metrics),
+    schedulerId: config.schedulerId,
+    options: reconcileOptions(config, Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs)),
+    ...revisionsOf(deps),
+    planElsewhere,
+    configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
+  };
+}
+
 export function createReconcile(deps: ReconcileDeps): Reconcile {
   const { config, clock, logger, log } = deps;
   const configured = createStatic(deps);
   if (log === undefined) return configured;
-  const { store } = log;
   let fleet = NO_FLEET;
   let wasStatic = false;
   let isRead = false;
@@ -152,9 +176,9 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
   let sink: FleetSink | undefined;
   // What was ordered before the store was used was ordered under the time of the start.
   const observedTerm = (): number => newestTerm(fleet, wasStatic ? deps.startedAtMs : 0);
-  const holder = `${config.schedulerId.replaceAll(/[^\x21-\x7e]/g, '-').slice(0, 64)}/${deps.life}`;
+  const holder = holderOf(deps);
   const leader = new Leader({
-    leases: store.leases,
+    leases: log.store.leases,
     clock,
     logger,
     holder,
@@ -163,20 +187,10 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
     onChanged: () => reconciler.wake(),
   });
   const reconciler = new Reconciler({
-    store,
-    projection: () => log.projection(),
-    gap: () => log.gap(),
+    ...fixedParts(deps, log),
     fleet: () => fleet,
     leader,
-    clock,
-    logger,
-    figures: figuresOf(deps.metrics),
-    schedulerId: config.schedulerId,
     holder,
-    options: reconcileOptions(config, Math.max(LEAST_STALE_MS, STALE_PERIODS * config.telemetryPeriodMs)),
-    ...revisionsOf(deps),
-    planElsewhere,
-    configured: (node) => desiredStateOf(config.nodes, node as NodeId, 0)?.engines,
     onOrdersChanged: (node) => sink?.onOrdersChanged?.(node),
   });
   return {
