@@ -110,7 +110,7 @@ t.test('names with SQL or markup are refused, and change nothing', async (t) => 
 });
 
 t.test('freeze, and the events as they come', async (t) => {
-  following = startSophia(whole, home, ['event', 'list', '-f', '--limit', '1'], scheduler.env);
+  following = startSophia(whole, home, ['event', 'list', '-f', '--limit', '20'], scheduler.env);
   await following.waitFor(/desired\.created +deployment\/sly/);
   t.match((await run('freeze', '--reason', 'night shift')).stdout, /frozen[^]*night shift/);
   await following.waitFor(/freeze\.set +fleet\/fleet +key:\w+ +night shift/);
@@ -152,7 +152,7 @@ t.test('with the store gone serving and reading go on, changes are refused, and 
   t.match((await scheduler.http('/metrics')).text, /sophia_store_state\{state="down"\} 1/);
   await rm(storeDir);
   await rename(`${storeDir}.aside`, storeDir);
-  t.match((await apply(deployment('later'))).json(), { outcomes: [{ outcome: 'created', version: 11 }] });
+  t.match((await apply(deployment('later'))).json(), { outcomes: [{ outcome: 'created' }] });
 });
 
 t.test('delete asks, and names what is not there', async (t) => {
