@@ -305,9 +305,8 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
   #refuseEarly(request: AdmittedRequest, key: string): void {
     if (this.#draining)
       throw new CodedError('draining', 'This scheduler is stopping.', { retryAfterMs: RETRY_WHEN_FULL_MS });
-    if (!this.directory.knowsModel(request.model) && this.#deps.isDeclared?.(request.model) !== true) {
+    if (!this.directory.knowsModel(request.model) && this.#deps.isDeclared?.(request.model) !== true)
       throw new CodedError('model_not_found', 'There is no model of this name.', { param: 'model' });
-    }
     if (this.#running.has(key))
       throw new CodedError('already_exists', 'A request with this id is running.', { param: 'id' });
     if (this.#running.size >= this.#deps.options.maxRunningRequests) {

@@ -32,7 +32,7 @@ const BLOCK = Buffer.alloc(64 * 1024, 1);
 export function makeSmallDisk(owner: Owner, megabytes: number): string | undefined {
   const folder = mkdtempSync(path.join(tmpdir(), 'sophia-disk-'));
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=755`, 'sophia-bench', folder], {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=755`, 'sophia-store-faults', folder], {
       stdio: 'pipe',
     });
   } catch (thrown) {
