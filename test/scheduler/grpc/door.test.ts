@@ -38,7 +38,7 @@ function unary(client: Client): Record<string, Unary> {
           const method = (client as unknown as Record<string, (...args: unknown[]) => void>)[name] as (
             ...args: unknown[]
           ) => void;
-          if (name === 'RunCommand') {
+          if (STREAMS.has(name)) {
             const stream = method.call(client, request, metadata) as unknown as AsyncIterable<object>;
             void readStream(stream).then(resolve, reject);
             return;
@@ -50,6 +50,11 @@ function unary(client: Client): Record<string, Unary> {
     },
   );
 }
+
+/** Methods of operators that answer with a stream. */
+const STREAMS: ReadonlySet<string> = new Set(
+  Object.entries(adminService).flatMap(([name, { responseStream }]) => (responseStream ? [name] : [])),
+);
 
 function clientOf(t: Tap, fixture: Fixture, service: never, name: string): Client {
   const client = new (makeClientConstructor(service, name))(fixture.address(), credentials.createInsecure());

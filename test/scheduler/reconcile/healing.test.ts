@@ -186,7 +186,7 @@ t.test(
     fleet.reconnect('n1');
     t.match(
       scheduler.view.explainDeployment('code').join('\n'),
-      /n1: takes nothing until chat-0-[0-9a-f]+ is gone, which nobody wants/,
+      /n1: takes nothing until chat-0-[a-z0-9]+ is gone, which nobody wants/,
     );
     await fleet.until('code there', () => fleet.ready('code', 1));
     t.same(fleet.nodesOf('code'), ['n1']);
