@@ -195,7 +195,8 @@ function strike(sim: Sim, fault: Fault): void {
   const lost = takeAll(sim, engine);
   killEngine(engine.state, sim.nowMs);
   engine.scheduledMs = Number.NaN;
-  sim.lost.set(fault.engine, lost);
+  // It may have died, come back and died again before anybody heard of the first time.
+  sim.lost.set(fault.engine, [...(sim.lost.get(fault.engine) ?? []), ...lost]);
   sim.queue.push(sim.nowMs + DEATH_NOTICE_MS, KIND.notice, fault.engine, engine.incarnation);
 }
 

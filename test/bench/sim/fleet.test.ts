@@ -43,7 +43,23 @@ t.test('every request ends exactly once, under every policy and through deaths, 
       const run = runOf(policy, randomWorkload(seed, 60, 10_000, 4000), seed, script);
       return run.ends.every((ends) => ends === 1) && run.outcome.every((outcome) => outcome === 1 || outcome === 2);
     }),
-    { numRuns: 60 },
+    {
+      numRuns: 60,
+      // An engine that dies, comes back and dies again before its first death is known.
+      examples: [
+        [
+          {
+            policy: 'cost',
+            seed: 1,
+            faults: [
+              ['kill', 1, 2],
+              ['restart', 1, 2],
+              ['kill', 1, 2],
+            ],
+          },
+        ],
+      ],
+    },
   );
   t.pass('60 runs');
 });
