@@ -165,7 +165,8 @@ function judge(watch: Watch, progress: EngineProgress, input: WatchInput, policy
   const starvedMs = Math.min(watch.starved?.ms ?? 0, allMs * MOST_STARVED_SHARE);
   const silentMs = allMs - starvedMs;
   const boundMs = silenceBoundMs(watch, progress, policy);
-  if (silentMs <= boundMs) return silentMs > boundMs * ASK_SHARE ? { kind: 'ask' } : { kind: 'fine' };
+  // Whether it is looked at goes by the whole silence: `fine` says that the engine moved.
+  if (silentMs <= boundMs) return allMs > boundMs * ASK_SHARE ? { kind: 'ask' } : { kind: 'fine' };
   if (decoding <= 0) {
     // Nothing was streaming: a long answer that is not streamed looks the same, so the engine itself must have told.
     if (watch.witness === undefined) return { kind: 'ask' };

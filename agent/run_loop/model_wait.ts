@@ -10,6 +10,11 @@ const TELL_PERIOD_MS = 2000;
 
 const NOT_WIRED: ModelFilesState = { kind: 'failed', message: 'This agent brings no files of models.' };
 
+/** Says which models the engines of this host need; what nothing needs may make room. */
+export function wantModels(core: LoopCore): void {
+  core.parts.models?.setWanted([...core.runtimes()].flatMap(({ life }) => life.spec.modelSource ?? []));
+}
+
 function giveUp(core: LoopCore, runtime: Runtime, attempt: number, message: string): void {
   const checks = [{ name: 'model', verdict: 'fail', detail: message } as const];
   const outcome = { kind: 'stop', checks, diagnosis: seenDiagnosis('model_files'), message } as const;

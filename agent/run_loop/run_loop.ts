@@ -29,6 +29,7 @@ import { dumpAndKill, followEngine } from './ender.ts';
 import { carryOutGpuOrder, type GpuOrder } from './gpu_orders.ts';
 import { freshRuntime, type LoopCore, type RunLoopParts, type Runtime } from './parts.ts';
 import { nodeEventOf, relayTargets } from './told.ts';
+import { wantModels } from './model_wait.ts';
 import { launchEngine, probeAdopted, probeStart, runPreflight, warmEngine } from './starter.ts';
 import { drainView, probeDelayMs, probeReady, tickAll } from './watcher.ts';
 
@@ -67,6 +68,7 @@ export class RunLoop implements LoopCore {
     return [...this.#engines.values()].map(({ life, plan }) => ({ life, address: plan?.address }));
   }
 
+  /** A full picture for a hello. */
   picture(): EngineEvent[] {
     return [...this.#engines.values()].map((runtime) => this.#eventOf(runtime));
   }
@@ -129,11 +131,7 @@ export class RunLoop implements LoopCore {
       if (action.kind === 'event') this.send(action.engine, action.event);
       else this.#begin(freshRuntime(beginLife(action.spec, generation, this.parts.clock.monotonicMs())));
     }
-    this.#wantModels();
-  }
-
-  #wantModels(): void {
-    this.parts.models?.setWanted([...this.#engines.values()].flatMap(({ life }) => life.spec.modelSource ?? []));
+    wantModels(this);
   }
 
   #begin(runtime: Runtime): void {
@@ -162,6 +160,7 @@ export class RunLoop implements LoopCore {
     void followEngine(this, runtime, plan, launched);
   }
 
+  /** Ends all engines; resolves when none is left. */
   stopAll(): Promise<void> {
     this.#stopping = true;
     for (const name of [...this.#engines.keys()]) this.send(name, { kind: 'unwanted' });
@@ -169,7 +168,7 @@ export class RunLoop implements LoopCore {
     return new Promise((resolve) => this.#idleWaiters.push(resolve));
   }
 
-  /** Lets go of all engines: they live on, for the next agent. */
+  /** Lets go of all engines: they live on, for the next agent. Resolves when everything is on disk. */
   async detach(): Promise<void> {
     this.#stopping = true;
     this.#closed = true;
@@ -181,6 +180,7 @@ export class RunLoop implements LoopCore {
     await Promise.all([this.parts.store.flush(), this.parts.journal.flush()]);
   }
 
+  /** Kills all engines at once: for an agent that is made to exit without a clean stop. */
   killAll(): void {
     for (const { launched } of this.#engines.values()) launched?.signal('SIGKILL');
   }
@@ -339,7 +339,7 @@ export class RunLoop implements LoopCore {
     // A forgotten engine keeps no drain: one of the same name that is wanted later is another wish.
     if (!this.#stopping && this.#state.holds[runtime.life.spec.name] !== undefined)
       this.#save(withoutHold(this.#state, runtime.life.spec.name));
-    if (!this.#stopping) this.#wantModels();
+    if (!this.#stopping) wantModels(this);
     if (this.#engines.size > 0) return;
     for (const resolve of this.#idleWaiters.splice(0)) resolve();
   }

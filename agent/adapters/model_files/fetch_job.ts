@@ -6,17 +6,15 @@ import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RandomSource } from '../../../lib/rng.ts';
+import { sourceName } from '../../../lib/model_source.ts';
 import { noRate, type Rate, stepRate } from '../../core/model_files/progress.ts';
 import { type Failure, judgeFailure } from '../../core/model_files/retry.ts';
-import { type ModelSource, type Place, plainName, sourceKey, sourceName } from '../../core/model_files/source.ts';
-import type { Disk } from './disk.ts';
+import { type ModelSource, type Place, plainName, sourceKey } from '../../core/model_files/source.ts';
 import { fetchFailure, toFetchFailure } from './fetch_failure.ts';
 import { sumOf } from './file_pull.ts';
 import { type CheckedListing, createLister, listModel, type ListerParts } from './listers.ts';
-import { pullModel } from './model_pull.ts';
+import { type PullContext, pullModel } from './model_pull.ts';
 import type { ModelsFolder, StoredFiles } from './models_folder.ts';
-import type { Permits } from './permits.ts';
 
 /** A model that an engine may be given. */
 export interface ReadyModel {
@@ -34,14 +32,11 @@ export type JobState =
   /** Given up until somebody asks again. */
   | { readonly kind: 'failed'; readonly failure: Failure };
 
-export interface JobParts extends ListerParts {
+/** What a pull shares with all others of this host. */
+type SharedParts = Pick<PullContext, 'permits' | 'limit' | 'random' | 'disk' | 'connections' | 'partBytes'>;
+
+export interface JobParts extends ListerParts, SharedParts {
   readonly folder: ModelsFolder;
-  readonly permits: Permits;
-  readonly limit: (bytes: number) => Promise<void> | undefined;
-  readonly random: RandomSource;
-  readonly disk: Disk;
-  readonly connections: number;
-  readonly partBytes: number;
   /** Makes room, or throws why there is none. Resolves to what gives the promised room back. */
   readonly makeRoom: (job: FetchJob) => Promise<() => void>;
   /** The files have their place; told before the promised room is given back, so that they are counted all the time. */

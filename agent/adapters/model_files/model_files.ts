@@ -5,12 +5,13 @@
 import { stat } from 'node:fs/promises';
 import type { Logger } from '../../../lib/io/logger.ts';
 import { withLock } from '../../../lib/io/file_lock.ts';
+import { sourceName } from '../../../lib/model_source.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { ModelReading } from '../../../proto/gen/fleet/v1/ModelReading.ts';
 import { planRoom, type StoredModel } from '../../core/model_files/disk_budget.ts';
 import { etaMsOf, progressText, ratioOf } from '../../core/model_files/progress.ts';
 import type { Failure } from '../../core/model_files/retry.ts';
-import { type ModelSource, parseSource, sourceKey, sourceName } from '../../core/model_files/source.ts';
+import { type ModelSource, parseSource, sourceKey } from '../../core/model_files/source.ts';
 import type { ModelFiles, ModelFilesState } from '../../ports.ts';
 import { createCredentials } from './credentials.ts';
 import { type Disk, realDisk } from './disk.ts';

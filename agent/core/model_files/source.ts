@@ -130,9 +130,6 @@ export function parseSource(wanted: ModelSource, roots: readonly string[]): Pars
   return checkSums(sha256) ?? parsed;
 }
 
-/** How reports and people name a source. */
-export const sourceName = ({ url, revision }: ModelSource): string => (revision === '' ? url : `${url}@${revision}`);
-
 /** Two sources with one key are the same files. The key is a file name. */
 export function sourceKey(wanted: ModelSource): string {
   const sums = Object.entries(wanted.sha256).toSorted(([a], [b]) => (a < b ? -1 : 1));

@@ -81,6 +81,8 @@ function inTurn<T>(engine: Engine, read: () => Promise<T>): Promise<T> {
 async function prefill(engine: Engine, job: Job, slot: Slot, reused: number): Promise<readonly number[] | undefined> {
   const { chunkTokens } = engine.options.model;
   const { promptIds } = job.request;
+  // It may have been aborted while it waited for its turn.
+  if (job.ended) return undefined;
   await slot.sequence.keep(reused);
   let at = reused;
   while (promptIds.length - at > chunkTokens) {

@@ -119,7 +119,9 @@ const deploymentSchema = z.strictObject({
   replicas: whole(0, 100_000, 'How many; absent: 1.').default(1),
   hosts: whole(1, 1024, 'Hosts that one replica spans, all or nothing; absent: 1.').optional(),
   gpusPerHost: whole(0, 64, 'On each host; 0: none at all; absent: 1.').default(1),
-  gpuMemoryBytes: bytes('Needed on each GPU; absent: estimated from the model.').optional(),
+  gpuMemoryBytes: bytes(
+    'Needed on each GPU; absent: nine tenths of the smallest GPU that it may use, for itself alone.',
+  ).optional(),
   graceSpillBytes: bytes('How much of that may lie in Grace memory.').optional(),
   hostMemoryBytes: bytes('Needed of the memory of each host.').optional(),
   sharing: z.enum(['exclusive', 'tenant', 'shared']).optional().describe('Who may share its GPUs; absent: exclusive.'),
@@ -160,7 +162,7 @@ const deploymentSchema = z.strictObject({
 });
 
 const nodeSchema = z.strictObject({
-  region: text(128, 'Where it is; absent: as its agent says.').optional(),
+  region: text(128, 'Where it is; absent: its label topology.kubernetes.io/region, else default.').optional(),
   taints: z.array(taint).max(MAX_ITEMS).optional().describe('What keeps replicas away that do not tolerate it.'),
   cordoned: z.boolean().optional().describe('Nothing new is placed there.'),
   draining: z.boolean().optional().describe('Its replicas move first, then it is left alone.'),

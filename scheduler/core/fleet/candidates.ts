@@ -78,7 +78,6 @@ function maxSequencesOf(spec: EngineSpec | undefined): number | undefined {
 }
 
 const MAX_SEQUENCES = '--max-num-seqs';
-
 const ENDPOINTS: readonly Endpoint[] = ['chat', 'completions', 'embeddings'];
 
 /** What an engine answers for a model, by what it says that the model can do. */

@@ -24,7 +24,8 @@ export interface ConfiguredEngine {
 
 export type ConfiguredNodes = Readonly<Record<string, readonly ConfiguredEngine[]>>;
 
-const KINDS = { vllm: 'ENGINE_KIND_VLLM', llama: 'ENGINE_KIND_LLAMA', sim: 'ENGINE_KIND_SIM' } as const;
+/** The kinds of engines as agents spell them. */
+export const ENGINE_KINDS = { vllm: 'ENGINE_KIND_VLLM', llama: 'ENGINE_KIND_LLAMA', sim: 'ENGINE_KIND_SIM' } as const;
 /** Stands for every node that is not named. */
 const EVERY_OTHER = '*';
 
@@ -33,7 +34,7 @@ function specOf(engine: ConfiguredEngine): EngineSpec {
   const given = Object.entries(limits).filter(([, value]) => value !== undefined);
   return {
     ...rest,
-    kind: KINDS[kind],
+    kind: ENGINE_KINDS[kind],
     gpuIds: [...gpuIds],
     extraFlags: [...extraFlags],
     environment: { ...environment },

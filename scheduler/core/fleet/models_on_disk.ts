@@ -1,10 +1,7 @@
 /** What a node has on disk, in the names by which placement knows models: it prefers a node that need not fetch. */
+import { sourceName } from '../../../lib/model_source.ts';
 import type { ModelSource } from '../resources/contract.ts';
 import type { NodeState } from './state.ts';
-
-/** How agents name a source: its address, with @ and the revision where it has one. */
-export const sourceName = ({ url, revision = '' }: ModelSource): string =>
-  revision === '' ? url : `${url}@${revision}`;
 
 /** What a deployment's model is called where it is asked whether a node has it. */
 export const modelName = ({ model, source }: { readonly model: string; readonly source?: ModelSource }): string =>

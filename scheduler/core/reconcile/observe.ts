@@ -1,6 +1,7 @@
 /** What agents say of places: whether their engines run, and whether it is sure that they do not. */
 import type { NodeId } from '../../../lib/ids.ts';
 import type { FleetState, NodeState } from '../fleet/state.ts';
+import type { ReplicaState } from '../rollout/contract.ts';
 import type { Place } from './contract.ts';
 
 export interface Observed {
@@ -10,6 +11,18 @@ export interface Observed {
   readonly detail: string;
   readonly node: string;
 }
+
+/** What a place that is to run is called, by what its agent says. */
+export const RUNNING_STATE: Readonly<Record<Observed['state'], ReplicaState>> = {
+  unknown: 'placed',
+  absent: 'placed',
+  starting: 'starting',
+  ready: 'ready',
+  draining: 'draining',
+  stopping: 'stopping',
+  failed: 'failed',
+  rejected: 'failed',
+};
 
 /** The states of engines, the worst for a replica first. */
 const WORDS: readonly (readonly [Observed['state'], readonly string[]])[] = [

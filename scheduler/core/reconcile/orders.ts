@@ -4,12 +4,12 @@
  */
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
+import { ENGINE_KINDS } from '../fleet/desired.ts';
 import type { AssignedPart } from '../placement/contract.ts';
 import type { DeploymentSpec, ModelSource } from '../resources/contract.ts';
 import type { Place } from './contract.ts';
 import { isOrdered, sharingOf } from './places.ts';
 
-const KINDS = { vllm: 'ENGINE_KIND_VLLM', llama: 'ENGINE_KIND_LLAMA', sim: 'ENGINE_KIND_SIM' } as const;
 /** An engine's share of a GPU is said with three digits, rounded down: two halves must not be more than one. */
 const SHARE_STEPS = 1000;
 
@@ -42,7 +42,7 @@ export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineS
   const isShared = part.gpus.length > 0 && sharingOf(spec) !== 'exclusive';
   return {
     name: engine,
-    kind: KINDS[spec.engine],
+    kind: ENGINE_KINDS[spec.engine],
     model: spec.model,
     servedModelName: spec.servedModelName,
     gpuIds: [...part.gpus],

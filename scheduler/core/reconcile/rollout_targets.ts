@@ -5,10 +5,10 @@
 import type { NodeId } from '../../../lib/ids.ts';
 import type { FleetState } from '../fleet/state.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
-import type { ReplicaFacts, ReplicaState, Revision, RolloutState, SmokeResult } from '../rollout/contract.ts';
+import type { ReplicaFacts, Revision, RolloutState, SmokeResult } from '../rollout/contract.ts';
 import { specWith } from '../rollout/revision.ts';
 import type { Declared, DeploymentResource, Place, RevisionTarget, Targets } from './contract.ts';
-import { observe, type Observed } from './observe.ts';
+import { observe, RUNNING_STATE } from './observe.ts';
 import { isStanding } from './places.ts';
 import { rollingTargets } from './wanted.ts';
 
@@ -53,17 +53,6 @@ export const foreseenTargets: Targets = (deployment, places, isReady) =>
     ? rolloutTargets(deployment, places, isReady)
     : rollingTargets(deployment, places, isReady);
 
-const STATE_OF: Readonly<Record<Observed['state'], ReplicaState>> = {
-  unknown: 'placed',
-  absent: 'placed',
-  starting: 'starting',
-  ready: 'ready',
-  draining: 'draining',
-  stopping: 'stopping',
-  failed: 'failed',
-  rejected: 'failed',
-};
-
 type GpuFacts = Pick<ReplicaFacts, 'gpu' | 'gpuReason'>;
 const RANK: readonly ReplicaFacts['gpu'][] = ['failed', 'degraded', 'ok'];
 
@@ -99,7 +88,7 @@ function stateOf(fleet: FleetState, place: Place): Pick<ReplicaFacts, 'state' | 
     case 'placed':
     case 'leaving': {
       const { state, detail } = observe(fleet, place);
-      return { state: STATE_OF[state], reason: detail };
+      return { state: RUNNING_STATE[state], reason: detail };
     }
     case 'stopping':
     case 'lost':

@@ -2,29 +2,17 @@
 import type { FleetState } from '../fleet/state.ts';
 import type { DeploymentStatus, ReplicaView } from '../resources/contract.ts';
 import type { DeploymentResource, Place } from './contract.ts';
-import { observe, type Observed } from './observe.ts';
+import { observe, type Observed, RUNNING_STATE } from './observe.ts';
 import { isStanding } from './places.ts';
 
 type View = Pick<ReplicaView, 'state' | 'reason'>;
-
-/** What a place that is to run is called, by what its agent says. */
-const RUNNING: Readonly<Record<Observed['state'], string>> = {
-  unknown: 'placed',
-  absent: 'placed',
-  starting: 'starting',
-  ready: 'ready',
-  draining: 'draining',
-  stopping: 'stopping',
-  failed: 'failed',
-  rejected: 'failed',
-};
 
 function viewOf(place: Place, seen: Observed): View {
   switch (place.phase) {
     case 'waiting':
       return { state: 'placed', reason: `waits for ${place.waitsFor.join(', ')} to stop` };
     case 'placed':
-      return { state: RUNNING[seen.state], reason: seen.detail };
+      return { state: RUNNING_STATE[seen.state], reason: seen.detail };
     case 'leaving':
       return { state: 'draining', reason: `${place.reason}; it serves until its successor is ready` };
     default:

@@ -61,7 +61,7 @@ export interface DeploymentSpec {
   readonly replicas: number;
   readonly hosts?: number;
   readonly gpusPerHost: number;
-  /** On each GPU; absent: estimated from the model's files, or the whole GPU where that cannot be done. */
+  /** On each GPU; absent: nine tenths of the smallest GPU that it may use, and all of that GPU is its own. */
   readonly gpuMemoryBytes?: number;
   readonly graceSpillBytes?: number;
   readonly hostMemoryBytes?: number;

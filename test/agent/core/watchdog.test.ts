@@ -274,6 +274,17 @@ t.test('waits for a CPU count from the first look of a silence, and of threads t
   });
 });
 
+t.test('a wait for a CPU that is told late ends no look: the silence goes on', async (t) => {
+  const first = withRunDelays(beginWatch(1, 0), new Map([[1, 0]]));
+  // The kernel counts a wait when it is over, so more may come at once than has passed since the first look.
+  const late = withRunDelays({ ...first, busySinceMs: 0 }, new Map([[1, 1900]]));
+  const looked = tickWatch(late, { nowMs: 2800, progress: busy() });
+  t.equal(looked.verdict.kind, 'ask');
+  t.equal(looked.watch.starved?.ms, 1900, 'what is known of it is kept');
+  const later = tickWatch(withRunDelays(looked.watch, new Map([[1, 2500]])), { nowMs: 4200, progress: busy() });
+  t.equal(later.verdict.kind, 'ask', '3.2 s of silence, most of them without a CPU');
+});
+
 t.test('an agent that stood still does not blame the engine', async (t) => {
   const watch = { ...beginWatch(1, 0), tickedAtMs: 1000 };
   const { verdict } = tickWatch(watch, { nowMs: 61_000, progress: busy({ lastProgressAtMs: 900 }) });

@@ -1,12 +1,12 @@
 /** Sources of models as orders name them: what is taken, what is refused and by which field. */
 import t from 'tap';
+import { sourceName } from '../../../../lib/model_source.ts';
 import {
   isSafePath,
   type ModelSource,
   parseSource,
   plainName,
   sourceKey,
-  sourceName,
 } from '../../../../agent/core/model_files/source.ts';
 
 const of = (url: string, revision = '', sha256: Readonly<Record<string, string>> = {}): ModelSource => ({

@@ -1,6 +1,7 @@
 /** What a scheduler knows of the files of models on its nodes, from what agents tell. */
 import t from 'tap';
-import { modelsOnDisk, sourceName } from '../../../../scheduler/core/fleet/models_on_disk.ts';
+import { sourceName } from '../../../../lib/model_source.ts';
+import { modelsOnDisk } from '../../../../scheduler/core/fleet/models_on_disk.ts';
 import { desiredStateOf } from '../../../../scheduler/core/fleet/desired.ts';
 import { MAX_MODELS_PER_NODE, mergeTelemetry } from '../../../../scheduler/core/fleet/telemetry.ts';
 import type { ModelReading__Output } from '../../../../proto/gen/fleet/v1/ModelReading.ts';
