@@ -32,8 +32,13 @@ export const realClock: LoopClock = {
   nowMs: () => performance.now(),
   until: (ms) =>
     new Promise((resolve) => {
-      const leftMs = ms - performance.now();
-      if (leftMs > 0) setTimeout(resolve, leftMs);
+      // Timers cut off parts of a millisecond and count from the loop's last look at the time: one may be early.
+      const wait = (): void => {
+        const leftMs = ms - performance.now();
+        if (leftMs > 0) setTimeout(wait, Math.ceil(leftMs));
+        else resolve();
+      };
+      if (ms > performance.now()) wait();
       else setImmediate(resolve);
     }),
 };
