@@ -60,18 +60,23 @@ export async function findTree(proof: TreeProof): Promise<ProcessFacts[]> {
   return all.filter(({ pid }) => members.has(pid));
 }
 
-/** SIGKILL for everything of the tree, again and again until nothing is left or `limitMs` has passed. */
+/**
+ * SIGKILL for everything of the tree, again and again until nothing is left or `limitMs` has passed. What was killed is
+ * known by its number from then on: a process that is on its way out has neither variables nor a folder to prove itself
+ * by, and may hold memory of a GPU for a while yet.
+ */
 export async function sweepTree(proof: TreeProof, limitMs: number): Promise<SweepResult> {
-  const killed = new Set<string>();
+  const killed = new Map<string, ProcessFacts>();
   const tidyUntilMs = performance.now() + TIDY_LIMIT_MS;
   const endMs = performance.now() + limitMs;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2)) {
-    const tree = await findTree(proof);
+    const tree = await findTree({ ...proof, known: [...proof.known, ...killed.values()] });
     if (tree.length === 0 || performance.now() > endMs)
       return { killed: killed.size, left: tree.map(({ pid }) => pid) };
-    for (const { pid, startTicks } of tree) {
+    for (const facts of tree) {
+      const { pid, startTicks } = facts;
       if (performance.now() < tidyUntilMs && (await isTidier(pid))) continue;
-      killed.add(`${pid}@${startTicks}`);
+      killed.set(`${pid}@${startTicks}`, facts);
       // Looked at once more, for the number may have changed its owner since the list was made.
       if (await isProcess(pid, startTicks)) signalProcess(pid, 'SIGKILL');
     }
