@@ -6,11 +6,11 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
-import { backoffCeilingMs } from '../../lib/backoff.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { addFigures, type ProgressFigures, shiftTimes, toEngineProgress } from '../core/engine_progress.ts';
 import { openListBytes, type OpenRequests, readOpenList } from '../core/open_requests.ts';
+import { judgeThreadRestart } from '../core/restart_brake.ts';
 import type { Relay, RelayCounters, RelayStats, RelayTarget } from '../ports.ts';
 import type {
   DirectReport,
@@ -27,7 +27,7 @@ export interface RelayOptions {
   readonly workers: number;
   readonly settings: RelaySettings;
   readonly logger: Logger;
-  /** How long to wait before a crashed thread is started again, in milliseconds; it doubles with each crash in a row. */
+  /** How long to wait before a crashed thread is started again, in milliseconds; see `judgeThreadRestart`. */
   readonly restartDelayMs: number;
   /** Heap limit of a thread in MiB; one that exceeds it is ended and started again. Absent: Node's own. */
   readonly heapMb?: number;
@@ -37,9 +37,6 @@ export interface RelayOptions {
   readonly direct?: { readonly settings: DirectSettings; readonly onReport: (report: DirectReport) => void };
 }
 
-const MAX_RESTART_DELAY_MS = 10_000;
-/** A thread that ran this long has served: its crash is not its start's doing, and streams wait for the next one. */
-const STABLE_MS = 2000;
 /** Requests of a thread that are listed by name; more are counted only. */
 const MAX_LISTED = 8192;
 /** Request ids in one log line. */
@@ -258,8 +255,8 @@ class ThreadSlot {
     this.report = { stats: IDLE, atMs: performance.now() };
     onThreadLost?.(this.#worker, lost);
     this.#direct?.onReport({ what: 'closed', code: 'internal', reason: 'its thread crashed' });
-    this.#crashes = livedMs > STABLE_MS ? 1 : this.#crashes + 1;
-    const delayMs = backoffCeilingMs(this.#crashes - 1, { baseMs: restartDelayMs, capMs: MAX_RESTART_DELAY_MS });
+    const { crashes, delayMs } = judgeThreadRestart(this.#crashes, livedMs, restartDelayMs);
+    this.#crashes = crashes;
     this.#restart = setTimeout(() => this.start(), delayMs);
   }
 

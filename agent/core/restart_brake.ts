@@ -3,7 +3,7 @@
  * over all engines, because a fault of the host (a driver reset, a full disk) takes all of them down at once and their
  * restarts together would be a storm.
  */
-import { backoffDelayMs, type BackoffPolicy } from '../../lib/backoff.ts';
+import { backoffCeilingMs, backoffDelayMs, type BackoffPolicy } from '../../lib/backoff.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 
 export interface RestartHistory {
@@ -69,4 +69,22 @@ export function brakeDelayMs(brake: HostBrake, policy: HostBrakePolicy, nowMs: n
 export function takeRestart(brake: HostBrake, policy: HostBrakePolicy, nowMs: number): HostBrake {
   const full = refilled(brake, policy, nowMs);
   return { ...full, tokens: Math.max(-policy.burst, full.tokens - 1) };
+}
+
+const MAX_THREAD_DELAY_MS = 10_000;
+/** A thread that ran this long has served: its crash is not its start's doing, and streams wait for the next one. */
+const SERVED_MS = 2000;
+
+/**
+ * The pause before a crashed relay thread is started again, in milliseconds. It doubles with each crash in a row of threads
+ * that never served; after one that did, the next comes as soon as after a first crash.
+ * @param before crashes in a row so far, as the last call gave them
+ */
+export function judgeThreadRestart(
+  before: number,
+  livedMs: number,
+  baseMs: number,
+): { readonly crashes: number; readonly delayMs: number } {
+  const crashes = livedMs > SERVED_MS ? 1 : before + 1;
+  return { crashes, delayMs: backoffCeilingMs(crashes - 1, { baseMs, capMs: MAX_THREAD_DELAY_MS }) };
 }

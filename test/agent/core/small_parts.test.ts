@@ -5,7 +5,13 @@ import { EMPTY_STATE, holdOf, withHold, withoutHold } from '../../../agent/core/
 import { beginDrain, drainEtaMs } from '../../../agent/core/drain_estimate.ts';
 import { judgeRelease } from '../../../agent/core/gpu_release.ts';
 import { journalLine, needsRotation, parseJournal, remember } from '../../../agent/core/journal.ts';
-import { brakeDelayMs, fullBrake, judgeRestart, takeRestart } from '../../../agent/core/restart_brake.ts';
+import {
+  brakeDelayMs,
+  fullBrake,
+  judgeRestart,
+  judgeThreadRestart,
+  takeRestart,
+} from '../../../agent/core/restart_brake.ts';
 import { estimateStart, recordStart, type StartHistory } from '../../../agent/core/start_estimate.ts';
 import type { GpuSample, LaunchPlan } from '../../../agent/ports.ts';
 import { seededRandom } from '../../../lib/rng.ts';
@@ -152,4 +158,17 @@ t.test('drains are remembered by engine and for the node', async (t) => {
   t.equal(holdOf(state, 'e')?.actor, 'ann');
   t.equal(holdOf(state, 'f')?.actor, 'bob');
   t.equal(holdOf(withoutHold(state, 'e'), 'e')?.actor, 'bob');
+});
+
+t.test('a relay thread that has served comes back at once, one that never does after growing pauses', async (t) => {
+  const pauses: number[] = [];
+  let crashes = 0;
+  for (let crash = 0; crash < 8; crash++) {
+    const verdict = judgeThreadRestart(crashes, 100, 200);
+    crashes = verdict.crashes;
+    pauses.push(verdict.delayMs);
+  }
+  t.same(pauses, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+  t.same(judgeThreadRestart(crashes, 2001, 200), { crashes: 1, delayMs: 200 });
+  t.same(judgeThreadRestart(1, 2000, 200), { crashes: 2, delayMs: 400 }, 'two seconds are still a start');
 });
