@@ -290,8 +290,8 @@ export interface EngineProgress {
   readonly interTokenP50Ms?: number;
   /** Faults since the start of this life: unasked aborts, error chunks inside a 200, streams cut before their end. */
   readonly faults: number;
-  /** Requests that have had their first token; it begins anew with a relay thread. */
-  readonly firstTokens?: number;
+  /** Silence of the engine while it read prompts, for a byte of them, in milliseconds; absent until it was seen. */
+  readonly prefillMsPerByte?: number;
 }
 
 /** What happened to requests beside their ordinary way, counted since the agent's start. */

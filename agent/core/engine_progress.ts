@@ -24,6 +24,11 @@ const MEASURED_EACH = 8;
  */
 const STEP_BEGINS_WITHIN_MS = 100;
 
+/** Waits for tiny prompts say more of queues than of prefill speed. */
+const LEAST_CALIBRATING_BYTES = 256;
+/** What each silence before a first token weighs in the next one's figure: some ten of them count. */
+const PREFILL_MEMORY = 0.9;
+
 /** One request of an engine; the tracker alone writes it. */
 export interface TrackedRequest {
   readonly arrivedAtMs: number;
@@ -50,8 +55,8 @@ export interface ProgressFigures {
   readonly stalled: number;
   readonly interTokenP50Ms?: number;
   readonly faults: number;
-  /** Requests that have had their first token. */
-  readonly firstTokens: number;
+  /** Silence of the engine while it read prompts, for a byte of them. */
+  readonly prefillMsPerByte?: number;
 }
 
 /** Follows one life of one engine on one thread. */
@@ -63,7 +68,12 @@ export class ProgressTracker {
   #plain = 0;
   #stalled = 0;
   #faults = 0;
-  #firstTokens = 0;
+  /** The longest silence since the last first token while prompts were read, in milliseconds, and their bytes. */
+  #stepMs = 0;
+  #stepBytes = 0;
+  /** Sums over the silences before first tokens, the newest weighing most. */
+  #prefillMs = 0;
+  #prefillBytes = 0;
   /** Negative: none yet. */
   #lastTokenAtMs = -1;
   /** Chunks since then for which the clock was not read. */
@@ -108,6 +118,7 @@ export class ProgressTracker {
   }
 
   #measure(request: TrackedRequest, nowMs: number): void {
+    if (this.#waiting.size > 0) this.#watchStep(nowMs);
     this.#lastTokenAtMs = nowMs;
     this.#unmeasured = 0;
     if (request.measuredAtMs > 0) {
@@ -116,7 +127,28 @@ export class ProgressTracker {
     }
     request.measuredAtMs = nowMs;
     request.unmeasured = 0;
-    if (this.#waiting.delete(request)) this.#firstTokens += 1;
+    if (this.#waiting.delete(request)) this.#calibrate();
+  }
+
+  /** Prompts are being read: how long was it silent before this token? */
+  #watchStep(nowMs: number): void {
+    const silentMs = nowMs - this.#stepBeganAtMs();
+    if (silentMs <= this.#stepMs) return;
+    this.#stepBytes = this.#bytesOfStep();
+    this.#stepMs = silentMs;
+  }
+
+  /**
+   * A first token came, so prompts were read in the longest silence since the one before. One that an engine let wait in
+   * vain never gets here: it would teach that the engine is slow, and the next hang would be borne for minutes.
+   */
+  #calibrate(): void {
+    if (this.#stepBytes >= LEAST_CALIBRATING_BYTES) {
+      this.#prefillMs = this.#prefillMs * PREFILL_MEMORY + this.#stepMs;
+      this.#prefillBytes = this.#prefillBytes * PREFILL_MEMORY + this.#stepBytes;
+    }
+    this.#stepMs = 0;
+    this.#stepBytes = 0;
   }
 
   /** The request is held back because nobody takes its bytes, or goes on again. */
@@ -152,7 +184,7 @@ export class ProgressTracker {
       waitingBytes: this.#bytesOfStep(),
       stalled: this.#stalled,
       faults: this.#faults,
-      firstTokens: this.#firstTokens,
+      ...(this.#prefillBytes === 0 ? {} : { prefillMsPerByte: this.#prefillMs / this.#prefillBytes }),
       ...(firstWaiting === undefined ? {} : { oldestWaitingSinceMs: firstWaiting.arrivedAtMs }),
       ...(firstOpen === undefined ? {} : { firstOpenAtMs: firstOpen.arrivedAtMs }),
       ...(this.#lastTokenAtMs < 0 ? {} : { lastTokenAtMs: this.#lastTokenAtMs }),
@@ -160,12 +192,16 @@ export class ProgressTracker {
     };
   }
 
+  /** When the step under way may have begun: after the last token, or with the oldest request where nothing moved. */
+  #stepBeganAtMs(): number {
+    const [oldest] = this.#waiting;
+    const isMoving = this.#streams.size - this.#waiting.size - this.#stalled > 0;
+    return isMoving ? this.#lastTokenAtMs : Math.max(this.#lastTokenAtMs, oldest?.arrivedAtMs ?? 0);
+  }
+
   /** Requests wait in the order of their arrival. */
   #bytesOfStep(): number {
-    const [oldest] = this.#waiting;
-    if (oldest === undefined) return 0;
-    const isMoving = this.#streams.size - this.#waiting.size - this.#stalled > 0;
-    const beganAtMs = isMoving ? this.#lastTokenAtMs : Math.max(this.#lastTokenAtMs, oldest.arrivedAtMs);
+    const beganAtMs = this.#stepBeganAtMs();
     let bytes = 0;
     for (const { arrivedAtMs, bodyBytes } of this.#waiting) {
       if (arrivedAtMs > beganAtMs + STEP_BEGINS_WITHIN_MS) break;
@@ -199,12 +235,13 @@ export function shiftTimes(figures: ProgressFigures, byMs: number): ProgressFigu
   };
 }
 
-/** The figures of two threads of one engine as one. The slower median counts, so that no watchdog fires too early. */
+/** The figures of two threads of one engine as one. The slower one counts, so that no watchdog fires too early. */
 export function addFigures(a: ProgressFigures, b: ProgressFigures): ProgressFigures {
   const oldestWaitingSinceMs = pick(a.oldestWaitingSinceMs, b.oldestWaitingSinceMs, Math.min);
   const firstOpenAtMs = pick(a.firstOpenAtMs, b.firstOpenAtMs, Math.min);
   const lastTokenAtMs = pick(a.lastTokenAtMs, b.lastTokenAtMs, Math.max);
   const interTokenP50Ms = pick(a.interTokenP50Ms, b.interTokenP50Ms, Math.max);
+  const prefillMsPerByte = pick(a.prefillMsPerByte, b.prefillMsPerByte, Math.max);
   return {
     open: a.open + b.open,
     plain: a.plain + b.plain,
@@ -212,7 +249,7 @@ export function addFigures(a: ProgressFigures, b: ProgressFigures): ProgressFigu
     waitingBytes: a.waitingBytes + b.waitingBytes,
     stalled: a.stalled + b.stalled,
     faults: a.faults + b.faults,
-    firstTokens: a.firstTokens + b.firstTokens,
+    ...(prefillMsPerByte === undefined ? {} : { prefillMsPerByte }),
     ...(oldestWaitingSinceMs === undefined ? {} : { oldestWaitingSinceMs }),
     ...(firstOpenAtMs === undefined ? {} : { firstOpenAtMs }),
     ...(lastTokenAtMs === undefined ? {} : { lastTokenAtMs }),
@@ -226,7 +263,7 @@ export function addFigures(a: ProgressFigures, b: ProgressFigures): ProgressFigu
  */
 export function toEngineProgress(incarnation: number, figures: ProgressFigures): EngineProgress {
   const { open, plain, waitingFirst, oldestWaitingSinceMs, waitingBytes, stalled, interTokenP50Ms } = figures;
-  const { faults, firstTokens } = figures;
+  const { faults, prefillMsPerByte } = figures;
   const lastProgressAtMs =
     figures.firstOpenAtMs === undefined ? undefined : pick(figures.firstOpenAtMs, figures.lastTokenAtMs, Math.max);
   return {
@@ -237,7 +274,7 @@ export function toEngineProgress(incarnation: number, figures: ProgressFigures):
     waitingBytes,
     stalled,
     faults,
-    firstTokens,
+    ...(prefillMsPerByte === undefined ? {} : { prefillMsPerByte }),
     ...(oldestWaitingSinceMs === undefined ? {} : { oldestWaitingSinceMs }),
     ...(lastProgressAtMs === undefined ? {} : { lastProgressAtMs }),
     ...(interTokenP50Ms === undefined ? {} : { interTokenP50Ms }),

@@ -19,6 +19,8 @@ export interface WatchdogPolicy {
   readonly startMsPerByte: number;
   /** How much slower than seen a prefill may be. */
   readonly prefillFactor: number;
+  /** The least that a byte of waiting requests adds, however fast the engine was, in milliseconds: a cache made it fast. */
+  readonly leastMsPerByte: number;
   /** Longest wait for an answer of the engine's metrics that may put off a verdict, in milliseconds. */
   readonly witnessGraceMs: number;
   /** Least silence of an engine that has only plain requests and has not moved since they came: their prefill, of unknown size. */
@@ -32,6 +34,8 @@ export const WATCHDOG: WatchdogPolicy = {
   // About 500 tokens a second at four bytes each: slower than any engine that is worth running.
   startMsPerByte: 0.5,
   prefillFactor: 4,
+  // About 3,000 tokens a second at four bytes each.
+  leastMsPerByte: 0.08,
   witnessGraceMs: 5000,
   plainFloorMs: 15_000,
 };
@@ -50,12 +54,6 @@ export interface Watch {
   readonly witness?: { readonly count: number; readonly movedAtMs: number; readonly readAtMs: number };
   /** Its threads' waits for a CPU at the first look of this silence, and how far the one that waited most has come since. */
   readonly starved?: { readonly first: ReadonlyMap<number, number>; readonly ms: number };
-  /** Slowest prefill seen lately, decaying, in milliseconds per byte. */
-  readonly msPerByte?: number;
-  /** First tokens that had come at the last tick. */
-  readonly firstTokens?: number;
-  /** The oldest request that waited for its first token, with the bytes that waited with it. */
-  readonly waiting?: { readonly sinceMs: number; readonly bytes: number };
 }
 
 export interface WatchInput {
@@ -77,9 +75,6 @@ const GAP_MS = 1500;
 const MOST_STARVED_SHARE = 0.75;
 /** Share of the bound after which the engine's counters are asked. */
 const ASK_SHARE = 0.25;
-const MSPERBYTE_DECAY = 0.95;
-/** Waits for tiny prompts say more of queues than of prefill speed. */
-const LEAST_CALIBRATING_BYTES = 256;
 
 export const beginWatch = (incarnation: number, nowMs: number): Watch => ({ incarnation, notBeforeMs: nowMs });
 
@@ -112,32 +107,6 @@ export function withRunDelays(watch: Watch, delaysMs: ReadonlyMap<number, number
   return { ...watch, starved: { first, ms } };
 }
 
-/**
- * Learns the engine's prefill speed from first tokens that came. A request that was given up says nothing of it: one that an
- * engine let wait in vain would teach that it is slow, and the next hang would be borne for minutes.
- */
-function calibrated(watch: Watch, progress: EngineProgress, nowMs: number): Watch {
-  const { waiting, firstTokens: before = 0 } = watch;
-  const { waiting: _old, ...without } = watch;
-  const { firstTokens = 0 } = progress;
-  const rest = { ...without, firstTokens };
-  let { msPerByte } = watch;
-  if (
-    waiting !== undefined &&
-    firstTokens > before &&
-    progress.oldestWaitingSinceMs !== waiting.sinceMs &&
-    waiting.bytes >= LEAST_CALIBRATING_BYTES
-  ) {
-    const seen = Math.max(0, nowMs - waiting.sinceMs) / waiting.bytes;
-    msPerByte = Math.max(seen, (msPerByte ?? 0) * MSPERBYTE_DECAY);
-  }
-  const since = progress.oldestWaitingSinceMs;
-  const next: Watch = msPerByte === undefined ? rest : { ...rest, msPerByte };
-  if (since === undefined) return next;
-  const bytes = waiting?.sinceMs === since ? Math.max(waiting.bytes, progress.waitingBytes) : progress.waitingBytes;
-  return { ...next, waiting: { sinceMs: since, bytes } };
-}
-
 /** The longest silence that this engine may show now, in milliseconds. */
 export function silenceBoundMs(watch: Watch, progress: EngineProgress, policy: WatchdogPolicy): number {
   const { interTokenP50Ms: median, open, plain = 0 } = progress;
@@ -146,7 +115,9 @@ export function silenceBoundMs(watch: Watch, progress: EngineProgress, policy: W
   if (open === plain && (watch.witness?.movedAtMs ?? 0) <= (watch.busySinceMs ?? 0))
     return Math.max(base, policy.plainFloorMs);
   if (progress.waitingFirst === 0) return base;
-  const perByte = watch.msPerByte === undefined ? policy.startMsPerByte : policy.prefillFactor * watch.msPerByte;
+  const { prefillMsPerByte: seen } = progress;
+  const perByte =
+    seen === undefined ? policy.startMsPerByte : Math.max(policy.leastMsPerByte, policy.prefillFactor * seen);
   return base + progress.waitingBytes * perByte;
 }
 
@@ -193,13 +164,13 @@ export function tickWatch(
   // Whatever stood still (the agent, the machine), the engine is not to blame for it.
   const awake: Watch = { ...watch, tickedAtMs: nowMs, ...(gap ? { notBeforeMs: nowMs } : {}) };
   if (progress === undefined || progress.incarnation !== watch.incarnation || progress.open === 0) {
-    const { waiting: _waiting, busySinceMs: _busy, starved: _starved, ...idle } = awake;
+    const { busySinceMs: _busy, starved: _starved, ...idle } = awake;
     return { watch: idle, verdict: { kind: 'fine' } };
   }
   const busy: Watch = { ...awake, busySinceMs: awake.busySinceMs ?? nowMs };
   const verdict = judge(busy, progress, input, policy);
   const { starved: _over, ...moving } = busy;
-  return { watch: calibrated(verdict.kind === 'fine' ? moving : busy, progress, nowMs), verdict };
+  return { watch: verdict.kind === 'fine' ? moving : busy, verdict };
 }
 
 /** Faults of one life: streams that the engine broke although its process lives. */

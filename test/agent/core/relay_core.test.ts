@@ -42,7 +42,6 @@ t.test('an engine is followed from arrival over the first token to the end', asy
     waitingBytes: 0,
     stalled: 0,
     faults: 0,
-    firstTokens: 0,
   });
   const a = tracker.opened(100, true, 1000);
   const b = tracker.opened(50, true, 1010);
@@ -52,7 +51,6 @@ t.test('an engine is followed from arrival over the first token to the end', asy
   t.equal(tracker.figures().waitingFirst, 2, 'a role chunk is no token');
   tracker.tokens(a, 1, () => 1200);
   t.match(tracker.figures(), {
-    firstTokens: 1,
     waitingFirst: 1,
     oldestWaitingSinceMs: 1010,
     waitingBytes: 50,
@@ -145,21 +143,58 @@ t.test('while many streams move the clock is read for every eighth chunk, and fo
 });
 
 t.test('figures of threads are put on one clock and added', async (t) => {
-  const bare = { open: 1, plain: 0, waitingFirst: 0, waitingBytes: 5, stalled: 0, faults: 1, firstTokens: 0 };
-  const full = { ...bare, oldestWaitingSinceMs: 10, lastTokenAtMs: 20, firstOpenAtMs: 5, interTokenP50Ms: 7 };
+  const bare = { open: 1, plain: 0, waitingFirst: 0, waitingBytes: 5, stalled: 0, faults: 1 };
+  const known = { oldestWaitingSinceMs: 10, lastTokenAtMs: 20, firstOpenAtMs: 5 };
+  const full = { ...bare, ...known, interTokenP50Ms: 7, prefillMsPerByte: 0.2 };
   t.same(shiftTimes(bare, 100), bare);
   t.same(shiftTimes(full, 100), { ...full, oldestWaitingSinceMs: 110, lastTokenAtMs: 120, firstOpenAtMs: 105 });
   t.same(addFigures(bare, bare), { ...bare, open: 2, waitingBytes: 10, faults: 2 });
   const sum = { ...full, open: 2, waitingBytes: 10, faults: 2 };
   t.same(addFigures(full, bare), sum);
   t.same(addFigures(bare, full), sum);
-  t.match(addFigures(full, { ...full, oldestWaitingSinceMs: 3, lastTokenAtMs: 30, interTokenP50Ms: 9 }), {
-    oldestWaitingSinceMs: 3,
-    lastTokenAtMs: 30,
-    firstOpenAtMs: 5,
-    interTokenP50Ms: 9,
-  });
+  t.match(
+    addFigures(full, {
+      ...full,
+      oldestWaitingSinceMs: 3,
+      lastTokenAtMs: 30,
+      interTokenP50Ms: 9,
+      prefillMsPerByte: 0.1,
+    }),
+    {
+      oldestWaitingSinceMs: 3,
+      lastTokenAtMs: 30,
+      firstOpenAtMs: 5,
+      interTokenP50Ms: 9,
+      prefillMsPerByte: 0.2,
+    },
+  );
 });
+
+t.test(
+  "an engine's prefill speed is the silence before first tokens over the bytes that were read in it",
+  async (t) => {
+    const tracker = new ProgressTracker();
+    const speed = (): number | undefined => tracker.figures().prefillMsPerByte;
+    const tiny = tracker.opened(100, true, 0);
+    tracker.tokens(tiny, 1, () => 5000);
+    t.equal(speed(), undefined, 'a tiny prompt teaches nothing');
+    tracker.tokens(tiny, 1, () => 6000);
+    const first = tracker.opened(1000, true, 6010);
+    tracker.opened(1000, true, 6050);
+    tracker.tokens(tiny, 1, () => 6400);
+    tracker.tokens(first, 1, () => 6410);
+    t.equal(speed(), 0.2, 'both prompts were read, and a stream went on just before the first token');
+    for (let nowMs = 6420; nowMs <= 7000; nowMs += 20) tracker.tokens(first, 1, () => nowMs);
+    t.equal(speed(), 0.2, 'waiting without a silence is waiting for a place');
+    const late = tracker.opened(1000, true, 7010);
+    tracker.tokens(first, 1, () => 7020);
+    tracker.tokens(late, 1, () => 7030);
+    const fast = speed() as number;
+    t.ok(fast < 0.15, 'a fast one soon counts more');
+    tracker.ended(tracker.opened(1000, true, 7040));
+    t.equal(speed(), fast, 'one that was given up after any time says nothing');
+  },
+);
 
 t.test(
   'tokens are held only on a busy thread or for a receiver that lags, and never longer than the bound',
