@@ -248,8 +248,10 @@ export function applyResources(
         planApply(resource, entryNow(projection, resource.kind, resource.metadata.name), origin),
   );
   const byName = new Map(resources.map((resource) => [resourceText(resource.kind, resource.metadata.name), resource]));
-  const has = presence(deps.control.projection(), resources);
-  const notes: Notes = ({ kind, name }) => resourceNotes(byName.get(resourceText(kind, name)) as Resource, has);
+  const projection = deps.control.projection();
+  const has = presence(projection, resources);
+  const notes: Notes = ({ kind, name }) =>
+    resourceNotes(byName.get(resourceText(kind, name)) as Resource, has, projection.atMs());
   return carryOut(deps, plans, dryRun, origin, notes);
 }
 

@@ -159,7 +159,7 @@ function whyNotStopped(ref: ResourceRef, { resource, engine }: ResourceView): Co
     default:
       return elsewhere(
         ref,
-        `was ordered by nobody here, and its agent ends it when this scheduler orders what its node is to run; \`sophia node list\` shows whose orders it obeys.`,
+        `was ordered by nobody here: its agent ends it with the next orders that it takes from this scheduler, and \`sophia node list\` shows whether it takes any.`,
       );
   }
 }

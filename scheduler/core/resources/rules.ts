@@ -220,11 +220,18 @@ export function specProblems({ kind, spec }: Resource<unknown>): Problem[] {
 /**
  * What is allowed and will not do what its author may hope.
  * @param has whether a resource is there, or comes with the same request
+ * @param storeMs the store's clock at its last event; 0: nothing is said of what is over
  */
 export function resourceNotes(
   resource: Resource<unknown>,
   has: (kind: ResourceKind, name: string) => boolean,
+  storeMs = 0,
 ): string[] {
+  if (resource.kind === 'Quarantine') {
+    const { until } = resource.spec as QuarantineSpec;
+    const isPast = typeof until === 'string' && Date.parse(until) <= storeMs;
+    return isPast ? ['its time is over already: the leader lifts it at once'] : [];
+  }
   if (resource.kind === 'Deployment') {
     const { pool, replicas } = resource.spec as DeploymentSpec;
     const missing = pool !== undefined && !has('Pool', pool);
