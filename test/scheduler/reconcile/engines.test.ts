@@ -39,7 +39,7 @@ t.test('a pinned engine runs on its node and nowhere else, changes one after the
     'another engine',
     () => runsOn('n2')() && probe()?.engine !== before && view.engines().length === 1,
   );
-  await apply('Engine', 'probe', { ...SPEC, node: 'n1' });
+  await apply('Engine', 'probe', { ...SPEC, node: 'n1', extraFlags: ['--seed', 2] });
   await fleet.until('the other node', () => runsOn('n1')() && view.engines().length === 1);
   t.equal(fleet.nodes.get('n2')?.engines.size, 0);
   t.match(await ask('describe/engine/probe'), {
