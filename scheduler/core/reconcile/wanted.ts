@@ -26,7 +26,9 @@ export const rollingTargets: Targets = (deployment, places, isReady) => {
   const ready = mine.filter((place) => place.revision === revision && isReady(place)).length;
   const surge = spec.rollout?.maxSurge ?? MAX_SURGE;
   const targets: RevisionTarget[] = [{ revision, spec, replicas: Math.min(spec.replicas, ready + Math.max(1, surge)) }];
-  let left = Math.max(0, spec.replicas - ready);
+  // Where none may be above the wanted number, old ones go first.
+  const missed = surge > 0 ? 0 : Math.max(1, spec.rollout?.maxUnavailable ?? 1);
+  let left = Math.max(0, spec.replicas - ready - missed);
   for (const group of old.values()) {
     const replicas = Math.min(left, group.length);
     left -= replicas;

@@ -32,7 +32,13 @@ t.test('a pinned engine runs on its node and nowhere else, changes one after the
   });
   const before = probe()?.engine;
   t.match(await list('engines'), [{ metadata: { name: 'probe' } }], 'it is listed once');
-  t.match(await apply('Engine', 'probe', { ...SPEC, node: 'n2', extraFlags: ['--seed', 2] }), {
+  const changed = { ...SPEC, node: 'n2', extraFlags: ['--seed', 2] };
+  const resources = [{ apiVersion: 'sophia/v1', kind: 'Engine', metadata: { name: 'probe' }, spec: changed }];
+  t.match(
+    ((await ask('plan', { resources }))['lines'] as string[]).join('\n'),
+    /^stop .* on n2: .*\npending .*\nengine\/probe rolls to revision \w+ in steps/,
+  );
+  t.match(await apply('Engine', 'probe', changed), {
     outcomes: [{ outcome: 'changed' }],
   });
   await fleet.until(
