@@ -145,6 +145,22 @@ export const ERRORS = {
     when: 'A thing or a running request with this id exists.',
     next: 'Choose another id.',
   },
+  managed_elsewhere: {
+    http: 409,
+    grpc: 'FAILED_PRECONDITION',
+    type: 'invalid_request_error',
+    retry: false,
+    when: 'What was to be deleted is not declared here: the configuration or an agent says so.',
+    next: 'The message names the command or the setting that ends it.',
+  },
+  fleet_frozen: {
+    http: 409,
+    grpc: 'FAILED_PRECONDITION',
+    type: 'invalid_request_error',
+    retry: false,
+    when: 'All reconcile is stopped, so that what was asked for would end something and begin nothing.',
+    next: 'See `sophia freeze --show` for who stopped it and why; `sophia unfreeze` lets it go on.',
+  },
   idempotency_conflict: {
     http: 409,
     grpc: 'ALREADY_EXISTS',

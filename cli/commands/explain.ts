@@ -108,7 +108,7 @@ export function addExplainCommands(program: Command): void {
   explain
     .command('deployment <name>')
     .description(
-      "why each node does or doesn't do for a deployment, and what each engine is to its model; or to a model",
+      "why each node does or doesn't do for a deployment (or engine/NAME), and what each engine is to its model; or to a model",
     )
     .action((name: string, _flags, command: Command) =>
       withAdmin(command, async (admin, print) => {

@@ -124,7 +124,9 @@ const outputOption = (): Option =>
 function addGet(program: Command): void {
   program
     .command('get <kind> [name]')
-    .description('resources as they were declared: node, deployment, pool, alias, or all')
+    .description(
+      'resources as they were declared: node, engine, deployment, pool, alias, quarantine, or all; engines and quarantines also as they are',
+    )
     .addOption(outputOption())
     .action((kind: string, name: string | undefined, { output }: { output: Output }, command: Command) =>
       withAdmin(command, async (admin, print) => {
@@ -143,7 +145,7 @@ function addGet(program: Command): void {
 function addDescribe(program: Command): void {
   program
     .command('describe <kind> <name>')
-    .description('one resource with its replicas, what it refers to, and its newest events')
+    .description('one resource with its replicas or its state, what it refers to, and its newest events')
     .action((kind: string, name: string, _flags, command: Command) =>
       withAdmin(command, async (admin, print) => {
         const answer = await admin.call('DescribeResource', { kind, name }, STORE_DEADLINE_MS);
@@ -194,7 +196,9 @@ async function refsToDelete(kind: string | undefined, names: readonly string[], 
 function addDelete(program: Command): void {
   program
     .command('delete [kind] [names...]')
-    .description('delete resources, by kind and name or those of files; asks first')
+    .description(
+      'delete resources, by kind and name or those of files; asks first; an engine of a deployment is stopped and placed anew',
+    )
     .addOption(fileOption())
     .option('--yes', 'do not ask')
     .option('--ignore-not-found', 'what is not there is no failure')

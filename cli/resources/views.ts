@@ -4,7 +4,8 @@ import type { FieldChange__Output } from '../../proto/gen/admin/v1/FieldChange.t
 import type { Freeze__Output } from '../../proto/gen/admin/v1/Freeze.ts';
 import type { Resource__Output } from '../../proto/gen/admin/v1/Resource.ts';
 import type { ResourceOutcome__Output } from '../../proto/gen/admin/v1/ResourceOutcome.ts';
-import { ageText, type Cell, details, printable, table } from '../output.ts';
+import { ageText, type Cell, details, printable, table, withoutMarkers } from '../output.ts';
+import { BY_HAND_COLUMNS, byHandDetails } from './by_hand_views.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -13,19 +14,25 @@ const specOf = ({ specJson }: Resource__Output): Json => JSON.parse(specJson) as
 /** As it stands in a file. */
 export function resourceObject(resource: Resource__Output): Json {
   const { kind, name, labels, version, updatedAtMs, updatedBy, status } = resource;
+  const told = resource.engine ?? resource.quarantine;
+  const shown = status === null ? plain(told) : statusObject(status);
   const labelled = Object.keys(labels).length === 0 ? {} : { labels };
   return {
     apiVersion: 'sophia/v1',
     kind,
     metadata: { name, ...labelled, version, updatedAtMs, updatedBy },
     spec: specOf(resource),
-    ...(status === null ? {} : { status: statusObject(status) }),
+    ...(shown === undefined ? {} : { status: shown }),
   };
 }
 
+/** A message without the marks of its fields; undefined where there is none. */
+const plain = (message: object | null): Json | undefined =>
+  message === null ? undefined : (JSON.parse(JSON.stringify(message, withoutMarkers)) as Json);
+
 function statusObject({ replicas, ...rest }: NonNullable<Resource__Output['status']>): Json {
   return {
-    ...JSON.parse(JSON.stringify(rest, (key, value: unknown) => (key.startsWith('_') ? undefined : value))),
+    ...plain(rest),
     replicas,
   };
 }
@@ -46,6 +53,7 @@ const NODE_STATES = ['cordoned', 'draining', 'retired'] as const;
 
 /** Columns of each kind after the name. */
 const COLUMNS: Readonly<Record<string, readonly (readonly [string, (spec: Json, of: Resource__Output) => Cell])[]>> = {
+  ...BY_HAND_COLUMNS,
   Deployment: [
     [
       'ready',
@@ -84,7 +92,7 @@ function kindTable(kind: string, resources: readonly Resource__Output[], nowMs: 
   const rows = resources.map((resource) => {
     const spec = specOf(resource);
     const own = columns.map(([, cell]) => cell(spec, resource));
-    return [resource.name, ...own, resource.version, ageText(nowMs, resource.updatedAtMs)];
+    return [resource.name, ...own, resource.version || undefined, ageText(nowMs, resource.updatedAtMs)];
   });
   return table([kind.toLowerCase(), ...columns.map(([name]) => name), 'version', 'changed'], rows);
 }
@@ -109,6 +117,7 @@ const WORDS: Readonly<Record<string, string>> = {
   changed: 'configured',
   unchanged: 'unchanged',
   deleted: 'deleted',
+  stopped: 'stopped',
   not_found: 'not found',
 };
 
@@ -183,8 +192,8 @@ export function describeText({ resource, statusNote, notes, events, specText }: 
   const { status, labels } = resource;
   const facts = details([
     ['name', nameText(resource)],
-    ['version', resource.version],
-    ['changed', `${timeText(resource.updatedAtMs)} by ${resource.updatedBy}`],
+    ['version', resource.version || undefined],
+    ['changed', `${resource.updatedAtMs === 0 ? '' : `${timeText(resource.updatedAtMs)} `}by ${resource.updatedBy}`],
     [
       'labels',
       Object.entries(labels)
@@ -197,6 +206,7 @@ export function describeText({ resource, statusNote, notes, events, specText }: 
           ['ready', `${status.ready} of ${status.wanted}`],
           ['rollout', status.rollout],
         ] as const)),
+    ...byHandDetails(resource),
     ...(statusNote === '' ? [] : ([['status', statusNote]] as const)),
   ]);
   return [

@@ -15,6 +15,7 @@ import type { DescribeResourceRequest as _admin_v1_DescribeResourceRequest, Desc
 import type { DescribeResourceResponse as _admin_v1_DescribeResourceResponse, DescribeResourceResponse__Output as _admin_v1_DescribeResourceResponse__Output } from './admin/v1/DescribeResourceResponse.ts';
 import type { Engine as _admin_v1_Engine, Engine__Output as _admin_v1_Engine__Output } from './admin/v1/Engine.ts';
 import type { EngineRouting as _admin_v1_EngineRouting, EngineRouting__Output as _admin_v1_EngineRouting__Output } from './admin/v1/EngineRouting.ts';
+import type { EngineStatus as _admin_v1_EngineStatus, EngineStatus__Output as _admin_v1_EngineStatus__Output } from './admin/v1/EngineStatus.ts';
 import type { EngineVerdict as _admin_v1_EngineVerdict, EngineVerdict__Output as _admin_v1_EngineVerdict__Output } from './admin/v1/EngineVerdict.ts';
 import type { Event as _admin_v1_Event, Event__Output as _admin_v1_Event__Output } from './admin/v1/Event.ts';
 import type { ExplainDeploymentRequest as _admin_v1_ExplainDeploymentRequest, ExplainDeploymentRequest__Output as _admin_v1_ExplainDeploymentRequest__Output } from './admin/v1/ExplainDeploymentRequest.ts';
@@ -58,6 +59,7 @@ import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRollo
 import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from './admin/v1/PlanResourcesRequest.ts';
 import type { PlanResourcesResponse as _admin_v1_PlanResourcesResponse, PlanResourcesResponse__Output as _admin_v1_PlanResourcesResponse__Output } from './admin/v1/PlanResourcesResponse.ts';
 import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from './admin/v1/ProviderTurn.ts';
+import type { QuarantineStatus as _admin_v1_QuarantineStatus, QuarantineStatus__Output as _admin_v1_QuarantineStatus__Output } from './admin/v1/QuarantineStatus.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from './admin/v1/QueueWait.ts';
 import type { ReplayRequest as _admin_v1_ReplayRequest, ReplayRequest__Output as _admin_v1_ReplayRequest__Output } from './admin/v1/ReplayRequest.ts';
 import type { ReplayResponse as _admin_v1_ReplayResponse, ReplayResponse__Output as _admin_v1_ReplayResponse__Output } from './admin/v1/ReplayResponse.ts';
@@ -134,6 +136,7 @@ export interface ProtoGrpcType {
       DescribeResourceResponse: MessageTypeDefinition<_admin_v1_DescribeResourceResponse, _admin_v1_DescribeResourceResponse__Output>
       Engine: MessageTypeDefinition<_admin_v1_Engine, _admin_v1_Engine__Output>
       EngineRouting: MessageTypeDefinition<_admin_v1_EngineRouting, _admin_v1_EngineRouting__Output>
+      EngineStatus: MessageTypeDefinition<_admin_v1_EngineStatus, _admin_v1_EngineStatus__Output>
       EngineVerdict: MessageTypeDefinition<_admin_v1_EngineVerdict, _admin_v1_EngineVerdict__Output>
       Event: MessageTypeDefinition<_admin_v1_Event, _admin_v1_Event__Output>
       ExplainDeploymentRequest: MessageTypeDefinition<_admin_v1_ExplainDeploymentRequest, _admin_v1_ExplainDeploymentRequest__Output>
@@ -177,6 +180,7 @@ export interface ProtoGrpcType {
       PlanResourcesRequest: MessageTypeDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesRequest__Output>
       PlanResourcesResponse: MessageTypeDefinition<_admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesResponse__Output>
       ProviderTurn: MessageTypeDefinition<_admin_v1_ProviderTurn, _admin_v1_ProviderTurn__Output>
+      QuarantineStatus: MessageTypeDefinition<_admin_v1_QuarantineStatus, _admin_v1_QuarantineStatus__Output>
       QueueWait: MessageTypeDefinition<_admin_v1_QueueWait, _admin_v1_QueueWait__Output>
       ReplayRequest: MessageTypeDefinition<_admin_v1_ReplayRequest, _admin_v1_ReplayRequest__Output>
       ReplayResponse: MessageTypeDefinition<_admin_v1_ReplayResponse, _admin_v1_ReplayResponse__Output>

@@ -16,7 +16,7 @@ import { wakingSink } from '../adapters/reconcile/waking_sink.ts';
 import type { SchedulerConfig } from '../config.ts';
 import type { EventStore } from '../core/events/store_port.ts';
 import type { Projection } from '../core/events/projection.ts';
-import { desiredStateOf } from '../core/fleet/desired.ts';
+import { desiredStateOf, namedNodes } from '../core/fleet/desired.ts';
 import type { FleetState } from '../core/fleet/state.ts';
 import type { ReconcileOptions, Targets } from '../core/reconcile/contract.ts';
 import { rolloutTargets } from '../core/reconcile/rollout_targets.ts';
@@ -211,7 +211,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
       sink = wakingSink(inner, () => reconciler.wake());
       return sink;
     },
-    view: createReconcileView(reconciler, leader, deps.rollouts),
+    view: createReconcileView(reconciler, leader, deps.rollouts, namedNodes(deps.config.nodes)),
     acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;

@@ -33,6 +33,8 @@ const resource = (
   updatedAtMs: 1_000_000,
   updatedBy: 'key:a',
   status: null,
+  engine: null,
+  quarantine: null,
   ...more,
 });
 
@@ -118,6 +120,82 @@ t.test('tables: one for each kind, with what matters of it', async (t) => {
     /^LATER/,
     /^x/,
   ]);
+});
+
+const ENGINE: NonNullable<Resource__Output['engine']> = {
+  source: 'deployment',
+  node: 'n1',
+  engine: 'chat-0-r',
+  gpus: [0, 1],
+  deployment: 'chat',
+  replica: 0,
+  place: 'chat/0/1',
+  phase: 'placed',
+  phaseReason: 'it is wanted',
+  state: 'starting',
+  reason: 'loads\u001b[2J',
+};
+const HELD: NonNullable<Resource__Output['quarantine']> = {
+  source: 'agent',
+  node: 'n1',
+  gpu: 0,
+  uuid: 'GPU-1',
+  untilMs: 0,
+  replicas: ['chat/0'],
+  note: 'x',
+};
+
+t.test('engines and quarantines are shown with who wants them, and what is not known is a dash', async (t) => {
+  const spec = { node: 'n1', engine: 'vllm', servedModelName: 'chat' };
+  const q = { node: 'n1', reason: 'XID 79' };
+  const moved = { ...ENGINE, source: 'declared', state: 'ready', phase: 'leaving', phaseReason: 'its node is drained' };
+  const text = resourceTables(
+    [
+      resource('Engine', 'n1/chat-0-r', spec, { engine: ENGINE }),
+      resource('Engine', 'probe', spec, { engine: moved }),
+      resource('Engine', 'new', spec, { version: 0, updatedAtMs: 0 }),
+      resource('Quarantine', 'n1/0', q, { quarantine: HELD, version: 0 }),
+      resource(
+        'Quarantine',
+        'a',
+        { ...q, gpu: 'GPU-2' },
+        { quarantine: { ...HELD, gpu: undefined, untilMs: undefined } as never },
+      ),
+      resource('Quarantine', 'b', { ...q, until: 500 }),
+    ],
+    1_180_000,
+  );
+  t.match(text.split('\n'), [
+    /^ENGINE +NODE +GPUS +OF +KIND +MODEL +STATE +PHASE +REASON +VERSION +CHANGED$/,
+    /^n1\/chat-0-r +n1 +0,1 +chat\/0 +vllm +chat +starting +placed +loads\[2J +7 +3 min$/,
+    /^probe +n1 +0,1 +declared +vllm +chat +ready +leaving +its node is drained/,
+    /^new +n1 +- +- +vllm +chat +- +- +- +- +-$/,
+    '',
+    /^QUARANTINE +NODE +GPU +BY +UNTIL +STILL THERE +REASON/,
+    /^n1\/0 +n1 +0 +agent +1970-01-01T00:00:00Z +chat\/0 +XID 79 +- +3 min$/,
+    /^a +n1 +GPU-1 +agent +- +chat\/0/,
+    /^b +n1 +all +declared +500 ms +- /,
+  ]);
+  const described = (of: Resource__Output): string =>
+    describeText({ resource: of, statusNote: '', notes: [], events: [], specText: '' });
+  t.match(
+    described(resource('Engine', 'x', spec, { engine: ENGINE, updatedAtMs: 0 })),
+    /changed: +by key:a\n[^]*engine: +n1\/chat-0-r\n[^]*phase: +placed: it is wanted\n/,
+  );
+  t.match(
+    described(resource('Engine', 'x', spec, { engine: { ...ENGINE, engine: '', phase: undefined } as never })),
+    /engine: +-\n[^]*phase: +-\n/,
+  );
+  t.match(described(resource('Quarantine', 'x', q, { quarantine: HELD })), /keeps off: +GPU 0 of n1\n/);
+  const unknown = { ...HELD, gpu: undefined } as never;
+  t.match(
+    described(resource('Quarantine', 'x', { ...q, gpu: 'GPU-2' }, { quarantine: unknown })),
+    /keeps off: +GPU GPU-2 of n1\n/,
+  );
+  t.match(described(resource('Quarantine', 'x', q, { quarantine: unknown })), /keeps off: +all of n1\n/);
+  t.match(resourceObject(resource('Quarantine', 'x', q, { quarantine: { ...HELD, _gpu: 'gpu' } as never })), {
+    status: { source: 'agent', gpu: 0, _gpu: undefined },
+  });
 });
 
 t.test('a resource as an object can be applied again', async (t) => {

@@ -109,6 +109,25 @@ t.test('names with SQL or markup are refused, and change nothing', async (t) => 
   t.match((await scheduler.http('/admin/v1/resources/deployment/sly')).json(), { spec: { model: sly } });
 });
 
+t.test('an engine and a quarantine by hand: applied, seen, and gone again', async (t) => {
+  const file = path.join(examples, 'by-hand');
+  t.match(await run('apply', '-f', file), {
+    code: 0,
+    stdout: 'engine/probe created\nquarantine/fan-of-gpu-4 created\n',
+  });
+  t.match((await run('get', 'engine')).stdout, /^probe +gpu-1 +- +declared +sim +probe +pending/m);
+  const wrong = path.join(root, 'wrong.yaml');
+  await writeFile(
+    wrong,
+    'apiVersion: sophia/v1\nkind: Quarantine\nmetadata: { name: x }\nspec:\n  why: x\n  node: n1\n',
+  );
+  t.match(await run('diff', '-f', wrong), { code: 1, stderr: /wrong\.yaml:5: spec\.why: is not a member/ });
+  t.match(await run('delete', '-f', file, '--yes'), {
+    code: 0,
+    stdout: 'engine/probe deleted\nquarantine/fan-of-gpu-4 deleted\n',
+  });
+});
+
 t.test('freeze, and the events as they come', async (t) => {
   following = startSophia(whole, home, ['event', 'list', '-f', '--limit', '20'], scheduler.env);
   await following.waitFor(/desired\.created +deployment\/sly/);

@@ -1,7 +1,8 @@
 /** How the store fares and what it holds, for /metrics. */
 import type { Metrics } from '../../../lib/io/metrics.ts';
 import { STORE_STATES } from '../../core/events/store_state.ts';
-import { RESOURCE_KINDS } from '../../core/resources/contract.ts';
+import { areaOf } from '../../core/resources/changes.ts';
+import { RESOURCE_KINDS, type ResourceKind } from '../../core/resources/contract.ts';
 import type { ControlPlane } from '../../core/resources/control_port.ts';
 
 const STATES = [...STORE_STATES, 'off', 'closed'] as const;
@@ -19,7 +20,7 @@ export function showControl(metrics: Metrics, control: ControlPlane): void {
     frozen.set({}, control.freeze().frozen ? 1 : 0);
     const counts = new Map<string, number>(RESOURCE_KINDS.map((kind) => [kind, 0]));
     for (const { area, kind } of control.projection().entries())
-      if (area === 'desired' && counts.has(kind)) counts.set(kind, (counts.get(kind) as number) + 1);
+      if (counts.has(kind) && area === areaOf(kind as ResourceKind)) counts.set(kind, (counts.get(kind) as number) + 1);
     for (const [kind, count] of counts) resources.set({ kind }, count);
   });
 }

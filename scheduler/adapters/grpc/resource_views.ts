@@ -7,7 +7,7 @@ import type { ResourceOutcome as OutcomeMessage } from '../../../proto/gen/admin
 import type { StateEntry } from '../../../proto/gen/admin/v1/StateEntry.ts';
 import type { FleetEvent } from '../../core/events/event.ts';
 import type { Entry } from '../../core/events/projection.ts';
-import type { DeploymentStatus, RolloutReport } from '../../core/resources/contract.ts';
+import type { DeploymentStatus, EngineStatus, QuarantineStatus, RolloutReport } from '../../core/resources/contract.ts';
 import type { FreezeView } from '../../core/resources/control_port.ts';
 import type { ResourceOutcome, ResourceView } from '../../core/resources/operations.ts';
 
@@ -28,7 +28,11 @@ function statusMessage({ observedVersion, wanted, ready, replicas, rollout }: De
   };
 }
 
-export function resourceMessage({ resource, updatedAtMs, updatedBy, status }: ResourceView): Resource {
+const engineMessage = ({ gpus, ...rest }: EngineStatus) => ({ ...rest, gpus: [...gpus] });
+const quarantineMessage = ({ replicas, ...rest }: QuarantineStatus) => ({ ...rest, replicas: [...replicas] });
+
+export function resourceMessage(view: ResourceView): Resource {
+  const { resource, updatedAtMs, updatedBy, status, engine, quarantine } = view;
   const { kind, metadata, spec } = resource;
   return {
     kind,
@@ -39,6 +43,8 @@ export function resourceMessage({ resource, updatedAtMs, updatedBy, status }: Re
     updatedAtMs,
     updatedBy,
     status: status === undefined ? null : statusMessage(status),
+    engine: engine === undefined ? null : engineMessage(engine),
+    quarantine: quarantine === undefined ? null : quarantineMessage(quarantine),
   };
 }
 

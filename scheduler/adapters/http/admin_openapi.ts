@@ -51,14 +51,16 @@ export function adminSchemas() {
     }),
     delete: describe(tag, 'Deletes resources', {
       body: object({ resources: REFS, dryRun: DRY_RUN, reason: REASON }, ['resources']),
-      ...json('What became of each: deleted or not_found.'),
+      ...json('What became of each: deleted, stopped (one engine of a deployment), unchanged or not_found.'),
     }),
     plan: describe(tag, 'What would be done if resources were applied and others deleted', {
       body: object({ resources, deleted: REFS }),
       ...json('The plan in words, with its sums.'),
     }),
     list: describe(tag, 'Lists resources', {
-      querystring: object({ kind: text('Only of this kind.') }),
+      querystring: object({
+        kind: text('Only of this kind; engines and quarantines then with those that nobody has declared.'),
+      }),
       ...json('The list.'),
     }),
     get: describe(tag, 'Shows one resource, by kind/name', json('The resource.')),

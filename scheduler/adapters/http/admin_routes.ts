@@ -95,7 +95,9 @@ function refIn(rest: string): RawRef {
 }
 
 /** As it stands in a file, with what the scheduler knows besides. */
-function resourceJson({ resource, updatedAtMs, updatedBy, status }: ResourceView): object {
+function resourceJson(view: ResourceView): object {
+  const { resource, updatedAtMs, updatedBy } = view;
+  const status = view.status ?? view.engine ?? view.quarantine;
   const { apiVersion, kind, metadata, spec } = resource;
   const shown = { apiVersion, kind, metadata: { ...metadata, updatedAtMs, updatedBy }, spec };
   return status === undefined ? shown : { ...shown, status };

@@ -94,6 +94,8 @@ export class Reconciler {
   #waiting = 0;
   #behindSinceMs: number | undefined;
   #accepted = 0;
+  /** What the store's clock was ahead of our monotonic one when it was asked last; undefined: it never was. */
+  #storeAheadMs: number | undefined;
   #lastWithheld = '';
 
   constructor(deps: ReconcilerDeps) {
@@ -142,16 +144,28 @@ export class Reconciler {
     return this.#declared as Declared;
   }
 
+  /** Engines of the configuration on a node. */
+  configured(node: string): readonly EngineSpec[] {
+    return this.#deps.configured(node) ?? [];
+  }
+
+  #storeMs(): number {
+    const { clock, projection } = this.#deps;
+    const nowMs = this.#storeAheadMs === undefined ? clock.wallMs() : clock.monotonicMs() + this.#storeAheadMs;
+    return Math.max(projection().atMs(), nowMs);
+  }
+
   input(declared: Declared): PassInput {
-    const { fleet, clock, leader, options, targets, schedulerId, projection, configured } = this.#deps;
+    const { fleet, clock, leader, options, targets, schedulerId, projection } = this.#deps;
     return {
       declared,
       fleet: fleet(),
-      configured: (node) => (configured(node) ?? []).map(({ name = '', gpuIds = [] }) => ({ name, gpus: gpuIds })),
+      configured: (node) => this.configured(node).map(({ name = '', gpuIds = [] }) => ({ name, gpus: gpuIds })),
       nowMs: clock.monotonicMs(),
       leadingSinceMs: leader.sinceMs,
       // The store's clock stands still while nothing is written; ours may be off. The later of the two avoids longest.
       wallMs: Math.max(projection().atMs(), clock.wallMs()),
+      storeMs: this.#storeMs(),
       options,
       memory: this.#memory,
       generationOf: (node) => (this.mayOrder() ? Number(this.#book.of(node).generation) : undefined),
@@ -273,7 +287,7 @@ export class Reconciler {
 
   /** What earlier leaders have written must be seen first; none of them can write any more. */
   async #beginToLead(): Promise<void> {
-    const { leader, store, options } = this.#deps;
+    const { leader, store, options, clock } = this.#deps;
     if (this.#mustSee !== undefined && this.#ledEpoch === leader.epoch) return;
     this.#ledEpoch = leader.epoch;
     this.#mustSee = undefined;
@@ -281,7 +295,8 @@ export class Reconciler {
     this.#plannedKey = '';
     this.#memory = new HealingMemory(options);
     this.#deps.rollouts?.forget();
-    const { seq } = await store.head();
+    const { seq, nowMs } = await store.head();
+    this.#storeAheadMs = nowMs - clock.monotonicMs();
     this.#mustSee = seq;
   }
 

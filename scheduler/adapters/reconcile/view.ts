@@ -6,6 +6,7 @@ import { foreseenTargets } from '../../core/reconcile/rollout_targets.ts';
 import { rolloutReport } from '../../core/reconcile/rollout_report.ts';
 import { rolloutSummary } from '../../core/rollout/text.ts';
 import { explainLines, overlaid, planView } from '../../core/reconcile/foresee.ts';
+import { engineReports, type InventoryFacts, quarantineReports } from '../../core/reconcile/inventory.ts';
 import { statusOf } from '../../core/reconcile/status.ts';
 import type { ReconcileView } from '../../core/resources/contract.ts';
 import type { Leader } from './leader.ts';
@@ -24,14 +25,29 @@ interface Reason {
   readonly text: string;
 }
 
-/** @param rollouts absent: revisions are changed one replica at a time, and nobody keeps a history */
-export function createReconcileView(reconciler: Reconciler, leader: Leader, rollouts?: RolloutRunner): ReconcileView {
+/**
+ * @param rollouts absent: revisions are changed one replica at a time, and nobody keeps a history
+ * @param configuredNodes names of the nodes that the configuration orders engines of
+ */
+export function createReconcileView(
+  reconciler: Reconciler,
+  leader: Leader,
+  rollouts?: RolloutRunner,
+  configuredNodes: readonly string[] = [],
+): ReconcileView {
   const reasons = new Map<string, Reason>();
   const current = (): { input: PassInput; declared: Declared } => {
     const declared = reconciler.declared();
     const input = reconciler.input(declared);
     // What nobody has looked at yet is shown as it would begin.
     return { input: rollouts === undefined ? input : { ...input, targets: foreseenTargets }, declared };
+  };
+  const inventory = (): InventoryFacts => {
+    const { input, declared } = current();
+    const { fleet, storeMs } = input;
+    const names = new Set([...configuredNodes, ...fleet.nodes.keys()]);
+    const configured = new Map([...names].map((node) => [node, reconciler.configured(node)]));
+    return { declared, fleet, configured, storeMs };
   };
   const whyPending = (name: string, { input, declared }: ReturnType<typeof current>): string => {
     const before = reasons.get(name);
@@ -73,5 +89,7 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader, roll
       if (deployment === undefined) return undefined;
       return rolloutReport(deployment, declared.rolloutOrders.get(name)?.order, rollouts?.look(input, name));
     },
+    engines: () => engineReports(inventory()),
+    quarantines: () => quarantineReports(inventory()),
   };
 }

@@ -7,6 +7,7 @@ import { headProblemText } from '../../core/events/head.ts';
 import type { Projection } from '../../core/events/projection.ts';
 import { type AppendOutcome, MAX_APPEND } from '../../core/events/store_port.ts';
 import {
+  areaOf,
   type Origin,
   piecesOf,
   planApply,
@@ -27,6 +28,7 @@ import type {
   ResourceOutcome,
 } from '../../core/resources/operations.ts';
 import { type Problem, resourceNotes } from '../../core/resources/rules.ts';
+import type { PlanUndeclared } from './inventory.ts';
 import { parseResource, refusalOf } from './parse_resource.ts';
 import type { Turns } from './turns.ts';
 
@@ -44,6 +46,8 @@ export interface ApplyDeps {
   /** A new idempotency id for one append. */
   readonly newId: () => string;
   readonly turns: Turns;
+  /** For one request: what its deletes come to where they name no resource. */
+  readonly undeclared: () => PlanUndeclared;
   /** Lets other work of the process have its turn. */
   readonly breathe: () => Promise<void>;
 }
@@ -226,8 +230,10 @@ async function carryOut(
 function presence(projection: Projection, coming: readonly Resource[]) {
   const names = new Set(coming.map(({ kind, metadata }) => resourceText(kind, metadata.name)));
   return (kind: ResourceKind, name: string): boolean =>
-    names.has(resourceText(kind, name)) || projection.get('desired', kind, name) !== undefined;
+    names.has(resourceText(kind, name)) || projection.get(areaOf(kind), kind, name) !== undefined;
 }
+
+const entryNow = (projection: Projection, kind: ResourceKind, name: string) => projection.get(areaOf(kind), kind, name);
 
 /** Applies resources that were checked. */
 export function applyResources(
@@ -239,11 +245,13 @@ export function applyResources(
   const plans = resources.map(
     (resource): Plan =>
       (projection) =>
-        planApply(resource, projection.get('desired', resource.kind, resource.metadata.name), origin),
+        planApply(resource, entryNow(projection, resource.kind, resource.metadata.name), origin),
   );
   const byName = new Map(resources.map((resource) => [resourceText(resource.kind, resource.metadata.name), resource]));
-  const has = presence(deps.control.projection(), resources);
-  const notes: Notes = ({ kind, name }) => resourceNotes(byName.get(resourceText(kind, name)) as Resource, has);
+  const projection = deps.control.projection();
+  const has = presence(projection, resources);
+  const notes: Notes = ({ kind, name }) =>
+    resourceNotes(byName.get(resourceText(kind, name)) as Resource, has, projection.atMs());
   return carryOut(deps, plans, dryRun, origin, notes);
 }
 
@@ -253,7 +261,10 @@ export async function apply(deps: ApplyDeps, request: ApplyRequest, caller: Call
 }
 
 /** Who still refers to what is deleted. */
-function deleteNotes({ kind, name }: PlannedChange, projection: Projection): string[] {
+function deleteNotes({ kind, name, outcome }: PlannedChange, projection: Projection): string[] {
+  if (kind === 'Engine' && outcome === 'stopped') return ['its replica gets a new place once it has stopped'];
+  if (kind === 'Engine' && outcome === 'unchanged') return ['it is being stopped already'];
+  if (outcome !== 'deleted') return [];
   if (kind === 'Pool')
     return projection
       .list('desired', 'Deployment')
@@ -277,14 +288,20 @@ export async function deleteAll(deps: ApplyDeps, request: DeleteRequest, caller:
   checkCount(request.resources.length);
   const refs = refsOf(request.resources);
   const origin = { ...caller, reason: request.reason };
+  if (!deps.control.isRead()) await deps.control.catchUp();
+  const undeclared = deps.undeclared();
   const plans = refs.map(
     (ref): Plan =>
-      (projection) =>
-        planDelete(ref, projection.get('desired', ref.kind, ref.name), origin),
+      (projection) => {
+        const entry = entryNow(projection, ref.kind, ref.name);
+        return (
+          (entry === undefined ? undeclared(ref, projection, origin) : undefined) ?? planDelete(ref, entry, origin)
+        );
+      },
   );
   const { control } = deps;
   const isNoted = refs.length <= MAX_NOTED;
   return carryOut(deps, plans, request.dryRun, origin, (change) =>
-    isNoted && change.outcome === 'deleted' ? deleteNotes(change, control.projection()) : [],
+    isNoted ? deleteNotes(change, control.projection()) : [],
   );
 }

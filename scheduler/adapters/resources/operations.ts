@@ -1,7 +1,8 @@
 /** The operations of the doors over the control plane: the one place where they are put together. */
 import { CodedError } from '../../../lib/errors.ts';
 import type { Entry } from '../../core/events/projection.ts';
-import { resourceOf } from '../../core/resources/changes.ts';
+import { PLACE_KIND } from '../../core/reconcile/contract.ts';
+import { areaOf, resourceOf } from '../../core/resources/changes.ts';
 import {
   type DeploymentSpec,
   type ReconcileView,
@@ -18,8 +19,17 @@ import type {
   ResourceOperations,
   ResourceView,
 } from '../../core/resources/operations.ts';
+import { wantedBy } from '../../core/resources/pinned.ts';
 import { resourceNotes } from '../../core/resources/rules.ts';
 import { apply, applyResources, deleteAll, kindOf, parseAll, refsOf } from './apply_operations.ts';
+import {
+  createPlanUndeclared,
+  inventoryNotes,
+  isInventoryKind,
+  type PlanUndeclared,
+  viewNamed,
+  VIEWS,
+} from './inventory.ts';
 import { orderRollout, showRollout } from './rollout_operations.ts';
 import { createTurns, type Turns } from './turns.ts';
 import { followEvents, liftFreeze, listEvents, replay, setFreeze } from './log_operations.ts';
@@ -33,7 +43,7 @@ export interface OperationsOptions {
   readonly breathe: () => Promise<void>;
 }
 
-type OperationsDeps = OperationsOptions & { readonly turns: Turns };
+type OperationsDeps = OperationsOptions & { readonly turns: Turns; readonly undeclared: () => PlanUndeclared };
 
 const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
 /** Events of one resource that `describe` shows. */
@@ -55,31 +65,66 @@ async function readState({ control }: OperationsDeps) {
   return control.projection();
 }
 
+/** A declared engine without a place says why it has none, which to find out takes a plan. */
+function explained(view: ResourceView, reconcile: ReconcileView | undefined): ResourceView {
+  const { engine } = view;
+  if (engine?.source !== 'declared' || engine.engine !== '' || engine.deployment === undefined) return view;
+  const [replica] = reconcile?.deploymentStatus(engine.deployment)?.replicas ?? [];
+  return replica === undefined ? view : { ...view, engine: { ...engine, reason: replica.reason } };
+}
+
 /** @throws CodedError not_found, invalid_value, store_… */
-async function entryOf(deps: OperationsDeps, ref: RawRef): Promise<Entry> {
+async function find(deps: OperationsDeps, ref: RawRef): Promise<ResourceView> {
   const kind = kindOf(ref.kind);
-  const entry = (await readState(deps)).get('desired', kind, ref.name);
-  if (entry !== undefined) return entry;
+  const projection = await readState(deps);
+  const reconcile = deps.reconcile();
+  if (isInventoryKind(kind)) {
+    const view = viewNamed(VIEWS[kind](projection, reconcile), ref.name);
+    if (view !== undefined) return explained(view, reconcile);
+  } else {
+    const entry = projection.get('desired', kind, ref.name);
+    if (entry !== undefined) return viewOf(entry, reconcile);
+  }
   const param = resourceText(kind, ref.name.slice(0, 253));
   throw new CodedError('not_found', `There is no ${param}.`, { param });
 }
 
-async function describe(deps: OperationsDeps, ref: RawRef): Promise<DescribeAnswer> {
-  const entry = await entryOf(deps, ref);
-  const { control } = deps;
+/** @param word empty or `all`: all kinds, and of each what is declared, so that it can be applied again */
+async function list(deps: OperationsDeps, word: string): Promise<ResourceView[]> {
+  const isAll = word === '' || word === 'all';
+  const projection = await readState(deps);
   const reconcile = deps.reconcile();
-  const view = viewOf(entry, reconcile);
-  const isDeployment = entry.kind === 'Deployment';
-  const missing = reconcile === undefined ? NO_RECONCILE : 'Reconcile has not looked at it yet.';
+  return (isAll ? RESOURCE_KINDS : [kindOf(word)]).flatMap((kind) => {
+    if (!isInventoryKind(kind)) return projection.list('desired', kind).map((entry) => viewOf(entry, reconcile));
+    const views = VIEWS[kind](projection, reconcile);
+    return isAll ? views.filter(({ resource }) => !resource.metadata.name.includes('/')) : views;
+  });
+}
+
+const HAVE_STATUS: ReadonlySet<ResourceKind> = new Set(['Deployment', 'Engine', 'Quarantine']);
+
+/** Whether an event is about a resource, or about the place of an engine. */
+function isAbout({ resource, engine }: ResourceView) {
+  const { kind, metadata } = resource;
+  return (of: { readonly kind: string; readonly name: string }): boolean =>
+    (of.kind === kind && of.name === metadata.name) || (of.kind === PLACE_KIND && of.name === engine?.place);
+}
+
+async function describe(deps: OperationsDeps, ref: RawRef): Promise<DescribeAnswer> {
+  const view = await find(deps, ref);
+  const { control } = deps;
+  const missing = deps.reconcile() === undefined ? NO_RECONCILE : 'Reconcile has not looked at it yet.';
   const has = (kind: ResourceKind, name: string): boolean =>
-    control.projection().get('desired', kind, name) !== undefined;
+    control.projection().get(areaOf(kind), kind, name) !== undefined;
+  const hasStatus = view.status !== undefined || view.engine !== undefined || view.quarantine !== undefined;
+  const isAboutIt = isAbout(view);
   return {
     ...view,
-    statusNote: isDeployment && view.status === undefined ? missing : '',
-    notes: resourceNotes(view.resource, has),
+    statusNote: HAVE_STATUS.has(view.resource.kind) && !hasStatus ? missing : '',
+    notes: [...resourceNotes(view.resource, has), ...inventoryNotes(view)],
     events: control
       .recentEvents()
-      .filter(({ resource }) => resource.kind === entry.kind && resource.name === entry.name)
+      .filter(({ resource }) => isAboutIt(resource))
       .slice(-MAX_DESCRIBED),
   };
 }
@@ -94,8 +139,10 @@ async function plan(deps: OperationsDeps, request: PlanRequest): Promise<PlanAns
   return { ...reconcile.plan(resources, refsOf(request.deleted)), outcomes };
 }
 
+/** @param name of a deployment, or `engine/NAME` */
 function explain({ control, reconcile }: OperationsDeps, name: string) {
-  const entry = control.projection().get('desired', 'Deployment', name);
+  const wanted = wantedBy(name);
+  const entry = control.projection().get('desired', wanted.kind, wanted.name);
   if (entry === undefined) return undefined;
   const { servedModelName } = resourceOf(entry).spec as unknown as DeploymentSpec;
   const view = reconcile();
@@ -103,18 +150,14 @@ function explain({ control, reconcile }: OperationsDeps, name: string) {
 }
 
 export function createResourceOperations(options: OperationsOptions): ResourceOperations {
-  const deps: OperationsDeps = { ...options, turns: createTurns() };
-  const { control, newId } = deps;
+  const { control, newId } = options;
+  const undeclared = () => createPlanUndeclared(options.reconcile(), control.projection(), control.freeze);
+  const deps: OperationsDeps = { ...options, undeclared, turns: createTurns() };
   return {
     apply: (request, caller) => apply(deps, request, caller),
     delete: (request, caller) => deleteAll(deps, request, caller),
-    get: async (ref) => viewOf(await entryOf(deps, ref), deps.reconcile()),
-    async list(word) {
-      const kinds = word === '' || word === 'all' ? RESOURCE_KINDS : [kindOf(word)];
-      const projection = await readState(deps);
-      const reconcile = deps.reconcile();
-      return kinds.flatMap((kind) => projection.list('desired', kind).map((entry) => viewOf(entry, reconcile)));
-    },
+    get: (ref) => find(deps, ref),
+    list: (word) => list(deps, word),
     describe: (ref) => describe(deps, ref),
     plan: (request) => plan(deps, request),
     explain: async (name) => explain(deps, name),

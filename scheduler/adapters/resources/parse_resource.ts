@@ -63,7 +63,7 @@ export function parseResource(value: unknown): Parsed {
   const spec = parsePart(SPEC_SCHEMAS[kind], value['spec'] ?? {}, 'spec', problems);
   if (metadata === undefined || spec === undefined) return { ok: false, problems };
   const { name, labels, version } = metadata;
-  const named = kind === 'Deployment' ? { servedModelName: name, ...spec } : spec;
+  const named = kind === 'Deployment' || kind === 'Engine' ? { servedModelName: name, ...spec } : spec;
   const resource = {
     apiVersion: API_VERSION,
     kind,

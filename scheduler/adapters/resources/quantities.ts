@@ -52,6 +52,29 @@ export const milliseconds = (doc: string) =>
     'milliseconds or a duration up to 30 days, such as 500ms, 30s or 5m',
   ).describe(`${doc} Milliseconds, or a duration such as 30s.`);
 
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)$/;
+const MAX_UNTIL_MS = 366 * 8.64e7;
+
+/** A moment stays one and is spelt in UTC, a duration becomes milliseconds; NaN when it is neither. */
+function untilOf(text: string): string | number {
+  const atMs = TIME.test(text.trim()) ? Date.parse(text.trim()) : Number.NaN;
+  if (!Number.isNaN(atMs)) return new Date(atMs).toISOString();
+  return Math.round(scaled(text, DURATION, DURATION_UNITS));
+}
+
+const UNTIL =
+  'must be a time with its zone such as 2027-01-31T18:00:00Z, or a duration up to 366 days such as 30m or 2d';
+
+/** A moment in ISO 8601, or whole milliseconds from 1 to 366 days. */
+export const until = (doc: string) =>
+  z
+    .union([z.number(), z.string().max(64).transform(untilOf)], { error: UNTIL })
+    .refine(
+      (value) => typeof value === 'string' || (Number.isInteger(value) && value >= 1 && value <= MAX_UNTIL_MS),
+      UNTIL,
+    )
+    .describe(`${doc} A time such as 2027-01-31T18:00:00Z, or a duration such as 2d.`);
+
 /** 0 to 1. */
 export const share = (doc: string) =>
   quantity(

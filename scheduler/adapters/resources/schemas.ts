@@ -4,8 +4,8 @@
  * of them.
  */
 import { z } from 'zod';
-import type { ResourceKind } from '../../core/resources/contract.ts';
-import { bytes, milliseconds, share } from './quantities.ts';
+import { ENGINE_MEMBERS, type ResourceKind } from '../../core/resources/contract.ts';
+import { bytes, milliseconds, share, until } from './quantities.ts';
 
 const MAX_ITEMS = 64;
 
@@ -186,11 +186,39 @@ const aliasSchema = z.strictObject({
     .describe('Among whom requests for the name of the alias are divided.'),
 });
 
+/** An engine has members of a deployment, in the same spelling; what says where to look for a node has no place in it. */
+const engineMembers = Object.fromEntries(ENGINE_MEMBERS.map((member) => [member, true])) as Record<
+  (typeof ENGINE_MEMBERS)[number],
+  true
+>;
+const engineSchema = deploymentSchema.pick(engineMembers).extend({ node: text(253, 'The node that it runs on.') });
+
+const quarantineSchema = z.strictObject({
+  node: text(253, 'The node, or the one that has the GPU.'),
+  gpu: z
+    .union(
+      [
+        whole(0, 255, 'Its index.'),
+        z
+          .string()
+          .regex(/^(?:1?\d{1,2}|2[0-4]\d|25[0-5]|(?:GPU|MIG)-[0-9A-Fa-f-]{8,64})$/)
+          .transform((value) => (/^\d+$/.test(value) ? Number(value) : value)),
+      ],
+      { error: 'must be the index of a GPU or its UUID' },
+    )
+    .optional()
+    .describe('Index or UUID of one GPU; absent: the whole node.'),
+  reason: text(512, 'Why; it is told wherever the quarantine keeps something away.'),
+  until: until('When it ends by itself; absent: when it is deleted.').optional(),
+});
+
 export const SPEC_SCHEMAS = {
   Node: nodeSchema,
+  Engine: engineSchema,
   Deployment: deploymentSchema,
   Pool: poolSchema,
   Alias: aliasSchema,
+  Quarantine: quarantineSchema,
 } as const satisfies Record<ResourceKind, z.ZodType>;
 
 export const metadataSchema = z.strictObject({

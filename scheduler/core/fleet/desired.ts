@@ -51,6 +51,10 @@ export function desiredStateOf(nodes: ConfiguredNodes, node: NodeId, generation:
   return engines === undefined ? undefined : { generation, engines: engines.map(specOf) };
 }
 
+/** The nodes that the configuration names. */
+export const namedNodes = (nodes: ConfiguredNodes): readonly string[] =>
+  Object.keys(nodes).filter((name) => name !== EVERY_OTHER);
+
 /** Every model that the configuration serves somewhere. */
 export function configuredModels(nodes: ConfiguredNodes): readonly string[] {
   return [...new Set(Object.values(nodes).flatMap((engines) => engines.map((engine) => engine.servedModelName)))];

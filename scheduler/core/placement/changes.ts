@@ -19,7 +19,9 @@ export type Change =
   | { readonly change: 'change_constraint'; readonly key: string }
   | { readonly change: 'label_node'; readonly key: string }
   | { readonly change: 'fewer_gpus'; readonly to: number }
-  | { readonly change: 'release_gpus'; readonly gpus: readonly number[] }
+  /** Repair or release some, delete the quarantines of others. */
+  | { readonly change: 'release_gpus'; readonly gpus: readonly number[]; readonly quarantines: readonly string[] }
+  | { readonly change: 'lift_quarantine'; readonly quarantines: readonly string[] }
   | { readonly change: 'share_gpus' }
   | { readonly change: 'free_gpu_memory'; readonly bytes: number }
   /** No GPU of the node is large enough even when empty. */
@@ -42,6 +44,7 @@ const CHANGES: ChangeOf = {
   stale: () => ({ change: 'wait_for_node' }),
   cordoned: () => ({ change: 'uncordon' }),
   draining: () => ({ change: 'end_drain' }),
+  quarantine: ({ names }) => ({ change: 'lift_quarantine', quarantines: names }),
   taint: ({ taint }) => ({ change: 'tolerate', key: taint.key, effect: taint.effect }),
   region: ({ found }) => ({ change: 'allow', field: 'regions', value: found }),
   architecture: ({ found }) => ({ change: 'allow', field: 'architectures', value: found }),
@@ -50,7 +53,11 @@ const CHANGES: ChangeOf = {
   gang_topology: ({ key }) => ({ change: 'label_node', key }),
   gpu_model: ({ found }) => ({ change: 'allow', field: 'gpuModels', value: found.join(', ') }),
   gpu_count: ({ foundGpus }) => ({ change: 'fewer_gpus', to: foundGpus }),
-  gpu_health: ({ bad }) => ({ change: 'release_gpus', gpus: bad.map(({ gpu }) => gpu) }),
+  gpu_health: ({ bad }) => ({
+    change: 'release_gpus',
+    gpus: bad.flatMap(({ gpu, names }) => (names === undefined ? [gpu] : [])),
+    quarantines: [...new Set(bad.flatMap(({ names }) => names ?? []))],
+  }),
   gpu_sharing: () => ({ change: 'share_gpus' }),
   gpu_memory: ({ needBytes, freeBytes, largestGpuBytes }) =>
     needBytes > largestGpuBytes

@@ -59,6 +59,8 @@ export interface GpuSnapshot {
   readonly health: 'ok' | 'degraded' | 'failed';
   /** Why it is in quarantine; absent: it is not. */
   readonly quarantine?: string;
+  /** Names of the declared quarantines that it is in. */
+  readonly quarantinedBy?: readonly string[];
   readonly numaNode?: number;
   /** GPUs of one number reach each other over NVLink; absent: over PCIe only. */
   readonly nvlinkIsland?: number;
@@ -66,6 +68,12 @@ export interface GpuSnapshot {
   readonly coherent?: boolean;
   /** Most engines that may share it; absent: 16. */
   readonly maxEngines?: number;
+}
+
+/** By the names of the declared quarantines, and why. */
+export interface NodeQuarantine {
+  readonly names: readonly string[];
+  readonly why: string;
 }
 
 export type NodeHealth = 'ready' | 'degraded' | 'not_ready' | 'lost';
@@ -81,6 +89,8 @@ export interface NodeSnapshot {
   readonly cordoned?: boolean;
   /** It is being emptied: its replicas move, then it is left alone. */
   readonly draining?: boolean;
+  /** It is in quarantine as a whole: nothing new comes, and what runs there moves. */
+  readonly quarantine?: NodeQuarantine;
   readonly taints?: readonly Taint[];
   readonly health: NodeHealth;
   /** On the clock of the snapshot's `nowMs`. */

@@ -77,8 +77,9 @@ function classify(
     const models = new Set(node.gpus.map((gpu) => gpu.model));
     const isStale = nowMs - node.lastSeenMs > staleAfterMs;
     const what = [node.region, node.architecture, node.driverVersion, node.health, node.cordoned, node.draining];
+    const isHeld = node.quarantine !== undefined;
     const asked = keys.map((key) => valueOf(node, key));
-    const key = JSON.stringify([what, isStale, node.taints, [...models], asked]);
+    const key = JSON.stringify([what, isStale, isHeld, node.taints, [...models], asked]);
     const found = ids.get(key);
     if (found !== undefined) return found;
     ids.set(key, members.length);

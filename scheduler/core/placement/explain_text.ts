@@ -25,6 +25,7 @@ const REASONS: TextOf<Reason['by'], Reason> = {
     `its agent has said nothing for ${seconds(silentMs)}, more than ${seconds(staleAfterMs)}`,
   cordoned: () => 'the node is cordoned',
   draining: () => 'the node is being drained',
+  quarantine: ({ why }) => `the node is in quarantine (${why})`,
   taint: ({ taint: { key, value, effect } }) =>
     `the taint ${key}${value === undefined ? '' : `=${value}`}:${effect} is not tolerated`,
   region: ({ wanted, found }) => `it is in ${found}, not in ${list(wanted)}`,
@@ -63,6 +64,9 @@ type ChangeText = {
   readonly [Name in Change['change']]: (value: Extract<Change, Readonly<Record<'change', Name>>>) => string;
 };
 
+const liftTexts = (names: readonly string[]): string[] =>
+  names.length === 0 ? [] : [`quarantine/${names.join(', quarantine/')} were deleted`];
+
 const CHANGES: ChangeText = {
   wait_for_node: () => 'the node came back',
   uncordon: () => 'the node were uncordoned',
@@ -73,7 +77,11 @@ const CHANGES: ChangeText = {
   change_constraint: ({ key }) => `the constraint on ${key} were met or dropped`,
   label_node: ({ key }) => `the node had the label ${key}`,
   fewer_gpus: ({ to }) => `it needed ${to} GPUs on a host`,
-  release_gpus: ({ gpus }) => `GPU ${list(gpus)} were repaired or released`,
+  release_gpus: ({ gpus, quarantines }) =>
+    [...(gpus.length === 0 ? [] : [`GPU ${list(gpus)} were repaired or released`]), ...liftTexts(quarantines)].join(
+      ' and ',
+    ),
+  lift_quarantine: ({ quarantines }) => liftTexts(quarantines).join(' and '),
   share_gpus: () => 'others left the GPUs, or sharing were allowed',
   free_gpu_memory: ({ bytes }) => `${gib(bytes)} more were free there`,
   need_less_gpu_memory: ({ toBytes }) => `it needed at most ${gib(toBytes)} a GPU, which an empty one has`,

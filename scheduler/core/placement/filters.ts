@@ -16,6 +16,7 @@ import { health } from './filters/health.ts';
 import { hostMemory } from './filters/host_memory.ts';
 import { nvlink } from './filters/nvlink.ts';
 import { ports } from './filters/ports.ts';
+import { quarantine } from './filters/quarantine.ts';
 import { region } from './filters/region.ts';
 import { stale } from './filters/stale.ts';
 import { taint } from './filters/taint.ts';
@@ -25,6 +26,7 @@ export const NODE_FILTERS: readonly NodeFilter[] = [
   stale,
   cordoned,
   draining,
+  quarantine,
   taint,
   region,
   architecture,

@@ -4,12 +4,21 @@
  */
 import type { GpuSharing, Taint } from './contract.ts';
 
+export interface BadGpu {
+  readonly gpu: number;
+  readonly why: string;
+  /** The declared quarantines that keep replicas off it; absent: it is not sound by itself. */
+  readonly names?: readonly string[];
+}
+
 export type Reason =
   | { readonly by: 'node_unknown' }
   | { readonly by: 'health'; readonly health: string }
   | { readonly by: 'stale'; readonly silentMs: number; readonly staleAfterMs: number }
   | { readonly by: 'cordoned' }
   | { readonly by: 'draining' }
+  /** The node as a whole, by these declared quarantines. */
+  | { readonly by: 'quarantine'; readonly names: readonly string[]; readonly why: string }
   | { readonly by: 'taint'; readonly taint: Taint }
   | { readonly by: 'region'; readonly wanted: readonly string[]; readonly found: string }
   | { readonly by: 'architecture'; readonly wanted: readonly string[]; readonly found: string }
@@ -30,7 +39,7 @@ export type Reason =
       readonly by: 'gpu_health';
       readonly needGpus: number;
       readonly soundGpus: number;
-      readonly bad: readonly { readonly gpu: number; readonly why: string }[];
+      readonly bad: readonly BadGpu[];
     }
   /** Enough sound GPUs, but others are on them that may not be shared with. */
   | {

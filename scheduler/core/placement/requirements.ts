@@ -5,6 +5,8 @@
 import type { NodeSnapshot, Requirement, Taint, Toleration } from './contract.ts';
 
 export const HOSTNAME_KEY = 'kubernetes.io/hostname';
+/** The name of the node itself, as Kubernetes' field of this name: no label can say otherwise. */
+export const NODE_NAME_KEY = 'metadata.name';
 export const REGION_KEY = 'topology.kubernetes.io/region';
 
 /** Names under which a node's own attributes can be asked for; a label of the same name wins. */
@@ -19,6 +21,7 @@ const ATTRIBUTES: Readonly<Record<string, (node: NodeSnapshot) => string | undef
 
 /** The value of a label or an attribute; undefined where the node has none. */
 export function valueOf(node: NodeSnapshot, key: string): string | undefined {
+  if (key === NODE_NAME_KEY) return node.name;
   const { labels } = node;
   if (labels !== undefined && Object.hasOwn(labels, key)) return labels[key];
   return Object.hasOwn(ATTRIBUTES, key) ? ATTRIBUTES[key]?.(node) : undefined;

@@ -6,7 +6,7 @@ import { type Board, createBoard, creditUsed, lift, type Part, put, type Unit } 
 import type { FleetSnapshot, Placement, Stop, Taint } from './contract.ts';
 import type { Demand } from './demand.ts';
 import { gpuRow } from './fleet.ts';
-import type { Reason } from './reasons.ts';
+import type { BadGpu, Reason } from './reasons.ts';
 import { tolerates } from './requirements.ts';
 
 export interface Situation {
@@ -93,14 +93,15 @@ function reasonsToLeave(board: Board, placement: Placement, { demand }: Unit): R
       continue;
     }
     if (node.draining === true) reasons.push({ by: 'draining' });
+    if (node.quarantine !== undefined) reasons.push({ by: 'quarantine', ...node.quarantine });
     if (node.health === 'lost') reasons.push({ by: 'health', health: node.health });
     const tolerations = demand?.wanted.tolerations ?? [];
     const taint = node.taints?.find((each) => HARD.has(each.effect) && !tolerates(tolerations, each));
     if (taint !== undefined) reasons.push({ by: 'taint', taint });
-    const bad = part.gpus.flatMap((gpu) => {
+    const bad = part.gpus.flatMap((gpu): BadGpu[] => {
       const row = gpuRow(board.fleet, at, gpu);
       if (row < 0) return [{ gpu, why: 'gone' }];
-      return board.fleet.usable[row] === 1 ? [] : [{ gpu, why: whyUnusable(board, row) }];
+      return board.fleet.usable[row] === 1 ? [] : [badGpu(board, gpu, row)];
     });
     const needGpus = part.gpus.length;
     if (bad.length > 0) reasons.push({ by: 'gpu_health', needGpus, soundGpus: needGpus - bad.length, bad });
@@ -110,6 +111,12 @@ function reasonsToLeave(board: Board, placement: Placement, { demand }: Unit): R
 
 export function whyUnusable({ fleet }: Board, row: number): string {
   return fleet.gpus[row]?.quarantine ?? fleet.gpus[row]?.health ?? 'gone';
+}
+
+/** What is wrong with a GPU that cannot be used. */
+export function badGpu(board: Board, gpu: number, row: number): BadGpu {
+  const names = board.fleet.gpus[row]?.quarantinedBy;
+  return { gpu, why: whyUnusable(board, row), ...(names === undefined ? {} : { names }) };
 }
 
 /** Of too many replicas those that leave anyway go first, then those with the highest index. */

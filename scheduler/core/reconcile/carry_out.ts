@@ -36,6 +36,8 @@ function movingOf(facts: HealFacts, reasons: readonly Reason[], from: readonly s
   if (from.some((node) => facts.declared.nodes.get(node)?.spec.retired === true))
     return { symptom: undefined, words: 'its node is retired' };
   if (reasons.some(({ by }) => by === 'health')) return { symptom: 'node_lost', words: 'its node is lost' };
+  const held = reasons.find((reason) => reason.by === 'quarantine');
+  if (held !== undefined) return { symptom: 'node_quarantined', words: held.why };
   return { symptom: 'gpu_bad', words: 'a GPU of it is not sound' };
 }
 

@@ -5,7 +5,7 @@
  */
 import type { AppendItem } from '../events/store_port.ts';
 import type { AssignedPart } from '../placement/contract.ts';
-import type { DeploymentSpec, NodeSpec, PoolSpec } from '../resources/contract.ts';
+import type { DeploymentSpec, NodeSpec, PoolSpec, QuarantineSpec } from '../resources/contract.ts';
 import type { RolloutOrder, RolloutState } from '../rollout/contract.ts';
 import type { Symptom } from './symptoms.ts';
 
@@ -86,17 +86,26 @@ export interface Avoidance {
   readonly version: number;
 }
 
+export interface QuarantineResource {
+  readonly name: string;
+  readonly version: number;
+  readonly spec: QuarantineSpec;
+  /** By the store's clock; absent: it ends when it is deleted. */
+  readonly endsAtMs?: number;
+}
+
 /** What operators and earlier passes have put into the log, read once a pass. */
 export interface Declared {
   /** The last event that is in it. */
   readonly seq: number;
+  /** Declared engines are among them, under the names of resources/pinned.ts. */
   readonly deployments: ReadonlyMap<string, DeploymentResource>;
   readonly nodes: ReadonlyMap<string, NodeResource>;
   readonly pools: ReadonlyMap<string, PoolSpec>;
   readonly places: readonly Place[];
   readonly avoidances: readonly Avoidance[];
-  /** By node, `node/gpu` or `node/engine`: why it is in quarantine. */
-  readonly quarantines: ReadonlyMap<string, string>;
+  /** By their names. */
+  readonly quarantines: ReadonlyMap<string, QuarantineResource>;
   /** By deployment; of deleted ones too, until the leader has ended them. */
   readonly rollouts: ReadonlyMap<string, RolloutEntry>;
   readonly rolloutOrders: ReadonlyMap<string, WaitingOrder>;

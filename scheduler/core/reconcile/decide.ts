@@ -15,11 +15,14 @@ import { Draft, type Writer } from './draft.ts';
 import { snapshotOf } from './fleet_view.ts';
 import { type HealFacts, healEngines } from './heal.ts';
 import { observe } from './observe.ts';
+import { liftOver } from './quarantines.ts';
 import { settle, type SettleFacts } from './settle.ts';
 import { wantedDeployments } from './wanted.ts';
 
 export interface PassInput extends HealFacts, SettleFacts {
   readonly options: ReconcileOptions;
+  /** The store's clock, as well as it is known: what it was when this scheduler began to lead, and the time since. */
+  readonly storeMs: number;
   readonly targets: Targets;
   readonly writer: Writer;
 }
@@ -93,6 +96,7 @@ export function snapshotToPlan(input: PassInput): FleetSnapshot {
 
 function begin(input: PassInput): Draft {
   const draft = new Draft(input.declared);
+  liftOver(draft, input.declared, input.storeMs);
   settle(draft, input);
   healEngines(draft, input);
   return draft;

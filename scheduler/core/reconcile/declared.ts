@@ -3,6 +3,8 @@ import type { JsonObject } from '../events/json.ts';
 import { type Entry, FLEET_FREEZE, type Projection } from '../events/projection.ts';
 import { isOrderVerb } from '../rollout/orders.ts';
 import type { DeploymentSpec, PoolSpec } from '../resources/contract.ts';
+import { pinnedName, pinnedSpec } from '../resources/pinned.ts';
+import { endOf, quarantineIn } from '../resources/quarantine.ts';
 import {
   AVOID_KIND,
   type Avoidance,
@@ -10,6 +12,7 @@ import {
   type DeploymentResource,
   type NodeResource,
   type Place,
+  type QuarantineResource,
   ROLLOUT_KIND,
   ROLLOUT_ORDER_KIND,
   type RolloutEntry,
@@ -25,7 +28,7 @@ interface Building {
   readonly pools: Map<string, PoolSpec>;
   readonly places: Place[];
   readonly avoidances: Avoidance[];
-  readonly quarantines: Map<string, string>;
+  readonly quarantines: Map<string, QuarantineResource>;
   readonly rollouts: Map<string, RolloutEntry>;
   readonly rolloutOrders: Map<string, WaitingOrder>;
   frozen: string | undefined;
@@ -37,16 +40,20 @@ export function deploymentOf(name: string, version: number, given: unknown): Dep
   return { name, version, spec, revision: revisionOf(spec).id };
 }
 
+/** A declared engine is a deployment of one, on its node. */
+export const deploymentIn = (kind: 'Deployment' | 'Engine', name: string, version: number, given: object) =>
+  kind === 'Engine' ? deploymentOf(pinnedName(name), version, pinnedSpec(given)) : deploymentOf(name, version, given);
+
 /** Entries are never changed, only replaced, so what was read of one is read once. */
 const known = new WeakMap<Entry, DeploymentResource>();
 
 function takeDesired(into: Building, entry: Entry): void {
   const { kind, name, version, value } = entry;
   const { spec, labels } = value as unknown as { spec: JsonObject; labels: Readonly<Record<string, string>> };
-  if (kind === 'Deployment') {
-    const deployment = known.get(entry) ?? deploymentOf(name, version, spec);
+  if (kind === 'Deployment' || kind === 'Engine') {
+    const deployment = known.get(entry) ?? deploymentIn(kind, name, version, spec);
     known.set(entry, deployment);
-    into.deployments.set(name, deployment);
+    into.deployments.set(deployment.name, deployment);
   }
   if (kind === 'Node') into.nodes.set(name, { spec, labels });
   if (kind === 'Pool') into.pools.set(name, spec as unknown as PoolSpec);
@@ -59,7 +66,8 @@ const wordsOf = (value: unknown, otherwise: string): string => {
 
 function avoidanceOf({ name, version, value }: Entry): Avoidance {
   const { untilMs, times } = value as unknown as Pick<Avoidance, 'untilMs' | 'times'>;
-  const slash = name.indexOf('/');
+  // The name of a declared engine has a slash of its own; that of a node has none.
+  const slash = name.lastIndexOf('/');
   return { deployment: name.slice(0, slash), node: name.slice(slash + 1), untilMs, times, version };
 }
 
@@ -89,8 +97,12 @@ const TAKE: Partial<Record<Entry['area'], (into: Building, entry: Entry) => void
     if (entry.kind === ROLLOUT_KIND) into.rollouts.set(entry.name, rolloutOf(entry));
     if (entry.kind === ROLLOUT_ORDER_KIND) into.rolloutOrders.set(entry.name, orderOf(entry));
   },
-  quarantine(into, { name, value }) {
-    into.quarantines.set(name, wordsOf(value, 'quarantined'));
+  quarantine(into, entry) {
+    const spec = quarantineIn(entry);
+    if (spec === undefined) return;
+    const { name, version } = entry;
+    const endsAtMs = endOf(entry);
+    into.quarantines.set(name, { name, version, spec, ...(endsAtMs === undefined ? {} : { endsAtMs }) });
   },
   freeze(into, { kind, name, value, actor }) {
     if (kind === FLEET_FREEZE.kind && name === FLEET_FREEZE.name)

@@ -11,7 +11,9 @@ import {
   PLACE_KIND,
   type Place,
   type PlacePhase,
+  type QuarantineResource,
 } from './contract.ts';
+import { replicaText, wantedBy } from '../resources/pinned.ts';
 import { newPlace, placeValue, type PlaceWish } from './places.ts';
 
 export interface Writer {
@@ -20,6 +22,7 @@ export interface Writer {
   readonly correlationId: string;
 }
 
+const OVER = 'its time is over';
 const MAX_REASON = 400;
 const cut = (text: string): string => (text.length <= MAX_REASON ? text : `${text.slice(0, MAX_REASON)}...`);
 
@@ -28,6 +31,7 @@ export class Draft {
   readonly #now: Map<string, Place>;
   readonly #numbers = new Map<string, Set<number>>();
   readonly #avoid: Avoidance[] = [];
+  readonly #lifted = new Map<string, QuarantineResource>();
   readonly actions: Action[] = [];
   readonly withheld: (Action & { readonly why: string })[] = [];
   readonly lines: string[] = [];
@@ -48,7 +52,9 @@ export class Draft {
   /** What is declared, with the changes so far. */
   get declared(): Declared {
     const avoidances = [...this.#declared.avoidances, ...this.#avoid];
-    return { ...this.#declared, places: this.places, avoidances };
+    const left = [...this.#declared.quarantines].filter(([name]) => !this.#lifted.has(name));
+    const quarantines = this.#lifted.size === 0 ? this.#declared.quarantines : new Map(left);
+    return { ...this.#declared, places: this.places, avoidances, quarantines };
   }
 
   find(name: string): Place | undefined {
@@ -65,7 +71,9 @@ export class Draft {
     this.#now.set(place.name, place);
     const where = place.parts.map(({ node, gpus }) => `${node}${gpus.length === 0 ? '' : ` GPU ${gpus.join(',')}`}`);
     const waits = place.phase === 'waiting' ? ', once what is there has stopped' : '';
-    this.lines.push(`start ${place.deployment}/${place.index} on ${where.join(' and ')}${waits}: ${place.reason}`);
+    this.lines.push(
+      `start ${replicaText(place.deployment, place.index)} on ${where.join(' and ')}${waits}: ${place.reason}`,
+    );
   }
 
   /** Moves a place to a phase; one that never started is released instead of stopped. */
@@ -75,16 +83,22 @@ export class Draft {
       return;
     }
     this.#now.set(place.name, { ...place, phase, reason: cut(reason) });
-    this.lines.push(`${WORDS[phase]} ${place.deployment}/${place.index} (${placeText(place)}): ${reason}`);
+    this.lines.push(`${WORDS[phase]} ${replicaText(place.deployment, place.index)} (${placeText(place)}): ${reason}`);
   }
 
   release(place: Place, reason: string): void {
     this.#now.delete(place.name);
-    this.lines.push(`release ${place.deployment}/${place.index} (${placeText(place)}): ${reason}`);
+    this.lines.push(`release ${replicaText(place.deployment, place.index)} (${placeText(place)}): ${reason}`);
   }
 
   avoid(avoidance: Avoidance): void {
     this.#avoid.push(avoidance);
+  }
+
+  /** Ends a quarantine whose time is over. */
+  lift(quarantine: QuarantineResource): void {
+    this.#lifted.set(quarantine.name, quarantine);
+    this.lines.push(`lift quarantine/${quarantine.name}: ${OVER}`);
   }
 
   act(action: Action): void {
@@ -125,11 +139,15 @@ export class Draft {
       const reason = `engines of ${deployment} were given up there`;
       return { kind: 'lifecycle.changed', resource, ...by, reason, after: { untilMs, times }, expected };
     });
+    const lifted = [...this.#lifted.values()].map(({ name, version }): AppendItem => {
+      const resource = { kind: 'Quarantine', name };
+      return { kind: 'quarantine.lifted', resource, ...by, reason: OVER, after: null, expected: version };
+    });
     const taken = this.actions.map((action): AppendItem => {
-      const resource = { kind: 'Deployment', name: action.deployment };
+      const resource = wantedBy(action.deployment);
       return { kind: 'action.taken', resource, ...by, reason: cut(action.detail), after: { ...action } };
     });
-    return [...avoided, ...taken];
+    return [...avoided, ...lifted, ...taken];
   }
 
   #numbersOf({ deployment, index }: Pick<Place, 'deployment' | 'index'>): Set<number> {

@@ -9,6 +9,7 @@ import type { FleetState, NodeState } from '../fleet/state.ts';
 import type { FleetSnapshot, GpuSnapshot, NodeSnapshot, Placement, WantedDeployment } from '../placement/contract.ts';
 import type { Declared, NodeResource, Place, ReconcileOptions } from './contract.ts';
 import { isStanding, sharingOf } from './places.ts';
+import { gpuHold, nodeHold } from './quarantines.ts';
 
 export interface FleetFacts {
   readonly declared: Declared;
@@ -73,13 +74,14 @@ function healthOf(told: string | undefined): GpuSnapshot['health'] {
 
 function gpusOf(node: NodeState, facts: FleetFacts, promises: Promises): GpuSnapshot[] {
   const configured = facts.configured(node.name).flatMap(({ gpus }) => gpus);
-  return node.hello.gpus.map(({ index, name, memoryTotalBytes }) => {
+  return node.hello.gpus.map(({ index, name, uuid, memoryTotalBytes }) => {
     const reading = node.telemetry?.gpus.find((each) => each.index === index);
     const totalBytes = reading?.memoryTotalBytes ?? memoryTotalBytes ?? 0;
     const usedBytes = reading?.memoryUsedBytes;
     const event = node.gpuEvents.get(index);
+    const held = gpuHold(facts.declared.quarantines, node.name, index, uuid);
     const quarantine =
-      facts.declared.quarantines.get(`${node.name}/${index}`) ??
+      held?.why ??
       (event?.quarantined === true ? event.message : undefined) ??
       (reading?.health === 'quarantined' ? 'quarantined by its agent' : undefined);
     const promised = configured.includes(index) ? ALL : (promises.get(`${node.name}/${index}`) ?? 0);
@@ -91,6 +93,7 @@ function gpusOf(node: NodeState, facts: FleetFacts, promises: Promises): GpuSnap
       promisedBytes: Math.min(totalBytes, promised),
       health: healthOf(reading?.health),
       ...(quarantine === undefined ? {} : { quarantine }),
+      ...(held === undefined ? {} : { quarantinedBy: held.names }),
       ...(reading?.numaNode === undefined ? {} : { numaNode: reading.numaNode }),
       ...((reading?.c2cLinkCount ?? 0) > 0 ? { coherent: true } : {}),
     };
@@ -135,8 +138,7 @@ export function unknownEngines({ declared, fleet, configured }: FleetFacts, name
 
 function nodeHealth(facts: FleetFacts, name: string, resource: NodeResource | undefined): NodeSnapshot['health'] {
   if (resource?.spec.retired === true || isLost(facts, name)) return 'lost';
-  if (facts.fleet.nodes.get(name as NodeId)?.connected !== true) return 'not_ready';
-  return facts.declared.quarantines.has(name) ? 'not_ready' : 'ready';
+  return facts.fleet.nodes.get(name as NodeId)?.connected === true ? 'ready' : 'not_ready';
 }
 
 function nodeOf(facts: FleetFacts, name: string, promises: Promises): NodeSnapshot {
@@ -145,6 +147,7 @@ function nodeOf(facts: FleetFacts, name: string, promises: Promises): NodeSnapsh
   const { spec, labels = {} } = resource ?? {};
   const driverVersion = node?.hello.gpus.find((gpu) => gpu.driverVersion !== undefined)?.driverVersion;
   const architecture = node?.hello.host?.architecture ?? '';
+  const quarantine = nodeHold(facts.declared.quarantines, name);
   return {
     name,
     region: spec?.region ?? labels[REGION_LABEL] ?? 'default',
@@ -154,6 +157,7 @@ function nodeOf(facts: FleetFacts, name: string, promises: Promises): NodeSnapsh
     // A drain that a person ordered at the agent keeps new replicas away; it moves none, as it may be short.
     cordoned: spec?.cordoned === true || node?.nodeEvent !== undefined || unknownEngines(facts, name).length > 0,
     draining: spec?.draining === true,
+    ...(quarantine === undefined ? {} : { quarantine }),
     taints: spec?.taints ?? [],
     health: nodeHealth(facts, name, resource),
     lastSeenMs: node?.lastSeenAtMs ?? facts.leadingSinceMs,

@@ -6,8 +6,9 @@ import type { Demand } from '../placement/demand.ts';
 import { explanationLines, reasonText } from '../placement/explain_text.ts';
 import type { Assignment, FleetSnapshot, PlacementPlan, ReplicaId } from '../placement/contract.ts';
 import { createSituation } from '../placement/units.ts';
-import type { PlanView, PoolSpec, Resource, ResourceKind } from '../resources/contract.ts';
-import { deploymentOf } from './declared.ts';
+import type { PlanView, PoolSpec, QuarantineSpec, Resource, ResourceKind } from '../resources/contract.ts';
+import { engineOfPinned, pinnedName, replicaText } from '../resources/pinned.ts';
+import { deploymentIn } from './declared.ts';
 import { nodeNames, unknownEngines } from './fleet_view.ts';
 import { planFor, type PlanInput, type Planned } from './decide.ts';
 
@@ -20,13 +21,16 @@ export function overlaid(
   const deployments = new Map(declared.deployments);
   const nodes = new Map(declared.nodes);
   const pools = new Map(declared.pools);
+  const quarantines = new Map(declared.quarantines);
   for (const { kind, metadata, spec } of applied) {
     const { name, labels } = metadata;
-    const before = deployments.get(name);
-    if (kind === 'Deployment') {
+    if (kind === 'Deployment' || kind === 'Engine') {
+      const before = deployments.get(kind === 'Engine' ? pinnedName(name) : name);
       const rollout = before?.rollout === undefined ? {} : { rollout: before.rollout };
-      deployments.set(name, { ...deploymentOf(name, before?.version ?? 0, spec), ...rollout });
+      const deployment = deploymentIn(kind, name, before?.version ?? 0, spec);
+      deployments.set(deployment.name, { ...deployment, ...rollout });
     }
+    if (kind === 'Quarantine') quarantines.set(name, { name, version: 0, spec: spec as unknown as QuarantineSpec });
     if (kind === 'Node') nodes.set(name, { spec, labels });
     if (kind === 'Pool') pools.set(name, spec as unknown as PoolSpec);
   }
@@ -34,8 +38,10 @@ export function overlaid(
     if (kind === 'Deployment') deployments.delete(name);
     else if (kind === 'Node') nodes.delete(name);
     else if (kind === 'Pool') pools.delete(name);
+    else if (kind === 'Engine') deployments.delete(pinnedName(name));
+    else if (kind === 'Quarantine') quarantines.delete(name);
   }
-  return { ...declared, deployments, nodes, pools };
+  return { ...declared, deployments, nodes, pools, quarantines };
 }
 
 function where({ parts }: Assignment): string {
@@ -58,7 +64,7 @@ function namer(targets: Planned['targets']): (id: ReplicaId) => string {
     revisions.set(deployment.name, (revisions.get(deployment.name) ?? 0) + 1);
   return ({ deployment: planned, index }) => {
     const name = planned.slice(0, planned.lastIndexOf('@'));
-    return (revisions.get(name) ?? 0) > 1 ? `${planned}/${index}` : `${name}/${index}`;
+    return (revisions.get(name) ?? 0) > 1 ? `${planned}/${index}` : replicaText(name, index);
   };
 }
 
@@ -109,13 +115,30 @@ function fullLines(snapshot: FleetSnapshot, plan: PlacementPlan, planned: string
   });
 }
 
+/** A line that speaks of one node. */
+const NODE_LINE = /^\S+: (chosen for|would take|refused by|takes n)/;
+
+/** A declared engine whose node nobody knows waits for it. */
+function unheardOf({ name, spec }: DeploymentResource, nodes: readonly string[]): string[] {
+  if (spec.node === undefined || nodes.includes(spec.node)) return [];
+  const words = `no agent of this name has ever come, and ${name} may run nowhere else`;
+  return [`${spec.node}: refused by node_unknown: ${words}; it would fit if the node came`];
+}
+
 /** @throws CodedError not_found */
 export function explainLines(input: PlanInput, name: string): readonly string[] {
   const { declared } = input;
   const deployment: DeploymentResource | undefined = declared.deployments.get(name);
-  if (deployment === undefined) throw new CodedError('not_found', `There is no deployment ${name}.`, { param: 'name' });
+  if (deployment === undefined) {
+    const what = engineOfPinned(name) === undefined ? `deployment ${name}` : name;
+    throw new CodedError('not_found', `There is no ${what}.`, { param: 'name' });
+  }
   const { snapshot, plan, targets, unsound } = planFor(input, declared);
-  const notes = nodeNames(input).flatMap((node) => {
+  const pinnedTo = deployment.spec.node;
+  const isTold = (line: string): boolean =>
+    pinnedTo === undefined || !NODE_LINE.test(line) || line.startsWith(`${pinnedTo}: `);
+  const nodes = nodeNames(input);
+  const notes = nodes.flatMap((node) => {
     const unknown = unknownEngines(input, node);
     return unknown.length === 0
       ? []
@@ -132,7 +155,10 @@ export function explainLines(input: PlanInput, name: string): readonly string[] 
     const { verdicts, pending } = explanation;
     const chosen = verdicts.filter(({ kind }) => kind === 'chosen').map(({ node }) => node);
     const full = pending > 0 ? fullLines(snapshot, plan, planned, chosen) : [];
-    lines.push(...[...explanationLines(explanation), ...full].map((line) => line.replaceAll(planned, name)));
+    const told = [...explanationLines(explanation, pinnedTo === undefined ? undefined : nodes.length), ...full].filter(
+      isTold,
+    );
+    lines.push(...told.map((line) => line.replaceAll(planned, name)));
   }
-  return [...lines, ...notes];
+  return [...lines, ...unheardOf(deployment, nodes), ...notes.filter(isTold)];
 }

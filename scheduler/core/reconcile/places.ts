@@ -3,6 +3,7 @@ import type { JsonValue } from '../events/json.ts';
 import type { Entry } from '../events/projection.ts';
 import type { AssignedPart, GpuSharing } from '../placement/contract.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
+import { engineOfPinned } from '../resources/pinned.ts';
 import { PLACE_KIND, type Place, type PlacePhase } from './contract.ts';
 
 const PHASES: readonly unknown[] = ['waiting', 'placed', 'leaving', 'stopping', 'lost'] satisfies PlacePhase[];
@@ -21,15 +22,20 @@ export function shortHash(text: string): string {
 export const placeName = (deployment: string, index: number, number: number): string =>
   `${deployment}/${index}/${number}`;
 
-/** The name of a place's engines on their nodes: `deployment-index-revision`, and the number where it is not the first. */
+/**
+ * The name of a place's engines on their nodes: `deployment-index-revision`, and the number where it is not the first. That of a
+ * declared engine has `pin` for an index, which no replica has.
+ */
 export function engineName(deployment: string, index: number, revision: string, number: number): string {
-  const plain = deployment
+  const engine = engineOfPinned(deployment);
+  const named = engine ?? deployment;
+  const plain = named
     .toLowerCase()
     .replaceAll(/[^a-z0-9-]/g, '-')
     .replace(/^-+/, '');
-  const isSame = plain === deployment && plain.length <= MAX_BASE;
-  const base = isSame ? plain : `${plain.slice(0, MAX_BASE - 9) || 'x'}-${shortHash(deployment)}`;
-  return `${base}-${index}-${revision}${number === 1 ? '' : `-${number}`}`;
+  const isSame = plain === named && plain.length <= MAX_BASE;
+  const base = isSame ? plain : `${plain.slice(0, MAX_BASE - 9) || 'x'}-${shortHash(named)}`;
+  return `${base}-${engine === undefined ? index : 'pin'}-${revision}${number === 1 ? '' : `-${number}`}`;
 }
 
 /** The place in an entry; undefined: a newer version's entry, which this one leaves alone. */

@@ -10,6 +10,7 @@ import { specWith } from '../rollout/revision.ts';
 import type { Declared, DeploymentResource, Place, RevisionTarget, Targets } from './contract.ts';
 import { observe, RUNNING_STATE } from './observe.ts';
 import { isStanding } from './places.ts';
+import { gpuHold } from './quarantines.ts';
 import { rollingTargets } from './wanted.ts';
 
 /** Replicas by revision; revisions that are not named are to have none. */
@@ -62,7 +63,9 @@ function gpuFacts(fleet: FleetState, quarantines: Declared['quarantines'], node:
   const healthReason = `its agent calls it ${health}`;
   const event = state?.gpuEvents.get(index);
   const where = `${node} GPU ${index}`;
-  const quarantine = quarantines.get(`${node}/${index}`) ?? (event?.quarantined === true ? event.message : undefined);
+  const uuid = state?.hello.gpus.find((each) => each.index === index)?.uuid;
+  const held = gpuHold(quarantines, node, index, uuid);
+  const quarantine = held?.why ?? (event?.quarantined === true ? event.message : undefined);
   if (quarantine !== undefined) return { gpu: 'failed', gpuReason: `${where}: ${quarantine}` };
   if (health === 'quarantined' || health === 'unhealthy')
     return { gpu: 'failed', gpuReason: `${where}: ${healthReason}` };

@@ -12,6 +12,10 @@ export const SYMPTOMS = {
     action: 'move',
     words: 'a GPU failed or is in quarantine',
   },
+  node_quarantined: {
+    action: 'move',
+    words: 'the node is in quarantine',
+  },
   engine_failed: {
     action: 'stop_and_avoid',
     words: 'the agent has given the engine up',

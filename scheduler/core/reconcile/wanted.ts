@@ -5,8 +5,9 @@
 import { modelName } from '../fleet/models_on_disk.ts';
 import type { FleetState } from '../fleet/state.ts';
 import type { Requirement, WantedDeployment } from '../placement/contract.ts';
-import { HOSTNAME_KEY } from '../placement/requirements.ts';
+import { HOSTNAME_KEY, NODE_NAME_KEY } from '../placement/requirements.ts';
 import type { Declared, DeploymentResource, Place, RevisionTarget, Targets } from './contract.ts';
+import type { DeploymentSpec } from '../resources/contract.ts';
 import { plannerName } from './fleet_view.ts';
 import { isStanding } from './places.ts';
 
@@ -25,7 +26,9 @@ export const rollingTargets: Targets = (deployment, places, isReady) => {
   const ready = mine.filter((place) => place.revision === revision && isReady(place)).length;
   const surge = spec.rollout?.maxSurge ?? MAX_SURGE;
   const targets: RevisionTarget[] = [{ revision, spec, replicas: Math.min(spec.replicas, ready + Math.max(1, surge)) }];
-  let left = Math.max(0, spec.replicas - ready);
+  // Where none may be above the wanted number, old ones go first.
+  const missed = surge > 0 ? 0 : Math.max(1, spec.rollout?.maxUnavailable ?? 1);
+  let left = Math.max(0, spec.replicas - ready - missed);
   for (const group of old.values()) {
     const replicas = Math.min(left, group.length);
     left -= replicas;
@@ -53,6 +56,10 @@ function poolConstraints(declared: Declared, pool: string | undefined): readonly
   return declared.pools.get(pool)?.nodes ?? [{ key: 'sophia/pool', operator: 'In', values: [pool] }];
 }
 
+/** A declared engine runs where its revision says, and nowhere else. */
+const pinned = ({ node }: DeploymentSpec): readonly Requirement[] =>
+  node === undefined ? [] : [{ key: NODE_NAME_KEY, operator: 'In', values: [node] }];
+
 function avoided(declared: Declared, deployment: string, wallMs: number): readonly Requirement[] {
   const values = declared.avoidances
     .filter((each) => each.deployment === deployment && each.untilMs > wallMs)
@@ -77,6 +84,7 @@ function wantedOf(deployment: DeploymentResource, target: RevisionTarget, contex
   const constraints = [
     ...(now.constraints ?? []),
     ...poolConstraints(declared, now.pool),
+    ...pinned(run),
     ...avoided(declared, name, wallMs),
   ];
   const optional = Object.fromEntries(

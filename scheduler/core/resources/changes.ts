@@ -2,11 +2,13 @@
  * From what is wanted to events: what an apply or a delete comes to, given the entry that is there. Pure; the caller looks
  * the entries up, writes the items, and decides anew when somebody else was faster.
  */
-import type { JsonObject } from '../events/json.ts';
+import type { JsonObject, JsonValue } from '../events/json.ts';
+import type { Area, EventKind } from '../events/kinds.ts';
 import { type Entry, FLEET_FREEZE } from '../events/projection.ts';
 import type { AppendItem } from '../events/store_port.ts';
 import type { Resource, ResourceKind } from './contract.ts';
 import { diffValues, type FieldChange } from './diff.ts';
+import { keptSince } from './quarantine.ts';
 
 /** Who changes something, why, and what ties it to the request. */
 export interface Origin {
@@ -25,7 +27,8 @@ export interface ResourceRef extends ResourceName {
   readonly version?: number;
 }
 
-export type Outcome = 'created' | 'changed' | 'unchanged' | 'deleted' | 'not_found';
+/** `stopped`: one engine of a deployment was told to end, and its replica gets a new place. */
+export type Outcome = 'created' | 'changed' | 'unchanged' | 'deleted' | 'stopped' | 'not_found';
 
 export interface PlannedChange extends ResourceName {
   readonly kindOfPlan: 'planned';
@@ -43,24 +46,42 @@ export interface VersionConflict extends ResourceName {
   readonly actual: number;
 }
 
+/** Where resources are kept and which events change them. */
+const KEPT: Readonly<Record<'desired' | 'quarantine', Readonly<Record<'created' | 'changed' | 'deleted', EventKind>>>> =
+  {
+    desired: { created: 'desired.created', changed: 'desired.changed', deleted: 'desired.deleted' },
+    quarantine: { created: 'quarantine.set', changed: 'quarantine.set', deleted: 'quarantine.lifted' },
+  };
+
+/** The area of the log in which resources of a kind are entries. */
+export const areaOf = (kind: ResourceKind): Extract<Area, 'desired' | 'quarantine'> =>
+  kind === 'Quarantine' ? 'quarantine' : 'desired';
+
 type Value = { readonly spec: JsonObject; readonly labels: Readonly<Record<string, string>> };
 
 const valueOf = ({ spec, metadata }: Resource): Value => ({ spec, labels: metadata.labels });
 
 const NOTHING: Value = { spec: {}, labels: {} };
 
-/** A resource as it was declared, from its entry in the area `desired`. */
+/** A resource as it was declared, from its entry. */
 export function resourceOf(entry: Entry): Resource {
   const { spec, labels } = entry.value as unknown as Value;
   const { kind, name, version } = entry;
   return { apiVersion: 'sophia/v1', kind: kind as ResourceKind, metadata: { name, labels, version }, spec };
 }
 
-function conflictOf(ref: ResourceRef, actual: number): VersionConflict | undefined {
+/** Undefined: the caller's version holds, or it named none. */
+export function conflictOf(ref: ResourceRef, actual: number): VersionConflict | undefined {
   const { kind, name, version: expected } = ref;
   return expected === undefined || expected === actual
     ? undefined
     : { kindOfPlan: 'conflict', kind, name, expected, actual };
+}
+
+/** What an entry holds of a resource: a quarantine that ends after a while also when that began, where it began before. */
+function written(kind: ResourceKind, after: Value, current: Entry | undefined): JsonValue {
+  const sinceMs = kind === 'Quarantine' ? keptSince(after.spec, current) : undefined;
+  return sinceMs === undefined ? after : { ...after, sinceMs };
 }
 
 /**
@@ -78,15 +99,15 @@ export function planApply(
   const conflict = conflictOf({ kind, ...metadata }, version);
   if (conflict !== undefined) return conflict;
   const after = valueOf(resource);
-  const before = current === undefined ? NOTHING : (current.value as unknown as Value);
-  const changes = diffValues(before, after);
+  const { spec, labels } = current === undefined ? NOTHING : (current.value as unknown as Value);
+  const changes = diffValues({ spec, labels }, after);
   const planned = { kindOfPlan: 'planned' as const, kind, name, version, changes };
   if (current !== undefined && changes.length === 0) return { ...planned, outcome: 'unchanged' };
   const item: AppendItem = {
-    kind: current === undefined ? 'desired.created' : 'desired.changed',
+    kind: KEPT[areaOf(kind)][current === undefined ? 'created' : 'changed'],
     resource: { kind, name },
     ...origin,
-    after,
+    after: written(kind, after, current),
     // What was decided on must still be there, also when the caller named no version.
     expected: version,
   };
@@ -106,7 +127,7 @@ export function planDelete(
   const planned = { kindOfPlan: 'planned' as const, kind, name, version, changes: [] };
   if (current === undefined) return { ...planned, outcome: 'not_found' };
   const item: AppendItem = {
-    kind: 'desired.deleted',
+    kind: KEPT[areaOf(kind)].deleted,
     resource: { kind, name },
     ...origin,
     after: null,

@@ -6,7 +6,7 @@
 import type { JsonObject } from '../events/json.ts';
 import type { AffinityTerm, GpuSharing, Preference, Requirement, Taint, Toleration } from '../placement/contract.ts';
 
-export const RESOURCE_KINDS = ['Node', 'Deployment', 'Pool', 'Alias'] as const;
+export const RESOURCE_KINDS = ['Node', 'Engine', 'Deployment', 'Pool', 'Alias', 'Quarantine'] as const;
 export type ResourceKind = (typeof RESOURCE_KINDS)[number];
 
 /** As it stands in YAML: apiVersion, kind, metadata, spec. */
@@ -86,6 +86,44 @@ export interface DeploymentSpec {
   readonly placement?: 'pack' | 'spread';
   readonly tenant?: string;
   readonly rollout?: RolloutStrategy;
+  /** The one node that it may use: set for a declared engine, and by no file of a deployment. */
+  readonly node?: string;
+}
+
+/** Members of a deployment that say how one engine is started and whom it yields to. */
+export const ENGINE_MEMBERS = [
+  'engine',
+  'model',
+  'source',
+  'servedModelName',
+  'gpusPerHost',
+  'gpuMemoryBytes',
+  'graceSpillBytes',
+  'hostMemoryBytes',
+  'sharing',
+  'nvlink',
+  'extraFlags',
+  'environment',
+  'maxConcurrentRequests',
+  'minDriverVersion',
+  'gpuModels',
+  'tolerations',
+  'priority',
+  'preemptionPolicy',
+  'tenant',
+] as const satisfies readonly (keyof DeploymentSpec)[];
+
+/** One engine that an operator pins to a node. */
+export type EngineSpec = Pick<DeploymentSpec, (typeof ENGINE_MEMBERS)[number]> & { readonly node: string };
+
+/** What an operator keeps everybody off. */
+export interface QuarantineSpec {
+  readonly node: string;
+  /** Index or UUID of one GPU; absent: the whole node. */
+  readonly gpu?: number | string;
+  readonly reason: string;
+  /** A moment as ISO 8601, or milliseconds from when it was first said; absent: until it is deleted. */
+  readonly until?: string | number;
 }
 
 /** What operators say of a node; what it is comes from its agent. */
@@ -114,6 +152,8 @@ export interface SpecOf {
   readonly Deployment: DeploymentSpec;
   readonly Pool: PoolSpec;
   readonly Alias: AliasSpec;
+  readonly Engine: EngineSpec;
+  readonly Quarantine: QuarantineSpec;
 }
 
 /** One replica as an operator reads it. */
@@ -136,6 +176,58 @@ export interface DeploymentStatus {
   readonly replicas: readonly ReplicaView[];
   /** A running or the last rollout, in words; absent: there was none. */
   readonly rollout?: string;
+}
+
+/** An engine as it stands, out of what is declared and what its agent says. */
+export interface EngineStatus {
+  /** Who wants it: an Engine, a Deployment, the setting `nodes`; or nobody. */
+  readonly source: 'declared' | 'deployment' | 'configuration' | 'unknown';
+  readonly node: string;
+  /** Its name on the node; empty: it has no place yet. */
+  readonly engine: string;
+  readonly gpus: readonly number[];
+  /** Of a deployment: which, and which of its replicas. */
+  readonly deployment?: string;
+  readonly replica?: number;
+  /** The entry of the log that holds its place, its phase there, and why; absent: it has none. */
+  readonly place?: string;
+  readonly phase?: string;
+  readonly phaseReason?: string;
+  /** As its agent calls it; `pending`: no place, `absent`: not begun, `unknown`: its agent is not connected. */
+  readonly state: string;
+  readonly reason: string;
+}
+
+export interface EngineReport extends EngineStatus {
+  /** `vllm`, `llama`, `sim`; empty: nobody has said. */
+  readonly kind: string;
+  readonly model: string;
+  readonly servedModelName: string;
+  /** When it came into its state by its agent's clock, 0: not known. */
+  readonly sinceMs: number;
+}
+
+/** A quarantine as it stands. */
+export interface QuarantineStatus {
+  /** Who set it: an operator by a resource, or the agent of the node by what it saw. */
+  readonly source: 'declared' | 'agent';
+  readonly node: string;
+  readonly gpu?: number;
+  readonly uuid?: string;
+  /** When it ends by itself, by the store's clock; absent: it does not. */
+  readonly untilMs?: number;
+  /** Replicas that are still there, `deployment/index`. */
+  readonly replicas: readonly string[];
+  /** What is odd about it, or what lifts it; empty: nothing. */
+  readonly note: string;
+}
+
+export interface QuarantineReport extends QuarantineStatus {
+  /** Of the resource; of an agent's own `node/gpu`. */
+  readonly name: string;
+  readonly reason: string;
+  /** By its agent's clock, 0: not known or declared. */
+  readonly sinceMs: number;
 }
 
 /** A deployment's rollout for whoever looks; docs/ROLLOUTS.md says what its words mean. */
@@ -172,4 +264,8 @@ export interface ReconcileView {
   explainDeployment(name: string): readonly string[];
   /** Undefined: there is no such deployment. */
   rollout(name: string): RolloutReport | undefined;
+  /** Every engine of the fleet that is wanted or runs, by node and name. */
+  engines(): readonly EngineReport[];
+  /** What is declared, and what agents have quarantined by themselves. */
+  quarantines(): readonly QuarantineReport[];
 }

@@ -1,5 +1,5 @@
 /**
- * The names under which declared deployments are served. A model that is declared exists, also while no agent with an engine
+ * The names under which declared deployments and engines are served. A model that is declared exists, also while no agent with an engine
  * of it has come: whoever asks for it is to come again, and must not hear that there is none.
  */
 import type { Projection } from '../events/projection.ts';
@@ -14,9 +14,9 @@ export function createDeclaredModels(): (projection: Projection) => ReadonlySet<
     if (projection === of && projection.seq() === seq) return names;
     of = projection;
     seq = projection.seq();
-    const specs = projection
-      .list('desired', 'Deployment')
-      .map(({ value }) => value as unknown as { spec: DeploymentSpec });
+    const specs = [...projection.list('desired', 'Deployment'), ...projection.list('desired', 'Engine')].map(
+      ({ value }) => value as unknown as { spec: Pick<DeploymentSpec, 'servedModelName'> },
+    );
     names = new Set(specs.map(({ spec }) => spec.servedModelName));
     return names;
   };

@@ -13,6 +13,8 @@ const WORDS: Readonly<Record<string, ResourceKind>> = {
   node: 'Node',
   nodes: 'Node',
   no: 'Node',
+  engine: 'Engine',
+  engines: 'Engine',
   deployment: 'Deployment',
   deployments: 'Deployment',
   deploy: 'Deployment',
@@ -20,6 +22,8 @@ const WORDS: Readonly<Record<string, ResourceKind>> = {
   pools: 'Pool',
   alias: 'Alias',
   aliases: 'Alias',
+  quarantine: 'Quarantine',
+  quarantines: 'Quarantine',
 };
 
 /** The kind that a person means by a word, whatever its case or number; undefined when it is none. */

@@ -6,7 +6,14 @@ import type { FleetEvent } from '../events/event.ts';
 import type { Entry, Until } from '../events/projection.ts';
 import type { Outcome, ResourceName, ResourceRef } from './changes.ts';
 import type { OrderVerb } from '../rollout/contract.ts';
-import type { DeploymentStatus, PlanView, Resource, RolloutReport } from './contract.ts';
+import type {
+  DeploymentStatus,
+  EngineStatus,
+  PlanView,
+  QuarantineStatus,
+  Resource,
+  RolloutReport,
+} from './contract.ts';
 import type { FreezeView } from './control_port.ts';
 import type { FieldChange } from './diff.ts';
 
@@ -58,6 +65,10 @@ export interface ResourceView {
   readonly updatedBy: string;
   /** Of a deployment, where somebody reconciles. */
   readonly status?: DeploymentStatus;
+  /** Of an engine, likewise. */
+  readonly engine?: EngineStatus;
+  /** Of a quarantine, likewise. */
+  readonly quarantine?: QuarantineStatus;
 }
 
 export interface DescribeAnswer extends ResourceView {
@@ -107,12 +118,18 @@ export interface Explanation {
   readonly lines: readonly string[];
 }
 
-/** All of them throw CodedError: store_off, store_…, invalid_resource, invalid_value, not_found, version_conflict. */
+/**
+ * All of them throw CodedError: store_off, store_…, invalid_resource, invalid_value, not_found, version_conflict; delete also
+ * managed_elsewhere and fleet_frozen.
+ */
 export interface ResourceOperations {
   apply(request: ApplyRequest, caller: Caller): Promise<ChangeAnswer>;
   delete(request: DeleteRequest, caller: Caller): Promise<ChangeAnswer>;
   get(ref: RawRef): Promise<ResourceView>;
-  /** @param kind empty: all kinds */
+  /**
+   * Engines and quarantines that nobody has declared are among those of their kind.
+   * @param kind empty or `all`: what is declared of all kinds
+   */
   list(kind: string): Promise<readonly ResourceView[]>;
   describe(ref: RawRef): Promise<DescribeAnswer>;
   /** @throws CodedError reconcile_unavailable besides */

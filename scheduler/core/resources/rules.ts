@@ -7,12 +7,16 @@ import type { Requirement, Toleration } from '../placement/contract.ts';
 import type {
   AliasSpec,
   DeploymentSpec,
+  EngineSpec,
   NodeSpec,
   PoolSpec,
+  QuarantineSpec,
   Resource,
   ResourceKind,
   RolloutStrategy,
 } from './contract.ts';
+import { nameProblem } from './names.ts';
+import { pinnedSpec } from './pinned.ts';
 
 export interface Problem {
   /** Such as spec.rollout.steps[1]. */
@@ -187,6 +191,11 @@ function nodeProblems({ taints = [] }: NodeSpec): Problem[] {
   return twice.map((index) => no(`spec.taints[${index}]`, 'a taint of this key and effect stands twice'));
 }
 
+function hostProblems(node: string): Problem[] {
+  const problem = nameProblem('Node', node);
+  return problem === undefined ? [] : [no('spec.node', problem)];
+}
+
 /** All that is wrong in a resource of which the shape is right; empty: it can be applied. */
 export function specProblems({ kind, spec }: Resource<unknown>): Problem[] {
   switch (kind) {
@@ -196,6 +205,13 @@ export function specProblems({ kind, spec }: Resource<unknown>): Problem[] {
       return aliasProblems(spec as AliasSpec);
     case 'Node':
       return nodeProblems(spec as NodeSpec);
+    case 'Engine':
+      return [
+        ...hostProblems((spec as EngineSpec).node),
+        ...deploymentProblems(pinnedSpec(spec as EngineSpec) as DeploymentSpec),
+      ];
+    case 'Quarantine':
+      return hostProblems((spec as QuarantineSpec).node);
     case 'Pool':
       return requirementProblems((spec as PoolSpec).nodes, 'spec.nodes');
   }
@@ -204,11 +220,18 @@ export function specProblems({ kind, spec }: Resource<unknown>): Problem[] {
 /**
  * What is allowed and will not do what its author may hope.
  * @param has whether a resource is there, or comes with the same request
+ * @param storeMs the store's clock at its last event; 0: nothing is said of what is over
  */
 export function resourceNotes(
   resource: Resource<unknown>,
   has: (kind: ResourceKind, name: string) => boolean,
+  storeMs = 0,
 ): string[] {
+  if (resource.kind === 'Quarantine') {
+    const { until } = resource.spec as QuarantineSpec;
+    const isPast = typeof until === 'string' && Date.parse(until) <= storeMs;
+    return isPast ? ['its time is over already: the leader lifts it at once'] : [];
+  }
   if (resource.kind === 'Deployment') {
     const { pool, replicas } = resource.spec as DeploymentSpec;
     const missing = pool !== undefined && !has('Pool', pool);

@@ -21,6 +21,8 @@ export const REVISION_FIELDS = [
   'extraFlags',
   'environment',
   'maxConcurrentRequests',
+  // Of a declared engine: on another node it is another one.
+  'node',
 ] as const satisfies readonly (keyof DeploymentSpec)[];
 
 /** Fields whose absence means a value: writing it out changes nothing. */

@@ -131,6 +131,25 @@ spec: { engine: sim, model: sim/${name}, replicas: ${replicas}, gpusPerHost: 1, 
   await until(async () => (await engines()) === 0, 'every GPU to be free', LIMIT_MS);
 });
 
+t.test('an engine by hand answers from its node, and one of a deployment comes anew when it is deleted', async (t) => {
+  const byHand = path.join(packageRoot(), 'examples', 'by-hand');
+  t.match(await run('apply', '-f', byHand), { code: 0, stdout: /engine\/probe created/ });
+  await until(async () => (await ask('probe')) === 200, 'the engine to answer', LIMIT_MS);
+  t.match(await run('get', 'engine'), { stdout: /^probe +gpu-1 +- +declared +sim +probe +ready +placed/m });
+  t.match(await run('get', 'quarantine'), { stdout: /^fan-of-gpu-4 +gpu-4 +1 +declared/m });
+  await run('apply', '-f', path.join(packageRoot(), 'examples', 'deployments.yaml'));
+  await reach({ batch: '0/1', chat: '2/2', 'chat-next': '1/1' });
+  const { stdout } = await sophia(t, home, ['get', 'engine', '--json'], env);
+  const { items } = JSON.parse(stdout) as { items: { metadata: { name: string }; status: { deployment: string } }[] };
+  const name = items.find(({ status }) => status.deployment === 'chat')?.metadata.name as string;
+  t.match(await run('delete', 'engine', name, '--yes', '--reason', 'it hangs'), { code: 0, stdout: /stopped/ });
+  await until(async () => (await standing())['chat'] !== '2/2', 'it to be missed', LIMIT_MS);
+  await reach({ batch: '0/1', chat: '2/2', 'chat-next': '1/1' });
+  await run('event', 'list', '--limit', '10');
+  await run('delete', '-f', byHand, '-f', path.join(packageRoot(), 'examples', 'deployments.yaml'), '--yes');
+  await until(async () => (await engines()) === 0, 'the end of all engines', LIMIT_MS);
+});
+
 t.test('a scheduler that is told to stop leaves nothing behind', async (t) => {
   scheduler.signal('SIGTERM');
   t.match(await scheduler.exited, { code: 0 });

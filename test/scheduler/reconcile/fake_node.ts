@@ -137,6 +137,7 @@ export class FakeNode {
     const gpus = Array.from({ length: count }, (_, index) => ({
       index,
       name: 'H100',
+      uuid: `GPU-abcdef00-0000-${index}`,
       memoryTotalBytes: GPU_BYTES,
       driverVersion: '570.1',
     }));

@@ -117,8 +117,9 @@ t.test('a GPU that failed, is in quarantine, or is quarantined by an operator is
   node.health.set(second, 'unhealthy');
   await fleet.until('a third GPU', () => fleet.ready('chat', 1) && ![first, second].includes(gpu()));
   const third = gpu();
-  const resource = { kind: 'Gpu', name: `n1/${third}` };
-  await fleet.append({ kind: 'quarantine.set', resource, after: { reason: 'it smells' } });
+  const resource = { kind: 'Quarantine', name: 'smell' };
+  const spec = { node: 'n1', gpu: third, reason: 'it smells' };
+  await fleet.append({ kind: 'quarantine.set', resource, after: { spec, labels: {} } });
   await fleet.until('the last GPU', () => fleet.ready('chat', 1) && ![first, second, third].includes(gpu()));
   t.equal(fleet.actions().length, 3);
   t.same(fleet.doubles, []);
@@ -127,7 +128,8 @@ t.test('a GPU that failed, is in quarantine, or is quarantined by an operator is
   t.equal(fleet.actions().length, 3, 'a degraded one is only worse');
   // A whole node in quarantine takes nothing new.
   fleet.addNode('n2');
-  await fleet.append({ kind: 'quarantine.set', resource: { kind: 'Node', name: 'n2' }, after: { by: 'me' } });
+  const whole = { spec: { node: 'n2', reason: 'new' }, labels: {} };
+  await fleet.append({ kind: 'quarantine.set', resource: { kind: 'Quarantine', name: 'new' }, after: whole });
   await fleet.declare('Deployment', 'other', deployment(1));
   await fleet.run(1000);
   t.equal(fleet.status('other').ready, 0);

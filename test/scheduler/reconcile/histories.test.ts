@@ -4,12 +4,20 @@
  */
 import t from 'tap';
 import { seededRandom } from '../../../lib/rng.ts';
+import { planStop } from '../../../scheduler/core/reconcile/stop_place.ts';
 import { deployment, Harness } from './harness.ts';
 
 const SEEDS = 6;
 const STEPS = 40;
 const NODES = ['n1', 'n2', 'n3', 'n4'];
 const DEPLOYMENTS = ['a', 'b', 'c'];
+const ENGINES = ['a', 'p'];
+
+/** For ten seconds, so that some end by themselves. */
+const holdOf = (node: string, more: { readonly gpu?: number }) => ({
+  spec: { node, reason: 'test', until: 10_000, ...more },
+  labels: {},
+});
 
 async function live(seed: number): Promise<Harness> {
   const random = seededRandom(seed);
@@ -37,6 +45,27 @@ async function live(seed: number): Promise<Harness> {
       const name = pick(DEPLOYMENTS);
       if (fleet.memory.projection.get('desired', 'Deployment', name) !== undefined)
         await fleet.undeclare('Deployment', name);
+    },
+    pin: async () => {
+      const spec = { ...deployment(1, { extraFlags: pick([[], ['--seed', '1']]) }), node: pick(NODES) };
+      await fleet.declare('Engine', pick(ENGINES), spec);
+    },
+    unpin: async () => {
+      const name = pick(ENGINES);
+      if (fleet.memory.projection.get('desired', 'Engine', name) !== undefined) await fleet.undeclare('Engine', name);
+    },
+    stop: async () => {
+      const place = pick(fleet.memory.projection.list('placement'));
+      const origin = { actor: 'key:test', reason: '', correlationId: 'c' };
+      const planned = place && planStop({ kind: 'Engine', name: 'x' }, place, origin);
+      if (planned?.kindOfPlan === 'planned' && planned.item !== undefined) await fleet.append(planned.item);
+    },
+    hold: async () => {
+      const resource = { kind: 'Quarantine', name: pick(NODES) };
+      const isThere = fleet.memory.projection.get('quarantine', resource.kind, resource.name) !== undefined;
+      if (isThere) await fleet.append({ kind: 'quarantine.lifted', resource, after: null });
+      else
+        await fleet.append({ kind: 'quarantine.set', resource, after: holdOf(resource.name, pick([{}, { gpu: 0 }])) });
     },
     node: () => fleet.declare('Node', pick(NODES), { draining: random.next() < 0.4, cordoned: random.next() < 0.2 }),
     cut: () => {

@@ -47,6 +47,8 @@ export const VIEW: ReconcileView = {
     name === 'chat'
       ? { name, phase: 'replacing', paused: false, revision: 'r2', lines: ['half way'], history: ['none before'] }
       : undefined,
+  engines: () => [],
+  quarantines: () => [],
 };
 
 export interface ControlFixtureOptions {

@@ -226,6 +226,62 @@ t.test('both doors show what reconcile says', async (t) => {
   t.match((await httpCall(port, { path: '/admin/v1/plan', key: KEYS.admin, body })).text, /1 applied, 0 deleted/);
 });
 
+t.test('both doors show engines and quarantines that nobody has declared', async (t) => {
+  const place = { deployment: 'chat', replica: 0, place: 'chat/0/1', phase: 'placed', phaseReason: 'it is wanted' };
+  const engine = { source: 'deployment', node: 'n1', engine: 'chat-0-r', gpus: [1], ...place } as const;
+  const told = { kind: 'vllm', model: 'm', servedModelName: 'chat', sinceMs: 5, state: 'ready', reason: 'ready' };
+  const held = {
+    name: 'n1/0',
+    source: 'agent',
+    node: 'n1',
+    gpu: 0,
+    replicas: ['chat/0'],
+    note: 'x',
+    reason: 'hot',
+    sinceMs: 5,
+  };
+  const reconcile = {
+    ...VIEW,
+    engines: () => [{ ...engine, ...told }],
+    quarantines: () => [{ ...held, source: 'agent' as const }],
+  };
+  const { operations } = openControl(t, { reconcile });
+  const { call } = await openGrpc(t, operations);
+  t.match(await call('ListResources', { kind: 'engine' }), {
+    resources: [
+      { name: 'n1/chat-0-r', version: 0, engine: { ...engine, state: 'ready' }, quarantine: null, status: null },
+    ],
+  });
+  t.match(await call('GetResource', { kind: 'quarantine', name: 'n1/0' }), {
+    resource: {
+      name: 'n1/0',
+      updatedBy: 'agent:n1',
+      updatedAtMs: 5,
+      quarantine: { source: 'agent', gpu: 0, replicas: ['chat/0'] },
+    },
+  });
+  t.same((await call('ListResources'))['resources'], []);
+  const resources = [{ kind: 'quarantine', name: 'n1/0' }];
+  await t.rejects(call('DeleteResources', { resources }), { code: 'managed_elsewhere', param: 'quarantine/n1/0' });
+  await t.rejects(call('DeleteResources', { resources }, 'key-gateway'), { code: 'permission_denied' });
+  const { port, close } = await startDoor({}, undefined, { resources: operations });
+  t.teardown(close);
+  const get = await httpCall(port, { path: '/admin/v1/resources?kind=engine', key: KEYS.user });
+  t.equal(get.status, 403);
+});
+
+t.test('a quarantine whose time is over is taken with a note; without reconcile its status is not known', async (t) => {
+  const { operations } = openControl(t);
+  const spec = { node: 'n1', reason: 'x', until: '2001-01-01T00:00Z' };
+  const past = { apiVersion: 'sophia/v1', kind: 'Quarantine', metadata: { name: 'q' }, spec };
+  await operations.apply({ resources: [deployment('chat')], dryRun: false, reason: '' }, CALLER);
+  t.match(await operations.apply({ resources: [past], dryRun: false, reason: '' }, CALLER), {
+    outcomes: [{ outcome: 'created', notes: ['its time is over already: the leader lifts it at once'] }],
+  });
+  t.match(await operations.describe({ kind: 'Quarantine', name: 'q' }), { statusNote: /does not reconcile/ });
+  t.match(await operations.list('quarantine'), [{ resource: { metadata: { name: 'q' } }, quarantine: undefined }]);
+});
+
 t.test('HTTP: the same under /admin/v1', async (t) => {
   const { operations } = openControl(t);
   const resourceSchemas = async () => Object.fromEntries(RESOURCE_KINDS.map((kind) => [kind, jsonSchemaOf(kind)]));

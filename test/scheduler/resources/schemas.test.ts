@@ -27,9 +27,11 @@ function problemsOf(value: unknown): string[] {
 
 t.test('all examples are right', async (t) => {
   const folder = path.join(packageRoot(), 'examples');
-  const files = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
+  const files = ['.', 'by-hand'].flatMap((part) =>
+    readdirSync(path.join(folder, part)).map((name) => path.join(part, name)),
+  );
   const kinds = new Set<string>();
-  for (const file of files)
+  for (const file of files.filter((name) => name.endsWith('.yaml')))
     for (const { value } of readYamlDocuments(readFileSync(path.join(folder, file), 'utf8'), file)) {
       t.same(problemsOf(value), [], `${file} ${JSON.stringify(value).slice(0, 80)}`);
       kinds.add((value as { kind: string }).kind);

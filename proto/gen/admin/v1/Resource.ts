@@ -1,6 +1,8 @@
 // Original file: admin/v1/admin.proto
 
 import type { DeploymentStatus as _admin_v1_DeploymentStatus, DeploymentStatus__Output as _admin_v1_DeploymentStatus__Output } from '../../admin/v1/DeploymentStatus.ts';
+import type { EngineStatus as _admin_v1_EngineStatus, EngineStatus__Output as _admin_v1_EngineStatus__Output } from '../../admin/v1/EngineStatus.ts';
+import type { QuarantineStatus as _admin_v1_QuarantineStatus, QuarantineStatus__Output as _admin_v1_QuarantineStatus__Output } from '../../admin/v1/QuarantineStatus.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Resource {
@@ -12,6 +14,8 @@ export interface Resource {
   'updatedAtMs'?: (number | string | Long);
   'updatedBy'?: (string);
   'status'?: (_admin_v1_DeploymentStatus | null);
+  'engine'?: (_admin_v1_EngineStatus | null);
+  'quarantine'?: (_admin_v1_QuarantineStatus | null);
 }
 
 export interface Resource__Output {
@@ -23,4 +27,6 @@ export interface Resource__Output {
   'updatedAtMs': (number);
   'updatedBy': (string);
   'status': (_admin_v1_DeploymentStatus__Output | null);
+  'engine': (_admin_v1_EngineStatus__Output | null);
+  'quarantine': (_admin_v1_QuarantineStatus__Output | null);
 }

@@ -1,6 +1,6 @@
 /** Enough of its GPUs are sound and not in quarantine. */
 import { censuses, closest } from '../census.ts';
-import { whyUnusable } from '../units.ts';
+import { badGpu } from '../units.ts';
 import type { RoomFilter } from './filter.ts';
 
 export const gpuHealth: RoomFilter = {
@@ -11,7 +11,7 @@ export const gpuHealth: RoomFilter = {
     if (soundGpus >= demand.gpus) return undefined;
     const bad = (best?.all ?? [])
       .filter((row) => board.fleet.usable[row] === 0)
-      .map((row) => ({ gpu: board.fleet.gpus[row]?.index ?? -1, why: whyUnusable(board, row) }));
+      .map((row) => badGpu(board, board.fleet.gpus[row]?.index ?? -1, row));
     return { by: 'gpu_health', needGpus: demand.gpus, soundGpus, bad };
   },
 };

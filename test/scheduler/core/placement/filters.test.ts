@@ -44,6 +44,13 @@ const ROWS: readonly Row[] = [
     change: /drain were ended/,
   },
   {
+    by: 'quarantine',
+    node: node('n', 1, { quarantine: { names: ['a', 'b'], why: 'quarantine/a: wet; quarantine/b: burnt' } }),
+    reason: { names: ['a', 'b'] },
+    line: /the node is in quarantine \(quarantine\/a: wet; quarantine\/b: burnt\)/,
+    change: /quarantine\/a, quarantine\/b were deleted/,
+  },
+  {
     by: 'taint',
     node: node('n', 1, { taints: [{ key: 'spot', value: 'yes', effect: 'NoSchedule' }] }),
     reason: { taint: { key: 'spot', value: 'yes', effect: 'NoSchedule' } },
@@ -244,5 +251,24 @@ t.test(
     );
     t.match(reasonText({ by: 'driver', wanted: '560', found: undefined }), /driver is not there/);
     t.match(reasonText({ by: 'taint', taint: { key: 'k', effect: 'NoExecute' } }), /taint k:NoExecute/);
+  },
+);
+
+t.test(
+  'of GPUs that cannot be used some are to be repaired, and of others the quarantine is to be lifted',
+  async (t) => {
+    const gpus = [gpu(0, { quarantine: 'loud', quarantinedBy: ['fan'] }), gpu(1, { health: 'failed' })];
+    const state = snapshot([node('n', gpus)], [deployment('d')]);
+    const { board } = createSituation(state);
+    const [reason] = reasonsAgainst(board, state, board.demands[0] as (typeof board.demands)[number], 0);
+    t.match(reason, {
+      by: 'gpu_health',
+      bad: [
+        { gpu: 0, why: 'loud', names: ['fan'] },
+        { gpu: 1, why: 'failed' },
+      ],
+    });
+    const text = changeText(changeFor(reason as Reason));
+    t.equal(text, 'GPU 1 were repaired or released and quarantine/fan were deleted');
   },
 );

@@ -75,7 +75,8 @@ t.test('a place is read as it was written, and what is none is left alone', asyn
   const entries = [
     entry(placeValue(one)),
     entry({}, { name: 'other' }),
-    entry({ reason: '' }, { area: 'quarantine', kind: 'Gpu', name: 'n1/0' }),
+    entry({ reason: '' }, { area: 'quarantine', kind: 'Later', name: 'n1/0' }),
+    entry({ spec: { node: 'n1', reason: 'why', until: 5 } }, { area: 'quarantine', kind: 'Quarantine', name: 'q' }),
     entry({ untilMs: 5, times: 1 }, { area: 'lifecycle', kind: 'Avoid', name: 'chat/n1' }),
     entry({ x: 1 }, { area: 'lifecycle', kind: 'Other', name: 'y' }),
     entry({ reason: 'why' }, { area: 'freeze', kind: 'Fleet', name: 'other' }),
@@ -83,7 +84,10 @@ t.test('a place is read as it was written, and what is none is left alone', asyn
   ];
   const declared = readDeclared(createProjection(entries, 12));
   t.match(declared, { seq: 12, frozen: undefined, places: [{ name: 'chat/0/1' }] });
-  t.equal(declared.quarantines.get('n1/0'), 'quarantined');
+  t.same(
+    [...declared.quarantines.values()],
+    [{ name: 'q', version: 9, spec: { node: 'n1', reason: 'why', until: 5 }, endsAtMs: 5 }],
+  );
   t.same(declared.avoidances, [{ deployment: 'chat', node: 'n1', untilMs: 5, times: 1, version: 9 }]);
   t.same(deploymentOf('x', 1, { replicas: 1 }).spec.extraFlags, []);
 });

@@ -54,6 +54,7 @@ function fleetOf(engines: Readonly<Record<string, string>>, gpus: readonly Gpu[]
   const node = {
     connected: true,
     rejections: [],
+    hello: { gpus: gpus.map((_, index) => ({ index })) },
     engines: new Map(records as never),
     telemetry: { gpus: gpus.map(({ health = 'ok' }, index) => ({ index, health })) },
     gpuEvents: new Map(gpus.map(({ event = false }, index) => [index, { quarantined: event, message: 'XID 79' }])),
@@ -102,7 +103,7 @@ t.test('replicas are told by what their agents say; a place on a lost node count
 
 t.test('the worst GPU counts, whoever says so', async (t) => {
   const fleet = fleetOf({}, [{}, { health: 'degraded' }, { health: 'unhealthy' }, { event: true }, {}]);
-  const quarantines = new Map([['n/4', 'by hand']]);
+  const quarantines = new Map([['x', { name: 'x', version: 1, spec: { node: 'n', gpu: 4, reason: 'by hand' } }]]);
   const places = [
     ...[0, 1, 2, 3, 4].map((index) => place(index, 'placed')),
     place(5, 'placed', {
@@ -118,7 +119,7 @@ t.test('the worst GPU counts, whoever says so', async (t) => {
       'degraded n GPU 1: its agent calls it degraded',
       'failed n GPU 2: its agent calls it unhealthy',
       'failed n GPU 3: XID 79',
-      'failed n GPU 4: by hand',
+      'failed n GPU 4: quarantine/x: by hand',
       'failed n GPU 2: its agent calls it unhealthy',
     ],
   );
