@@ -196,6 +196,7 @@ export function describeText({ resource, statusNote, notes, events, specText }: 
       : ([
           ['ready', `${status.ready} of ${status.wanted}`],
           ['rollout', status.rollout],
+          ['memory', status.memory],
         ] as const)),
     ...(statusNote === '' ? [] : ([['status', statusNote]] as const)),
   ]);

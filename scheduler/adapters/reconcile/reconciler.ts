@@ -17,6 +17,7 @@ import { readDeclared } from '../../core/reconcile/declared.ts';
 import { decide, type PassInput, snapshotToPlan } from '../../core/reconcile/decide.ts';
 import { type Gap, gapOf } from '../../core/reconcile/gap.ts';
 import { HealingMemory } from '../../core/reconcile/heal.ts';
+import { ModelBook } from '../../core/reconcile/model_book.ts';
 import { OrderBook } from '../../core/reconcile/orders.ts';
 import { changeKey } from '../../core/reconcile/pass_key.ts';
 import type { Leader } from './leader.ts';
@@ -95,6 +96,7 @@ export class Reconciler {
   #behindSinceMs: number | undefined;
   #accepted = 0;
   #lastWithheld = '';
+  readonly #models = new ModelBook();
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps;
@@ -156,6 +158,7 @@ export class Reconciler {
       memory: this.#memory,
       generationOf: (node) => (this.mayOrder() ? Number(this.#book.of(node).generation) : undefined),
       targets,
+      models: this.#models,
       writer: { actor: `scheduler:${schedulerId}`, correlationId: `reconcile-${leader.epoch}-${this.#appends}` },
     };
   }
@@ -252,6 +255,7 @@ export class Reconciler {
   }
 
   #follow(declared: Declared): void {
+    this.#models.learn(declared, this.#deps.fleet());
     this.#deps.rollouts?.follow(declared, this.#deps.fleet());
   }
 
