@@ -61,7 +61,7 @@ export interface DeploymentSpec {
   readonly replicas: number;
   readonly hosts?: number;
   readonly gpusPerHost: number;
-  /** On each GPU; absent: nine tenths of the smallest GPU that it may use, and all of that GPU is its own. */
+  /** On each GPU; absent: by estimate, or nine tenths of the smallest GPU that it may use, alone (reconcile/memory_need.ts). */
   readonly gpuMemoryBytes?: number;
   readonly graceSpillBytes?: number;
   readonly hostMemoryBytes?: number;
