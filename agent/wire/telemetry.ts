@@ -20,7 +20,7 @@ export interface TelemetrySources {
   readonly links: SchedulerLinks;
   readonly gpus: Gpus;
   readonly host: HostFactsReader;
-  readonly models: Pick<Models, 'readings' | 'facts'>;
+  readonly models: Pick<Models, 'readings' | 'facts' | 'rootModels'>;
   readonly metrics: AgentMetrics;
   /** A round has begun. */
   readonly onRound: () => void;
@@ -61,7 +61,7 @@ export function createTelemetryOf({ config, logger }: Parts, sources: TelemetryS
       hostMemoryByEngine: memory.newest,
       gpuMemoryByEngine: () => gpuMemoryByEngine(gpus.reader.latest(), pidsByEngine(loop)),
       gpuHealth: (index) => gpus.watch.healthOf(index),
-      models: () => [...models.readings(), ...pathModelReadings(loop, models.facts)],
+      models: () => [...models.readings(), ...pathModelReadings(loop, models)],
       startMemory: (engine) => loop.runtimeOf(engine)?.memory,
       sleeping: (engine) => loop.runtimeOf(engine)?.life.sleeping,
       agent: () => vitals.read(relay.stats()),

@@ -6,7 +6,7 @@
 import type { NodeId } from '../../../lib/ids.ts';
 import type { EngineReading__Output } from '../../../proto/gen/fleet/v1/EngineReading.ts';
 import { type ModelFacts, modelFactsOf } from '../fleet/model_facts.ts';
-import { modelName } from '../fleet/models_on_disk.ts';
+import { modelName, plainName } from '../fleet/models_on_disk.ts';
 import type { FleetState } from '../fleet/state.ts';
 import { engineUseOf, useKey } from '../placement/memory/engine_use.ts';
 import type { EngineUse, MemoryEstimate } from '../placement/memory/estimate.ts';
@@ -77,7 +77,7 @@ export class ModelBook implements ModelKnowledge {
       const models = telemetry?.models;
       if (models === undefined || this.#seen.has(models)) continue;
       this.#seen.add(models);
-      for (const reading of models) this.#learnFacts(name, reading.source, modelFactsOf(reading));
+      for (const reading of models) this.#learnFacts(name, plainName(reading.source), modelFactsOf(reading));
     }
     for (const place of places)
       if (place.phase === 'placed' || place.phase === 'leaving') this.#learnFigures(place, fleet);

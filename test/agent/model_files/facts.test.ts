@@ -1,8 +1,9 @@
 /** What an agent reads out of the files of models: headers and config.json only, with every kind of fault told and harmless. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { createFactsReader, type FactsReader } from '../../../agent/adapters/model_files/facts_reader.ts';
+import { createRootModels } from '../../../agent/adapters/model_files/root_models.ts';
 import { modelFacts, pathModel, weightFiles } from '../../../agent/core/model_files/facts.ts';
 import { startMemory } from '../../../agent/core/startup_log.ts';
 import { pathModelReadings } from '../../../agent/wire/models.ts';
@@ -141,12 +142,51 @@ t.test('telemetry tells the facts of brought models, and of paths that engines l
     spec('e', { model: other }),
   ];
   const loop = { engines: () => engines } as never;
-  t.match(pathModelReadings(loop, facts), [
+  const looks = { facts, rootModels: () => [folder] };
+  t.match(pathModelReadings(loop, looks), [
     { source: folder, state: 'ready', wanted: true, facts: { weightBytes: 20 } },
   ]);
-  t.equal(pathModelReadings(loop, facts).length, 1);
+  t.equal(pathModelReadings(loop, looks).length, 1);
+  t.match(pathModelReadings({ engines: () => [] }, looks), [{ source: folder, wanted: false }]);
   t.equal(pathModel({ model: 'org/m' }), undefined);
 });
+
+t.test(
+  'models that lie in the roots are found without an engine, within bounds, and again after a while',
+  async (t) => {
+    const root = temporary(t);
+    const make = (...steps: string[]): string => {
+      const folder = path.join(root, ...steps);
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(path.join(folder, 'config.json'), '{}');
+      return folder;
+    };
+    const near = make('near');
+    const deep = make('org', 'deep');
+    make('near', 'inside');
+    make('a', 'b', 'too-deep');
+    make('.cache');
+    make('brought', 'x');
+    symlinkSync(near, path.join(root, 'zlink'));
+    writeFileSync(path.join(root, 'file'), '');
+    let nowMs = 0;
+    const except = path.join(root, 'brought');
+    const models = createRootModels({ roots: [`${root}/`, path.join(root, 'none')], except, nowMs: () => nowMs });
+    t.same(models(), []);
+    await until(() => models().length > 0, 'models');
+    t.same(models(), [near, deep, path.join(root, 'zlink')]);
+    const late = make('late');
+    nowMs = 59_999;
+    models();
+    t.notOk(models().includes(late));
+    nowMs = 60_000;
+    await until(() => models().includes(late), 'the late one');
+    for (let i = 0; i < 300; i++) make(`m${i}`);
+    nowMs = 120_000;
+    await until(() => models().length === 256, 'no more than so many');
+    t.same(createRootModels({ roots: [], except, nowMs: () => 0 })(), []);
+  },
+);
 
 t.test('what engines say of their memory while they start is read in the words of several releases', async (t) => {
   t.equal(startMemory('nothing', undefined), undefined);
