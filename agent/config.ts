@@ -220,7 +220,7 @@ export const settings = defineSettings('agent', {
   modelRoots: {
     schema: list(text({ maxLength: 4096 })),
     default: [],
-    doc: 'Folders under which a model path must lie; empty: anywhere.',
+    doc: 'Folders under which a model path must lie; empty: anywhere. Schedulers are told of the models in them.',
   },
   modelsDir: {
     schema: text({ maxLength: 4096 }),

@@ -51,4 +51,12 @@ export const RESOURCE_ERRORS = {
     when: 'What was asked for is known only to a scheduler that reconciles, and this one does not.',
     next: 'Ask a scheduler that reconciles; what was declared is kept meanwhile.',
   },
+  planner_busy: {
+    http: 429,
+    grpc: 'RESOURCE_EXHAUSTED',
+    type: 'rate_limit_error',
+    retry: true,
+    when: 'Too many questions about plans of a large fleet wait already, or the answer to one took too long.',
+    next: 'Wait for the time in Retry-After and ask again; what the leader plans for itself is not held up.',
+  },
 } as const satisfies Record<string, ErrorSpec>;

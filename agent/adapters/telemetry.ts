@@ -11,6 +11,7 @@ import type { GpuReading } from '../../proto/gen/fleet/v1/GpuReading.ts';
 import type { ModelReading } from '../../proto/gen/fleet/v1/ModelReading.ts';
 import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
+import type { StartMemory } from '../core/startup_log.ts';
 import { deltaOf, loadJumped, type Picture, type TelemetryBase } from '../core/telemetry_delta.ts';
 import type {
   EngineLoad,
@@ -46,6 +47,8 @@ export interface TelemetryParts {
   /** The files of models. */
   readonly models?: () => readonly ModelReading[];
   readonly sleeping?: (engine: string) => boolean | undefined;
+  /** What an engine said of its memory while it started. */
+  readonly startMemory?: (engine: string) => StartMemory | undefined;
   /** Since it was asked last. */
   readonly agent: () => AgentReading;
   /** Hands a message to the session of a scheduler; false: it can take none now. */
@@ -300,6 +303,7 @@ export class TelemetryLoop {
         interTokenP50Ms: progress?.interTokenP50Ms,
         silentMs: silentSinceMs === undefined ? undefined : Math.max(0, Math.round(nowMs - silentSinceMs)),
         sleeping: this.#parts.sleeping?.(name),
+        ...this.#parts.startMemory?.(name),
       }),
     };
   }

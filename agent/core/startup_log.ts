@@ -24,3 +24,39 @@ const MILESTONES: readonly { readonly text: string; readonly ratio: number; read
 export function startupProgress(text: string): { readonly ratio: number; readonly message: string } | undefined {
   return MILESTONES.findLast((milestone) => text.includes(milestone.text));
 }
+
+/** Bytes on each GPU, as an engine says while it starts. */
+export interface StartMemory {
+  readonly weightsBytes?: number;
+  readonly kvCacheBytes?: number;
+  /** The peak of its profile run, which it says only when it is asked to say more. */
+  readonly activationBytes?: number;
+}
+
+const GIB = 2 ** 30;
+/**
+ * vLLM's words, of several releases; each worker says its own, and of several the largest counts, of caches the smallest, as
+ * the engine takes that for all.
+ */
+const MEMORY: readonly { readonly part: keyof StartMemory; readonly text: RegExp; readonly pick: 'max' | 'min' }[] = [
+  { part: 'weightsBytes', text: /Model loading took ([\d.]+) ?GiB/g, pick: 'max' },
+  { part: 'kvCacheBytes', text: /Available KV cache memory: ([\d.]+) ?GiB/g, pick: 'min' },
+  {
+    part: 'activationBytes',
+    text: /(?:torch peak memory increase:|activation peak memory takes) ([\d.]+) ?GiB/g,
+    pick: 'max',
+  },
+];
+
+/** What the log says of memory, with what it said before; the same object where that is nothing new. */
+export function startMemory(text: string, before: StartMemory | undefined): StartMemory | undefined {
+  let now = before;
+  for (const { part, text: words, pick } of MEMORY) {
+    const seen = [...text.matchAll(words)].map(([, figure]) => Math.round(Number(figure) * GIB));
+    const sound = seen.filter((bytes) => Number.isSafeInteger(bytes) && bytes > 0);
+    if (sound.length === 0) continue;
+    const bytes = Math[pick](...sound);
+    if (now?.[part] !== bytes) now = { ...now, [part]: bytes };
+  }
+  return now;
+}

@@ -67,6 +67,9 @@ export const ENGINE_BANDS: Bands<EngineReading> = {
   interTokenP50Ms: { abs: 0.5, rel: 0.1 },
   silentMs: { abs: 1000, rel: 0.5 },
   sleeping: 'exact',
+  weightsBytes: 'exact',
+  kvCacheBytes: 'exact',
+  activationBytes: 'exact',
 };
 
 export const HOST_BANDS: Bands<HostReading> = {
@@ -92,6 +95,8 @@ export const MODEL_BANDS: Bands<Omit<ModelReading, 'source'>> = {
   message: 'exact',
   resolved: 'exact',
   wanted: 'exact',
+  // The reader keeps one object for as long as the facts are the same.
+  facts: 'exact',
 };
 
 /** A change inside the dead-bands is told after this long. */

@@ -8,6 +8,7 @@ import type { LaunchHost } from '../core/launch_plan.ts';
 import type { EngineEventIn, EngineLife } from '../core/lifecycle/life.ts';
 import type { HostBrakePolicy } from '../core/restart_brake.ts';
 import type { PastStart } from '../core/start_estimate.ts';
+import type { StartMemory } from '../core/startup_log.ts';
 import type { FaultRecord, Watch } from '../core/watchdog.ts';
 import type {
   EngineDumper,
@@ -86,6 +87,8 @@ export interface Runtime {
   healthAsks: number;
   outputByte: number;
   tail: string;
+  /** What the engine said of its memory while it started. */
+  memory?: StartMemory;
   /** When each milestone of this start was seen, milliseconds since the launch. */
   marks: Record<string, number>;
   watch?: Watch;
@@ -135,6 +138,7 @@ export function resetRuntime(runtime: Runtime, plan: LaunchPlan, launched: Launc
   delete runtime.askingHost;
   delete runtime.oomKillsAtStart;
   delete runtime.warming;
+  delete runtime.memory;
   if (cancelTimer !== undefined) runtime.cancelTimer = cancelTimer;
   if (timerAtMs !== undefined) runtime.timerAtMs = timerAtMs;
   if (cancelProbe !== undefined) runtime.cancelProbe = cancelProbe;

@@ -7,7 +7,7 @@ import { WITH_PROCESS } from '../core/lifecycle/table.ts';
 import { judgePreflight } from '../core/preflight.ts';
 import { addressText } from '../core/report.ts';
 import { estimateStart } from '../core/start_estimate.ts';
-import { startupProgress } from '../core/startup_log.ts';
+import { startMemory, startupProgress } from '../core/startup_log.ts';
 import type { LaunchedEngine, LaunchPlan } from '../ports.ts';
 import { awaitModel, withLocalModel } from './model_wait.ts';
 import { type LoopCore, pause, readOutput, resetRuntime, type Runtime, systemCode } from './parts.ts';
@@ -100,6 +100,8 @@ function tellProgress(core: LoopCore, runtime: Runtime): void {
   const { life } = runtime;
   const elapsedMs = core.parts.clock.monotonicMs() - (life.launchedAtMs ?? life.sinceMs);
   const seen = startupProgress(runtime.tail);
+  const memory = startMemory(runtime.tail, runtime.memory);
+  if (memory !== undefined) runtime.memory = memory;
   if (seen !== undefined) runtime.marks[String(seen.ratio)] ??= elapsedMs;
   const milestone =
     seen === undefined ? {} : { milestone: { ratio: seen.ratio, atMs: runtime.marks[seen.ratio] ?? 0 } };

@@ -7,10 +7,11 @@ import { createEngineProbe } from '../adapters/engine_probe.ts';
 import { ProcessMemory } from '../adapters/process_memory.ts';
 import { TelemetryLoop } from '../adapters/telemetry.ts';
 import { gpuMemoryByEngine } from '../core/gpu_memory.ts';
-import type { HostFactsReader, ModelFiles, Relay, SchedulerLinks } from '../ports.ts';
+import type { HostFactsReader, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
 import { createQuestions } from '../workers/engine_questions.ts';
 import type { Gpus } from './gpus.ts';
+import { type Models, pathModelReadings } from './models.ts';
 import type { Parts } from './parts.ts';
 
 export interface TelemetrySources {
@@ -19,7 +20,7 @@ export interface TelemetrySources {
   readonly links: SchedulerLinks;
   readonly gpus: Gpus;
   readonly host: HostFactsReader;
-  readonly models: Pick<ModelFiles, 'readings'>;
+  readonly models: Pick<Models, 'readings' | 'facts' | 'rootModels'>;
   readonly metrics: AgentMetrics;
   /** A round has begun. */
   readonly onRound: () => void;
@@ -60,7 +61,8 @@ export function createTelemetryOf({ config, logger }: Parts, sources: TelemetryS
       hostMemoryByEngine: memory.newest,
       gpuMemoryByEngine: () => gpuMemoryByEngine(gpus.reader.latest(), pidsByEngine(loop)),
       gpuHealth: (index) => gpus.watch.healthOf(index),
-      models: () => models.readings(),
+      models: () => [...models.readings(), ...pathModelReadings(loop, models)],
+      startMemory: (engine) => loop.runtimeOf(engine)?.memory,
       sleeping: (engine) => loop.runtimeOf(engine)?.life.sleeping,
       agent: () => vitals.read(relay.stats()),
       send: (scheduler, message) => links.sendTelemetry(scheduler, message),

@@ -10,6 +10,9 @@ import type { RoutingDecision__Output } from '../../proto/gen/admin/v1/RoutingDe
 import { details, printable, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
 
+/** A large fleet is planned for in a thread, after what was asked before. */
+const PLAN_DEADLINE_MS = 180_000;
+
 const sinceStart = (from: number | undefined, to: number | undefined): string | undefined =>
   from === undefined || to === undefined ? undefined : `${to - from} ms`;
 
@@ -112,7 +115,7 @@ export function addExplainCommands(program: Command): void {
     )
     .action((name: string, _flags, command: Command) =>
       withAdmin(command, async (admin, print) => {
-        const answer = await admin.call('ExplainDeployment', { model: name });
+        const answer = await admin.call('ExplainDeployment', { model: name }, PLAN_DEADLINE_MS);
         const engines = (): string =>
           table(
             ['engine', 'state', 'verdict'],

@@ -22,6 +22,7 @@ import {
 import type { AdminConnection } from '../rpc.ts';
 import { withAdmin } from '../session.ts';
 import { reasonOption } from './arguments.ts';
+import { addDefragment } from './defragment.ts';
 
 /** The first use of an embedded store sets a database up; 10,000 resources take their time too. */
 export const STORE_DEADLINE_MS = 180_000;
@@ -221,8 +222,8 @@ function addDelete(program: Command): void {
     });
 }
 
-function addPlan(program: Command): void {
-  program
+function addPlan(program: Command): Command {
+  return program
     .command('plan')
     .description('what the scheduler would do about an apply: which replicas start, move and stop; changes nothing')
     .addOption(fileOption())
@@ -250,5 +251,5 @@ export function addResourceCommands(program: Command): void {
   addGet(program);
   addDescribe(program);
   addDelete(program);
-  addPlan(program);
+  addDefragment(addPlan(program));
 }

@@ -205,6 +205,7 @@ export function describeText({ resource, statusNote, notes, events, specText }: 
       : ([
           ['ready', `${status.ready} of ${status.wanted}`],
           ['rollout', status.rollout],
+          ['memory', status.memory],
         ] as const)),
     ...byHandDetails(resource),
     ...(statusNote === '' ? [] : ([['status', statusNote]] as const)),

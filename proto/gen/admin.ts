@@ -53,11 +53,15 @@ import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResour
 import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from './admin/v1/ListResourcesResponse.ts';
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
 import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
+import type { MoveCost as _admin_v1_MoveCost, MoveCost__Output as _admin_v1_MoveCost__Output } from './admin/v1/MoveCost.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from './admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from './admin/v1/OrderRolloutResponse.ts';
+import type { PlanDefragmentationRequest as _admin_v1_PlanDefragmentationRequest, PlanDefragmentationRequest__Output as _admin_v1_PlanDefragmentationRequest__Output } from './admin/v1/PlanDefragmentationRequest.ts';
+import type { PlanDefragmentationResponse as _admin_v1_PlanDefragmentationResponse, PlanDefragmentationResponse__Output as _admin_v1_PlanDefragmentationResponse__Output } from './admin/v1/PlanDefragmentationResponse.ts';
 import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from './admin/v1/PlanResourcesRequest.ts';
 import type { PlanResourcesResponse as _admin_v1_PlanResourcesResponse, PlanResourcesResponse__Output as _admin_v1_PlanResourcesResponse__Output } from './admin/v1/PlanResourcesResponse.ts';
+import type { PlannedMove as _admin_v1_PlannedMove, PlannedMove__Output as _admin_v1_PlannedMove__Output } from './admin/v1/PlannedMove.ts';
 import type { ProviderTurn as _admin_v1_ProviderTurn, ProviderTurn__Output as _admin_v1_ProviderTurn__Output } from './admin/v1/ProviderTurn.ts';
 import type { QuarantineStatus as _admin_v1_QuarantineStatus, QuarantineStatus__Output as _admin_v1_QuarantineStatus__Output } from './admin/v1/QuarantineStatus.ts';
 import type { QueueWait as _admin_v1_QueueWait, QueueWait__Output as _admin_v1_QueueWait__Output } from './admin/v1/QueueWait.ts';
@@ -77,6 +81,7 @@ import type { RunCommandResponse as _admin_v1_RunCommandResponse, RunCommandResp
 import type { SetFreezeRequest as _admin_v1_SetFreezeRequest, SetFreezeRequest__Output as _admin_v1_SetFreezeRequest__Output } from './admin/v1/SetFreezeRequest.ts';
 import type { SetFreezeResponse as _admin_v1_SetFreezeResponse, SetFreezeResponse__Output as _admin_v1_SetFreezeResponse__Output } from './admin/v1/SetFreezeResponse.ts';
 import type { StateEntry as _admin_v1_StateEntry, StateEntry__Output as _admin_v1_StateEntry__Output } from './admin/v1/StateEntry.ts';
+import type { Wholeness as _admin_v1_Wholeness, Wholeness__Output as _admin_v1_Wholeness__Output } from './admin/v1/Wholeness.ts';
 import type { AgentMessage as _fleet_v1_AgentMessage, AgentMessage__Output as _fleet_v1_AgentMessage__Output } from './fleet/v1/AgentMessage.ts';
 import type { AgentReading as _fleet_v1_AgentReading, AgentReading__Output as _fleet_v1_AgentReading__Output } from './fleet/v1/AgentReading.ts';
 import type { Command as _fleet_v1_Command, Command__Output as _fleet_v1_Command__Output } from './fleet/v1/Command.ts';
@@ -103,7 +108,9 @@ import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_H
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
+import type { ModelFacts as _fleet_v1_ModelFacts, ModelFacts__Output as _fleet_v1_ModelFacts__Output } from './fleet/v1/ModelFacts.ts';
 import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from './fleet/v1/ModelReading.ts';
+import type { ModelShape as _fleet_v1_ModelShape, ModelShape__Output as _fleet_v1_ModelShape__Output } from './fleet/v1/ModelShape.ts';
 import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from './fleet/v1/ModelSource.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from './fleet/v1/NodeEvent.ts';
 import type { PreflightCheck as _fleet_v1_PreflightCheck, PreflightCheck__Output as _fleet_v1_PreflightCheck__Output } from './fleet/v1/PreflightCheck.ts';
@@ -174,11 +181,15 @@ export interface ProtoGrpcType {
       ListResourcesResponse: MessageTypeDefinition<_admin_v1_ListResourcesResponse, _admin_v1_ListResourcesResponse__Output>
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
       ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
+      MoveCost: MessageTypeDefinition<_admin_v1_MoveCost, _admin_v1_MoveCost__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
       OrderRolloutRequest: MessageTypeDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutRequest__Output>
       OrderRolloutResponse: MessageTypeDefinition<_admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutResponse__Output>
+      PlanDefragmentationRequest: MessageTypeDefinition<_admin_v1_PlanDefragmentationRequest, _admin_v1_PlanDefragmentationRequest__Output>
+      PlanDefragmentationResponse: MessageTypeDefinition<_admin_v1_PlanDefragmentationResponse, _admin_v1_PlanDefragmentationResponse__Output>
       PlanResourcesRequest: MessageTypeDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesRequest__Output>
       PlanResourcesResponse: MessageTypeDefinition<_admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesResponse__Output>
+      PlannedMove: MessageTypeDefinition<_admin_v1_PlannedMove, _admin_v1_PlannedMove__Output>
       ProviderTurn: MessageTypeDefinition<_admin_v1_ProviderTurn, _admin_v1_ProviderTurn__Output>
       QuarantineStatus: MessageTypeDefinition<_admin_v1_QuarantineStatus, _admin_v1_QuarantineStatus__Output>
       QueueWait: MessageTypeDefinition<_admin_v1_QueueWait, _admin_v1_QueueWait__Output>
@@ -198,6 +209,7 @@ export interface ProtoGrpcType {
       SetFreezeRequest: MessageTypeDefinition<_admin_v1_SetFreezeRequest, _admin_v1_SetFreezeRequest__Output>
       SetFreezeResponse: MessageTypeDefinition<_admin_v1_SetFreezeResponse, _admin_v1_SetFreezeResponse__Output>
       StateEntry: MessageTypeDefinition<_admin_v1_StateEntry, _admin_v1_StateEntry__Output>
+      Wholeness: MessageTypeDefinition<_admin_v1_Wholeness, _admin_v1_Wholeness__Output>
     }
   }
   fleet: {
@@ -234,7 +246,9 @@ export interface ProtoGrpcType {
       HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
       KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
+      ModelFacts: MessageTypeDefinition<_fleet_v1_ModelFacts, _fleet_v1_ModelFacts__Output>
       ModelReading: MessageTypeDefinition<_fleet_v1_ModelReading, _fleet_v1_ModelReading__Output>
+      ModelShape: MessageTypeDefinition<_fleet_v1_ModelShape, _fleet_v1_ModelShape__Output>
       ModelSource: MessageTypeDefinition<_fleet_v1_ModelSource, _fleet_v1_ModelSource__Output>
       NodeEvent: MessageTypeDefinition<_fleet_v1_NodeEvent, _fleet_v1_NodeEvent__Output>
       PreflightCheck: MessageTypeDefinition<_fleet_v1_PreflightCheck, _fleet_v1_PreflightCheck__Output>

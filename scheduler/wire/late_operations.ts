@@ -27,6 +27,7 @@ export function lateOperations(options: OperationsOptions): ResourceOperations {
     list: async (...given) => (await load()).list(...given),
     describe: async (...given) => (await load()).describe(...given),
     plan: async (...given) => (await load()).plan(...given),
+    defragment: async (...given) => (await load()).defragment(...given),
     explain: async (...given) => (await load()).explain(...given),
     rollout: async (...given) => (await load()).rollout(...given),
     orderRollout: async (...given) => (await load()).orderRollout(...given),

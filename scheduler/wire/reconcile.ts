@@ -185,6 +185,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
   let wasStatic = false;
   let isRead = false;
   let stopListening = (): void => undefined;
+  const end = new AbortController();
   /** Until somebody uses the store. */
   const isStatic = (): boolean => {
     const is = !isRead && log.isUnused();
@@ -211,7 +212,11 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
       sink = wakingSink(inner, () => reconciler.wake());
       return sink;
     },
-    view: createReconcileView(reconciler, leader, deps.rollouts, namedNodes(deps.config.nodes)),
+    view: createReconcileView(reconciler, leader, {
+      rollouts: deps.rollouts,
+      signal: end.signal,
+      configuredNodes: namedNodes(deps.config.nodes),
+    }),
     acceptLog: () => reconciler.acceptLog(),
     start(state) {
       fleet = state;
@@ -223,6 +228,7 @@ export function createReconcile(deps: ReconcileDeps): Reconcile {
       });
     },
     async stop() {
+      end.abort();
       stopListening();
       await reconciler.stop();
       await leader.stop();

@@ -42,6 +42,7 @@ const STATUS: NonNullable<Resource__Output['status']> = {
   observedVersion: 7,
   wanted: 2,
   ready: 1,
+  memory: '5.0 GiB on each GPU',
   replicas: [
     {
       index: 0,
@@ -220,7 +221,10 @@ t.test('a description has the status, the spec, the replicas and the events, and
     events: [EVENT],
     specText: 'a: 1\n',
   });
-  t.match(text, /name: +deployment\/chat[^]*labels: +team=a[^]*ready: +1 of 2[^]*note: anote\nspec:\n {2}a: 1\n/);
+  t.match(
+    text,
+    /name: +deployment\/chat[^]*labels: +team=a[^]*ready: +1 of 2[^]*memory: +5\.0 GiB on each GPU[^]*note: anote\nspec:\n {2}a: 1\n/,
+  );
   t.match(text, /0 +ready +r1 +node-a\/chat-0 +node-a:0,1[^]*1 +pending[^]*no node has\[2J room/);
   t.match(text, /events:\n {2}3 {2}1970-01-01T00:00:00Z {2}desired\.created/);
   t.notMatch(text, '\u001b');

@@ -16,6 +16,7 @@ import type { ModelFiles, ModelFilesState } from '../../ports.ts';
 import { createCredentials } from './credentials.ts';
 import { type Disk, realDisk } from './disk.ts';
 import { fetchFailure, toFetchFailure } from './fetch_failure.ts';
+import type { FactsReader } from './facts_reader.ts';
 import { FetchJob, type JobParts } from './fetch_job.ts';
 import { createHttpClient, type HttpTimes } from './http_get.ts';
 import { ModelsFolder, type StoredFiles } from './models_folder.ts';
@@ -37,6 +38,8 @@ export interface ModelFilesOptions {
   readonly times?: HttpTimes;
   readonly partBytes?: number;
   readonly disk?: Disk;
+  /** Looks at the files that are here; absent: nobody does. */
+  readonly facts?: FactsReader;
 }
 
 const TIMES: HttpTimes = { answerTimeoutMs: 30_000, stallTimeoutMs: 30_000 };
@@ -341,13 +344,18 @@ class ModelFilesService implements ModelFiles {
   }
 
   readings(): ModelReading[] {
-    const stored = this.#stored.map(({ source, resolved, bytes, key }): ModelReading => {
-      const whole = { totalBytes: bytes, presentBytes: bytes };
+    const stored = this.#stored.map(({ source, resolved, bytes, key, folder }): ModelReading => {
+      const whole = { totalBytes: bytes, presentBytes: bytes, ...this.#factsOf(folder) };
       return { source, state: 'ready', resolved, wanted: this.#wanted.has(key), message: '', ...whole };
     });
     const known = new Set(stored.map(({ source }) => source));
     const jobs = [...this.#jobs.values()].map((job) => this.#jobReading(job));
     return [...stored, ...jobs.filter(({ source }) => !known.has(source))];
+  }
+
+  #factsOf(folder: string): Pick<ModelReading, 'facts'> {
+    const facts = this.#options.facts?.of(folder);
+    return facts === undefined ? {} : { facts };
   }
 
   #jobReading(job: FetchJob): ModelReading {
@@ -362,6 +370,7 @@ class ModelFilesService implements ModelFiles {
       wanted: this.#wanted.has(job.key),
       message: told.kind === 'ready' ? '' : told.message,
       presentBytes: state.kind === 'ready' ? state.model.bytes : job.presentBytes,
+      ...(state.kind === 'ready' ? this.#factsOf(state.model.path) : {}),
       ...(job.totalBytes === undefined ? {} : { totalBytes: job.totalBytes }),
       ...(isMoving ? { bytesPerSecond: Math.round(job.bytesPerSecond()) } : {}),
       ...(etaMs === undefined ? {} : { etaMs }),

@@ -20,6 +20,7 @@ import type { Identity } from '../../ports.ts';
 import { failStream, statusFor } from './grpc_errors.ts';
 import { orderVerb } from '../../core/rollout/orders.ts';
 import {
+  defragmentMessage,
   entryMessage,
   eventMessage,
   freezeMessage,
@@ -44,6 +45,7 @@ type ResourceMethod =
   | 'ListResources'
   | 'DescribeResource'
   | 'PlanResources'
+  | 'PlanDefragmentation'
   | 'GetRollout'
   | 'OrderRollout'
   | 'SetFreeze'
@@ -174,6 +176,9 @@ export function createResourceHandlers(
       const plan = await operations.plan({ resources: parseResources(texts), deleted: deleted.map(refOf) });
       return { ...plan, lines: [...plan.lines], outcomes: plan.outcomes.map(outcomeMessage) };
     }),
+    PlanDefragmentation: unary(async (operations, { maxMoves }) =>
+      defragmentMessage(await operations.defragment(maxMoves)),
+    ),
     GetRollout: unary(async (operations, { name }) => ({ rollout: rolloutMessage(await operations.rollout(name)) })),
     OrderRollout: unary(async (operations, { name, verb, reason }, caller) => ({
       rollout: rolloutMessage(await operations.orderRollout({ name, verb: orderVerb(verb), reason }, caller)),

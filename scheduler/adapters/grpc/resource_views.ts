@@ -1,4 +1,5 @@
 /** What the control plane answers, as messages of admin.v1. */
+import type { PlanDefragmentationResponse } from '../../../proto/gen/admin/v1/PlanDefragmentationResponse.ts';
 import type { Event } from '../../../proto/gen/admin/v1/Event.ts';
 import type { Freeze } from '../../../proto/gen/admin/v1/Freeze.ts';
 import type { Rollout } from '../../../proto/gen/admin/v1/Rollout.ts';
@@ -7,11 +8,18 @@ import type { ResourceOutcome as OutcomeMessage } from '../../../proto/gen/admin
 import type { StateEntry } from '../../../proto/gen/admin/v1/StateEntry.ts';
 import type { FleetEvent } from '../../core/events/event.ts';
 import type { Entry } from '../../core/events/projection.ts';
-import type { DeploymentStatus, EngineStatus, QuarantineStatus, RolloutReport } from '../../core/resources/contract.ts';
+import type {
+  DefragmentView,
+  DeploymentStatus,
+  EngineStatus,
+  PlannedMove,
+  QuarantineStatus,
+  RolloutReport,
+} from '../../core/resources/contract.ts';
 import type { FreezeView } from '../../core/resources/control_port.ts';
 import type { ResourceOutcome, ResourceView } from '../../core/resources/operations.ts';
 
-function statusMessage({ observedVersion, wanted, ready, replicas, rollout }: DeploymentStatus) {
+function statusMessage({ observedVersion, wanted, ready, replicas, rollout, memory }: DeploymentStatus) {
   return {
     observedVersion,
     wanted,
@@ -25,6 +33,7 @@ function statusMessage({ observedVersion, wanted, ready, replicas, rollout }: De
       reason,
     })),
     ...(rollout === undefined ? {} : { rollout }),
+    ...(memory === undefined ? {} : { memory }),
   };
 }
 
@@ -74,4 +83,12 @@ export const rolloutMessage = ({ lines, history, ...rest }: RolloutReport): Roll
   ...rest,
   lines: [...lines],
   history: [...history],
+});
+
+const gpusMessage = (parts: PlannedMove['from']) => parts.map(({ node, gpus }) => ({ node, gpus: [...gpus] }));
+
+export const defragmentMessage = ({ lines, moves, ...rest }: DefragmentView): PlanDefragmentationResponse => ({
+  ...rest,
+  lines: [...lines],
+  moves: moves.map(({ from, to, ...move }) => ({ ...move, from: gpusMessage(from), to: gpusMessage(to) })),
 });

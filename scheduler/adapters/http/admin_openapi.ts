@@ -57,6 +57,10 @@ export function adminSchemas() {
       body: object({ resources, deleted: REFS }),
       ...json('The plan in words, with its sums.'),
     }),
+    defragment: describe(tag, 'Moves that would make whole GPUs of scattered free memory; nothing is moved', {
+      querystring: object({ maxMoves: whole('Up to 256; absent: 16.') }),
+      ...json('The moves, in words and as data, what they gain and what they cost.'),
+    }),
     list: describe(tag, 'Lists resources', {
       querystring: object({
         kind: text('Only of this kind; engines and quarantines then with those that nobody has declared.'),

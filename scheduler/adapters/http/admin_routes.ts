@@ -169,6 +169,12 @@ const ROUTES: readonly AdminRoute[] = [
   },
   {
     method: 'GET',
+    url: '/admin/v1/plan/defragment',
+    doc: 'defragment',
+    run: (operations, { query }) => operations.defragment(wholeIn(query, 'maxMoves')),
+  },
+  {
+    method: 'GET',
     url: '/admin/v1/resources',
     doc: 'list',
     run: async (operations, { query }) => ({

@@ -17,6 +17,7 @@ import { readDeclared } from '../../core/reconcile/declared.ts';
 import { decide, type PassInput, snapshotToPlan } from '../../core/reconcile/decide.ts';
 import { type Gap, gapOf } from '../../core/reconcile/gap.ts';
 import { HealingMemory } from '../../core/reconcile/heal.ts';
+import { ModelBook } from '../../core/reconcile/model_book.ts';
 import { OrderBook } from '../../core/reconcile/orders.ts';
 import { changeKey } from '../../core/reconcile/pass_key.ts';
 import type { Leader } from './leader.ts';
@@ -97,6 +98,7 @@ export class Reconciler {
   /** What the store's clock was ahead of our monotonic one when it was asked last; undefined: it never was. */
   #storeAheadMs: number | undefined;
   #lastWithheld = '';
+  readonly #models = new ModelBook();
 
   constructor(deps: ReconcilerDeps) {
     this.#deps = deps;
@@ -170,6 +172,7 @@ export class Reconciler {
       memory: this.#memory,
       generationOf: (node) => (this.mayOrder() ? Number(this.#book.of(node).generation) : undefined),
       targets,
+      models: this.#models,
       writer: { actor: `scheduler:${schedulerId}`, correlationId: `reconcile-${leader.epoch}-${this.#appends}` },
     };
   }
@@ -266,6 +269,7 @@ export class Reconciler {
   }
 
   #follow(declared: Declared): void {
+    this.#models.learn(declared, this.#deps.fleet());
     this.#deps.rollouts?.follow(declared, this.#deps.fleet());
   }
 

@@ -5,11 +5,14 @@ import type { PassInput } from '../../core/reconcile/decide.ts';
 import { foreseenTargets } from '../../core/reconcile/rollout_targets.ts';
 import { rolloutReport } from '../../core/reconcile/rollout_report.ts';
 import { rolloutSummary } from '../../core/rollout/text.ts';
-import { explainLines, overlaid, planView } from '../../core/reconcile/foresee.ts';
+import { defragmentTask, explainLines, explainTask, overlaid, planTask } from '../../core/reconcile/foresee.ts';
+import { gpuSizes, type GpuSize, memoryNeed, memoryText } from '../../core/reconcile/memory_need.ts';
+import { KNOWS_NOTHING } from '../../core/reconcile/model_book.ts';
 import { engineReports, type InventoryFacts, quarantineReports } from '../../core/reconcile/inventory.ts';
 import { statusOf } from '../../core/reconcile/status.ts';
-import type { ReconcileView } from '../../core/resources/contract.ts';
+import type { DeploymentSpec, ReconcileView } from '../../core/resources/contract.ts';
 import type { Leader } from './leader.ts';
+import { createForesight, FORESIGHT_BOUNDS, type Foresee, isLarge } from './plan_thread.ts';
 import type { Reconciler } from './reconciler.ts';
 import type { RolloutRunner } from './rollout_runner.ts';
 
@@ -25,17 +28,28 @@ interface Reason {
   readonly text: string;
 }
 
-/**
- * @param rollouts absent: revisions are changed one replica at a time, and nobody keeps a history
- * @param configuredNodes names of the nodes that the configuration orders engines of
- */
-export function createReconcileView(
-  reconciler: Reconciler,
-  leader: Leader,
-  rollouts?: RolloutRunner,
-  configuredNodes: readonly string[] = [],
-): ReconcileView {
+/** Of a large fleet a look at a list asks no planner. */
+const ASK = 'no node can take it now, or nobody has looked yet; `sophia explain deployment` says which';
+
+export interface ViewParts {
+  /** Absent: revisions are changed one replica at a time, and nobody keeps a history. */
+  readonly rollouts?: RolloutRunner | undefined;
+  /** Names of the nodes that the configuration orders engines of. */
+  readonly configuredNodes?: readonly string[];
+  /** Ends what is being answered. */
+  readonly signal: AbortSignal;
+  /** Who answers; absent: the thread for large fleets. */
+  readonly foresee?: Foresee;
+}
+
+const replicasOf = ({ deployments }: Declared): { readonly replicas: number }[] =>
+  [...deployments.values()].map(({ spec: { replicas } }) => ({ replicas }));
+
+export function createReconcileView(reconciler: Reconciler, leader: Leader, parts: ViewParts): ReconcileView {
+  const { rollouts, signal, configuredNodes = [] } = parts;
+  const { foresee = createForesight({ signal, ...FORESIGHT_BOUNDS }) } = parts;
   const reasons = new Map<string, Reason>();
+  let sizes: { readonly atMs: number; readonly of: readonly GpuSize[] } | undefined;
   const current = (): { input: PassInput; declared: Declared } => {
     const declared = reconciler.declared();
     const input = reconciler.input(declared);
@@ -50,6 +64,8 @@ export function createReconcileView(
     return { declared, fleet, configured, storeMs };
   };
   const whyPending = (name: string, { input, declared }: ReturnType<typeof current>): string => {
+    const nodes = [...input.fleet.nodes.keys()];
+    if (isLarge({ nodes, deployments: replicasOf(declared) })) return ASK;
     const before = reasons.get(name);
     if (before?.seq === declared.seq && input.nowMs - before.atMs < REASON_MS) return before.text;
     const lines = explainLines(input, name);
@@ -58,6 +74,11 @@ export function createReconcileView(
     reasons.set(name, { seq: declared.seq, atMs: input.nowMs, text });
     return text;
   };
+  const memoryOf = (spec: DeploymentSpec, { fleet, nowMs, models = KNOWS_NOTHING }: PassInput) => {
+    if (sizes === undefined || nowMs - sizes.atMs >= REASON_MS) sizes = { atMs: nowMs, of: gpuSizes(fleet) };
+    const memory = memoryText(memoryNeed(spec, spec, { sizes: sizes.of, models }));
+    return memory === undefined ? {} : { memory };
+  };
   return {
     leader: () => ({ isLeader: leader.isLeading(), holder: leader.holder, epoch: leader.epoch }),
     deploymentStatus(name) {
@@ -65,7 +86,8 @@ export function createReconcileView(
       const { declared, input } = now;
       const deployment = declared.deployments.get(name);
       if (deployment === undefined) return undefined;
-      const status = statusOf(deployment, declared.places, input.fleet, () => whyPending(name, now));
+      const memory = memoryOf(deployment.spec, input);
+      const status = { ...statusOf(deployment, declared.places, input.fleet, () => whyPending(name, now)), ...memory };
       const summary = rolloutSummary(deployment.rollout);
       if (summary !== undefined) return { ...status, rollout: summary };
       const old = declared.places.filter((each) => each.deployment === name && each.revision !== deployment.revision);
@@ -78,11 +100,12 @@ export function createReconcileView(
       const rollout = `to ${deployment.revision}: ${ready} of ${deployment.spec.replicas} are ready, ${old.length} old ones are left`;
       return { ...status, rollout };
     },
-    plan(applied, deleted) {
+    async plan(applied, deleted) {
       const { input, declared } = current();
-      return planView(input, overlaid(declared, applied, deleted));
+      return foresee(planTask(input, overlaid(declared, applied, deleted)));
     },
-    explainDeployment: (name) => explainLines(current().input, name),
+    explainDeployment: async (name) => foresee(explainTask(current().input, name)),
+    defragment: async (maxMoves) => foresee(defragmentTask(current().input, maxMoves)),
     rollout(name) {
       const { input, declared } = current();
       const deployment = declared.deployments.get(name);

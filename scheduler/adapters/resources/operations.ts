@@ -48,6 +48,9 @@ type OperationsDeps = OperationsOptions & { readonly turns: Turns; readonly unde
 const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
 /** Events of one resource that `describe` shows. */
 const MAX_DESCRIBED = 20;
+/** Moves of one defragmentation plan: each is a load of weights, so a person wants to look at all of them. */
+const PRESET_MOVES = 16;
+const MAX_MOVES = 256;
 
 function viewOf(entry: Entry, reconcile: ReconcileView | undefined): ResourceView {
   const status = entry.kind === 'Deployment' ? reconcile?.deploymentStatus(entry.name) : undefined;
@@ -136,17 +139,27 @@ async function plan(deps: OperationsDeps, request: PlanRequest): Promise<PlanAns
   const nobody = { actor: 'plan', correlationId: '', reason: '' };
   const resources = request.resources.length === 0 ? [] : await parseAll(request.resources, deps.breathe);
   const { outcomes } = await applyResources(deps, resources, true, nobody);
-  return { ...reconcile.plan(resources, refsOf(request.deleted)), outcomes };
+  return { ...(await reconcile.plan(resources, refsOf(request.deleted))), outcomes };
+}
+
+/** @throws CodedError reconcile_unavailable, invalid_value, planner_busy, store_… */
+async function defragment(deps: OperationsDeps, maxMoves = PRESET_MOVES) {
+  const reconcile = deps.reconcile();
+  if (reconcile === undefined) throw new CodedError('reconcile_unavailable', NO_RECONCILE);
+  if (!Number.isSafeInteger(maxMoves) || maxMoves < 1 || maxMoves > MAX_MOVES)
+    throw new CodedError('invalid_value', `maxMoves is from 1 to ${MAX_MOVES}.`, { param: 'maxMoves' });
+  await readState(deps);
+  return reconcile.defragment(maxMoves);
 }
 
 /** @param name of a deployment, or `engine/NAME` */
-function explain({ control, reconcile }: OperationsDeps, name: string) {
+async function explain({ control, reconcile }: OperationsDeps, name: string) {
   const wanted = wantedBy(name);
   const entry = control.projection().get('desired', wanted.kind, wanted.name);
   if (entry === undefined) return undefined;
   const { servedModelName } = resourceOf(entry).spec as unknown as DeploymentSpec;
   const view = reconcile();
-  return { servedModelName, lines: view === undefined ? [NO_RECONCILE] : view.explainDeployment(name) };
+  return { servedModelName, lines: view === undefined ? [NO_RECONCILE] : await view.explainDeployment(name) };
 }
 
 export function createResourceOperations(options: OperationsOptions): ResourceOperations {
@@ -160,7 +173,8 @@ export function createResourceOperations(options: OperationsOptions): ResourceOp
     list: (word) => list(deps, word),
     describe: (ref) => describe(deps, ref),
     plan: (request) => plan(deps, request),
-    explain: async (name) => explain(deps, name),
+    defragment: (maxMoves) => defragment(deps, maxMoves),
+    explain: (name) => explain(deps, name),
     rollout: (name) => showRollout(deps, name),
     orderRollout: (request, caller) => orderRollout(deps, request, caller),
     freeze: () => control.freeze(),

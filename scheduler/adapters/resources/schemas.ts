@@ -120,7 +120,7 @@ const deploymentSchema = z.strictObject({
   hosts: whole(1, 1024, 'Hosts that one replica spans, all or nothing; absent: 1.').optional(),
   gpusPerHost: whole(0, 64, 'On each host; 0: none at all; absent: 1.').default(1),
   gpuMemoryBytes: bytes(
-    'Needed on each GPU; absent: nine tenths of the smallest GPU that it may use, for itself alone.',
+    "Needed on each GPU; absent: estimated from the model's files, else nine tenths of the smallest GPU, alone.",
   ).optional(),
   graceSpillBytes: bytes('How much of that may lie in Grace memory.').optional(),
   hostMemoryBytes: bytes('Needed of the memory of each host.').optional(),

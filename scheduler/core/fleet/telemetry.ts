@@ -80,6 +80,9 @@ const ENGINE_RULES: Readonly<Record<string, Rule>> = {
   interTokenP50Ms: MS,
   silentMs: MS,
   sleeping: TRUTH,
+  weightsBytes: BYTES,
+  kvCacheBytes: BYTES,
+  activationBytes: BYTES,
 };
 
 const HOST_RULES: Readonly<Record<string, Rule>> = {

@@ -57,15 +57,26 @@ export function planDefragmentation(snapshot: FleetSnapshot, { maxMoves }: Defra
   const before = wholeness();
   const moves: Move[] = [];
   const hopeless = new Set<number>();
+  const failures: Failures = new Map();
   while (moves.length < maxMoves) {
     const gpu = emptiest(board, hopeless);
     if (gpu === undefined) break;
-    const found = vacate(board, worth, gpu, maxMoves - moves.length);
+    const found = vacate(board, worth, gpu, maxMoves - moves.length, failures);
     if (found === undefined) hopeless.add(gpu);
-    else moves.push(...found.map((step) => moveOf(board, step)));
+    else {
+      moves.push(...found.map((step) => moveOf(board, step)));
+      failures.clear();
+    }
   }
   return { basedOn: snapshot.version, moves, before, after: units.length === 0 ? before : wholeness() };
 }
+
+/**
+ * From which GPUs a replica of each demand could go nowhere, as the board is. From two is from all: the place of the one was
+ * looked at for the other. So a large fleet with no room is not searched anew for each of its GPUs.
+ */
+type Failures = Map<Demand, Set<number>>;
+const ENOUGH_FAILURES = 2;
 
 /** The GPU with the least on it that may all be moved. */
 function emptiest(board: Board, hopeless: ReadonlySet<number>): number | undefined {
@@ -100,14 +111,18 @@ function vacate(
   worth: (demand: Demand) => Float64Array,
   gpu: number,
   maxMoves: number,
+  failures: Failures,
 ): Step[] | undefined {
   const there = [...(board.onGpu[gpu] as Unit[])];
-  if (there.length > maxMoves) return undefined;
+  // What was moved before takes room and gives none: who could go nowhere without that can go nowhere with it.
+  const isStuck = ({ demand }: Unit): boolean => (failures.get(demand as Demand)?.size ?? 0) >= ENOUGH_FAILURES;
+  if (there.length > maxMoves || there.some(isStuck)) return undefined;
   const steps: Step[] = [];
   for (const unit of there) {
     const { parts: home } = unit;
     const target = targetOf(board, unit, worth, gpu);
     if (target === undefined) {
+      if (steps.length === 0) noteFailure(failures, unit.demand as Demand, gpu);
       for (const step of steps.toReversed()) {
         lift(board, step.unit);
         put(board, step.unit, step.home, 'kept');
@@ -119,6 +134,13 @@ function vacate(
     steps.push({ unit, home });
   }
   return steps;
+}
+
+/** Where somebody else is in the way of anti-affinity the next may have nobody in his. */
+function noteFailure(failures: Failures, demand: Demand, gpu: number): void {
+  if (demand.conflicts.length > 0) return;
+  const from = failures.get(demand) ?? new Set<number>();
+  failures.set(demand, from.add(gpu));
 }
 
 /** The place in use that is fullest with it; the old one stays taken meanwhile. */

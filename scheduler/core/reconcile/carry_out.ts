@@ -5,19 +5,18 @@
  */
 import type { Assignment, PlacementPlan, ReplicaId } from '../placement/contract.ts';
 import type { Reason } from '../placement/reasons.ts';
-import type { DeploymentResource, Place, RevisionTarget } from './contract.ts';
+import type { DeploymentResource, Place } from './contract.ts';
 import type { Draft } from './draft.ts';
 import { isLost, nodeNames, plannerName } from './fleet_view.ts';
 import { actionOf, type HealFacts, whyNot } from './heal.ts';
+import { promisedSpec } from './memory_need.ts';
 import { observe } from './observe.ts';
 import { isStanding } from './places.ts';
 import type { Symptom } from './symptoms.ts';
+import type { WantedTarget } from './wanted.ts';
 
 export type AcceptedPlan = Pick<PlacementPlan, 'assignments' | 'preemptions' | 'stops'>;
-export type TargetsByName = ReadonlyMap<
-  string,
-  { readonly deployment: DeploymentResource; readonly target: RevisionTarget }
->;
+export type TargetsByName = ReadonlyMap<string, WantedTarget>;
 
 const keyOf = ({ deployment, index }: ReplicaId): string => `${deployment}/${index}`;
 const keyOfPlace = ({ deployment, revision, index }: Place): string =>
@@ -149,10 +148,7 @@ class Carrier {
   }
 
   #assign({ deployment: name, index, parts, priority, cause, waitsFor }: Assignment): void {
-    const { deployment, target } = this.#targets.get(name) as {
-      deployment: DeploymentResource;
-      target: RevisionTarget;
-    };
+    const { deployment, target, memory } = this.#targets.get(name) as WantedTarget;
     const old = cause.kind === 'moved' ? this.#standing.get(keyOf({ deployment: name, index })) : undefined;
     const words = cause.kind === 'moved' ? movingOf(this.#facts, cause.reasons, cause.from).words : 'it is wanted';
     if (old !== undefined) {
@@ -165,7 +161,7 @@ class Carrier {
       deployment: deployment.name,
       index,
       revision: target.revision,
-      spec: target.spec,
+      spec: promisedSpec(target.spec, memory),
       priority,
       parts,
       waitsFor: waitsFor.flatMap((id) => this.#standing.get(keyOf(id))?.name ?? []),

@@ -14,6 +14,7 @@ import type { Declared, Decision, ReconcileOptions, Targets } from './contract.t
 import { Draft, type Writer } from './draft.ts';
 import { snapshotOf } from './fleet_view.ts';
 import { type HealFacts, healEngines } from './heal.ts';
+import { KNOWS_NOTHING, type ModelKnowledge } from './model_book.ts';
 import { observe } from './observe.ts';
 import { liftOver } from './quarantines.ts';
 import { settle, type SettleFacts } from './settle.ts';
@@ -25,6 +26,8 @@ export interface PassInput extends HealFacts, SettleFacts {
   readonly storeMs: number;
   readonly targets: Targets;
   readonly writer: Writer;
+  /** Absent: nothing is known of any model. */
+  readonly models?: ModelKnowledge;
 }
 
 /** What is asked of the planner, and what its names mean. */
@@ -41,10 +44,10 @@ export interface Planned extends Question {
 
 export type PlanInput = Omit<PassInput, 'memory' | 'generationOf' | 'writer'>;
 
-function question(input: PlanInput, declared: Declared): Question {
-  const { fleet, wallMs } = input;
+export function question(input: PlanInput, declared: Declared): Question {
+  const { fleet, wallMs, models = KNOWS_NOTHING } = input;
   const isReady = (place: Parameters<typeof observe>[1]): boolean => observe(fleet, place).state === 'ready';
-  const { wanted, targets } = wantedDeployments({ declared, fleet, wallMs, isReady, targets: input.targets });
+  const { wanted, targets } = wantedDeployments({ declared, fleet, wallMs, isReady, targets: input.targets, models });
   const { sound, unsound } = sift(wanted, targets);
   return { snapshot: snapshotOf({ ...input, declared }, sound), targets, unsound };
 }

@@ -131,9 +131,26 @@ export function unknownEngines({ declared, fleet, configured }: FleetFacts, name
     .filter(({ event }) => event.state !== 'ENGINE_STATE_STOPPED')
     .map((engine) => engine.name);
   if (running.length === 0) return [];
+  const placed = enginesOf(declared.places).get(name);
   const known = new Set(configured(name).map((engine) => engine.name));
-  for (const { engine, parts } of declared.places) if (parts.some(({ node }) => node === name)) known.add(engine);
-  return running.filter((engine) => !known.has(engine));
+  return running.filter((engine) => !known.has(engine) && placed?.has(engine) !== true);
+}
+
+const engines = new WeakMap<readonly Place[], ReadonlyMap<string, ReadonlySet<string>>>();
+
+/** Names of the places' engines on each node; it is asked for node after node. */
+function enginesOf(places: readonly Place[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const known = engines.get(places);
+  if (known !== undefined) return known;
+  const byNode = new Map<string, Set<string>>();
+  for (const { engine, parts } of places) {
+    for (const { node } of parts) {
+      const mine = byNode.get(node) ?? new Set<string>();
+      byNode.set(node, mine.add(engine));
+    }
+  }
+  engines.set(places, byNode);
+  return byNode;
 }
 
 function nodeHealth(facts: FleetFacts, name: string, resource: NodeResource | undefined): NodeSnapshot['health'] {

@@ -3,10 +3,13 @@
  * Planning is the one part of a pass that takes long, so it is done only when this has changed.
  */
 import { type FleetFacts, isLost, nodeNames } from './fleet_view.ts';
+import type { ModelKnowledge } from './model_book.ts';
 import type { NodeId } from '../../../lib/ids.ts';
 
-export function changeKey(facts: FleetFacts & { readonly wallMs: number }): string {
-  const { declared, fleet, wallMs } = facts;
+export function changeKey(
+  facts: FleetFacts & { readonly wallMs: number; readonly models?: Pick<ModelKnowledge, 'version'> },
+): string {
+  const { declared, fleet, wallMs, models } = facts;
   const avoided = declared.avoidances.filter((each) => each.untilMs > wallMs).length;
   const nodes = nodeNames(facts).map((name) => {
     const node = fleet.nodes.get(name as NodeId);
@@ -17,5 +20,5 @@ export function changeKey(facts: FleetFacts & { readonly wallMs: number }): stri
     const drain = node.nodeEvent === undefined ? '' : 'drain';
     return `${name}:${node.hello.gpus.length}:${node.hasSnapshot}:${drain}:${gpus.join()}:${health}:${engines.join()}`;
   });
-  return `${declared.seq}|${avoided}|${nodes.join('|')}`;
+  return `${declared.seq}|${avoided}|${models?.version ?? 0}|${nodes.join('|')}`;
 }

@@ -9,10 +9,10 @@ import { HOSTNAME_KEY, NODE_NAME_KEY } from '../placement/requirements.ts';
 import type { Declared, DeploymentResource, Place, RevisionTarget, Targets } from './contract.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
 import { plannerName } from './fleet_view.ts';
+import { gpuSizes, memoryNeed, type MemoryNeed, type NeedContext } from './memory_need.ts';
+import { KNOWS_NOTHING, type ModelKnowledge } from './model_book.ts';
 import { isStanding } from './places.ts';
 
-/** Of a GPU that an engine has to itself without a stated need: what vLLM takes of it when nothing is said. */
-const WHOLE_GPU_SHARE = 0.9;
 const MAX_SURGE = 1;
 
 /** Rolls by one replica at a time. Old revisions give up their places newest last. */
@@ -38,18 +38,6 @@ export const rollingTargets: Targets = (deployment, places, isReady) => {
   return targets;
 };
 
-/** The smallest memory of the GPUs that may be used, so that each of them is enough. */
-function wholeGpuBytes(fleet: FleetState, gpuModels: readonly string[] | undefined): number {
-  let least = Infinity;
-  for (const node of fleet.nodes.values()) {
-    for (const { name, memoryTotalBytes } of node.hello.gpus) {
-      if (gpuModels !== undefined && !gpuModels.includes(name ?? '')) continue;
-      if (memoryTotalBytes !== undefined && memoryTotalBytes < least) least = memoryTotalBytes;
-    }
-  }
-  return Number.isFinite(least) ? Math.floor(least * WHOLE_GPU_SHARE) : 0;
-}
-
 /** The nodes of a pool; a pool that is not there has none. */
 function poolConstraints(declared: Declared, pool: string | undefined): readonly Requirement[] {
   if (pool === undefined) return [];
@@ -74,10 +62,19 @@ export interface WantedContext {
   readonly wallMs: number;
   readonly isReady: (place: Place) => boolean;
   readonly targets: Targets;
+  /** Absent: nothing is known of any model. */
+  readonly models?: ModelKnowledge;
 }
 
-function wantedOf(deployment: DeploymentResource, target: RevisionTarget, context: WantedContext): WantedDeployment {
-  const { declared, fleet, wallMs } = context;
+/** A deployment in one of its revisions, with what a new replica of it is promised. */
+export interface WantedTarget {
+  readonly deployment: DeploymentResource;
+  readonly target: RevisionTarget;
+  readonly memory: MemoryNeed;
+}
+
+function wantedOf({ deployment, target, memory }: WantedTarget, context: WantedContext): WantedDeployment {
+  const { declared, wallMs } = context;
   // Where and how important is said by the deployment as it is now; what runs by the revision.
   const { spec: run, revision, replicas } = target;
   const { spec: now, name } = deployment;
@@ -92,7 +89,7 @@ function wantedOf(deployment: DeploymentResource, target: RevisionTarget, contex
       hosts: run.hosts,
       graceSpillBytes: run.graceSpillBytes,
       hostMemoryBytes: run.hostMemoryBytes,
-      sharing: run.gpuMemoryBytes === undefined ? 'exclusive' : now.sharing,
+      sharing: memory.sharing,
       nvlink: now.nvlink,
       regions: now.regions,
       architectures: now.architectures,
@@ -113,7 +110,7 @@ function wantedOf(deployment: DeploymentResource, target: RevisionTarget, contex
     model: modelName(run),
     replicas,
     gpusPerHost: run.gpusPerHost,
-    gpuMemoryBytes: run.gpusPerHost === 0 ? 0 : (run.gpuMemoryBytes ?? wholeGpuBytes(fleet, now.gpuModels)),
+    gpuMemoryBytes: memory.gpuMemoryBytes,
     constraints,
   };
 }
@@ -138,9 +135,10 @@ function withTerms(
 /** All that is wanted now, and which deployment and revision each is. */
 export function wantedDeployments(context: WantedContext): {
   readonly wanted: readonly WantedDeployment[];
-  readonly targets: ReadonlyMap<string, { readonly deployment: DeploymentResource; readonly target: RevisionTarget }>;
+  readonly targets: ReadonlyMap<string, WantedTarget>;
 } {
-  const targets = new Map<string, { deployment: DeploymentResource; target: RevisionTarget }>();
+  const need: NeedContext = { sizes: gpuSizes(context.fleet), models: context.models ?? KNOWS_NOTHING };
+  const targets = new Map<string, WantedTarget>();
   const revisions = new Map<string, string[]>();
   const places = new Map<string, Place[]>();
   for (const place of context.declared.places) {
@@ -152,13 +150,11 @@ export function wantedDeployments(context: WantedContext): {
     const names: string[] = [];
     for (const target of context.targets(deployment, places.get(deployment.name) ?? [], context.isReady)) {
       const name = plannerName(deployment.name, target.revision);
-      targets.set(name, { deployment, target });
+      targets.set(name, { deployment, target, memory: memoryNeed(target.spec, deployment.spec, need) });
       names.push(name);
     }
     revisions.set(deployment.name, names);
   }
-  const wanted = [...targets.values()].map(({ deployment, target }) =>
-    withTerms(wantedOf(deployment, target, context), deployment, revisions),
-  );
+  const wanted = [...targets.values()].map((each) => withTerms(wantedOf(each, context), each.deployment, revisions));
   return { wanted, targets };
 }

@@ -61,7 +61,7 @@ export interface DeploymentSpec {
   readonly replicas: number;
   readonly hosts?: number;
   readonly gpusPerHost: number;
-  /** On each GPU; absent: nine tenths of the smallest GPU that it may use, and all of that GPU is its own. */
+  /** On each GPU; absent: by estimate, or nine tenths of the smallest GPU that it may use, alone (reconcile/memory_need.ts). */
   readonly gpuMemoryBytes?: number;
   readonly graceSpillBytes?: number;
   readonly hostMemoryBytes?: number;
@@ -176,6 +176,8 @@ export interface DeploymentStatus {
   readonly replicas: readonly ReplicaView[];
   /** A running or the last rollout, in words; absent: there was none. */
   readonly rollout?: string;
+  /** How much GPU memory a new replica is promised and by which rule, in words; absent: it needs no GPU. */
+  readonly memory?: string;
 }
 
 /** An engine as it stands, out of what is declared and what its agent says. */
@@ -253,15 +255,55 @@ export interface PlanView {
   readonly pending: number;
 }
 
-/** What the doors ask of reconcile; all of it is answered from memory. */
+/** A replica that would be started elsewhere and then stopped where it is. */
+export interface PlannedMove {
+  readonly deployment: string;
+  readonly revision: string;
+  readonly index: number;
+  readonly from: readonly { readonly node: string; readonly gpus: readonly number[] }[];
+  readonly to: readonly { readonly node: string; readonly gpus: readonly number[] }[];
+  /** Promised on each of its GPUs, twice until the old engine has stopped. */
+  readonly gpuMemoryBytes: number;
+  /** The files of the model lie on the new node. */
+  readonly modelOnDisk: boolean;
+}
+
+/** What is free in one piece: sound GPUs with nobody on them, nodes of which all are so, replicas that find no place. */
+export interface Wholeness {
+  readonly emptyGpus: number;
+  readonly emptyNodes: number;
+  readonly pending: number;
+}
+
+/** Moves that would make whole GPUs of scattered memory, what they gain and what they cost. */
+export interface DefragmentView {
+  /** In words: a line each. */
+  readonly lines: readonly string[];
+  /** Each fits after the ones before it, while the old engine still runs. */
+  readonly moves: readonly PlannedMove[];
+  readonly before: Wholeness;
+  readonly after: Wholeness;
+  readonly cost: {
+    /** Engines that are started anew, each with its load of weights and cold caches. */
+    readonly starts: number;
+    /** Models that a node must fetch first. */
+    readonly fetches: number;
+    /** Most GPU memory that is promised twice at a time, when one replica moves after the other. */
+    readonly gpuMemoryTwiceBytes: number;
+  };
+}
+
+/** What the doors ask of reconcile; all of it is answered from memory. What asks the planner takes its time. */
 export interface ReconcileView {
   /** Whether this scheduler leads, and who does. */
   leader(): { readonly isLeader: boolean; readonly holder: string | undefined; readonly epoch: number };
   deploymentStatus(name: string): DeploymentStatus | undefined;
-  /** What reconcile would do if these resources were applied and those names deleted now. */
-  plan(applied: readonly Resource[], deleted: readonly { kind: ResourceKind; name: string }[]): PlanView;
-  /** For every node why or why not, and what would have to change. @throws CodedError not_found */
-  explainDeployment(name: string): readonly string[];
+  /** What reconcile would do if these resources were applied and those names deleted now. @throws CodedError planner_busy */
+  plan(applied: readonly Resource[], deleted: readonly { kind: ResourceKind; name: string }[]): Promise<PlanView>;
+  /** For every node why or why not, and what would have to change. @throws CodedError not_found, planner_busy */
+  explainDeployment(name: string): Promise<readonly string[]>;
+  /** @param maxMoves from 0 @throws CodedError planner_busy */
+  defragment(maxMoves: number): Promise<DefragmentView>;
   /** Undefined: there is no such deployment. */
   rollout(name: string): RolloutReport | undefined;
   /** Every engine of the fleet that is wanted or runs, by node and name. */

@@ -7,6 +7,7 @@ import type { Entry, Until } from '../events/projection.ts';
 import type { Outcome, ResourceName, ResourceRef } from './changes.ts';
 import type { OrderVerb } from '../rollout/contract.ts';
 import type {
+  DefragmentView,
   DeploymentStatus,
   EngineStatus,
   PlanView,
@@ -132,8 +133,10 @@ export interface ResourceOperations {
    */
   list(kind: string): Promise<readonly ResourceView[]>;
   describe(ref: RawRef): Promise<DescribeAnswer>;
-  /** @throws CodedError reconcile_unavailable besides */
+  /** @throws CodedError reconcile_unavailable, planner_busy besides */
   plan(request: PlanRequest): Promise<PlanAnswer>;
+  /** @param maxMoves absent: 16 @throws CodedError reconcile_unavailable, planner_busy besides */
+  defragment(maxMoves?: number): Promise<DefragmentView>;
   /** The names of a deployment's model and why each node does or does not do; undefined: there is no such deployment. */
   explain(name: string): Promise<Explanation | undefined>;
   /** @throws CodedError reconcile_unavailable besides */

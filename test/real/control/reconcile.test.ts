@@ -71,7 +71,7 @@ t.test('three deployments become ready, change, move, heal and go', async (t) =>
   await declare(scheduler.store, 'Deployment', 'tiny', simDeployment('tiny', 1, { gpusPerHost: 0 }));
   for (const name of ['chat', 'code', 'tiny']) await reach(`${name} to be ready`, isReady(name, 1));
   t.match(scheduler.view.leader(), { isLeader: true, holder: /^a\// });
-  const plan = scheduler.view.plan([], [{ kind: 'Deployment', name: 'code' }]);
+  const plan = await scheduler.view.plan([], [{ kind: 'Deployment', name: 'code' }]);
   t.match(plan, { stops: 1, assignments: 0, lines: [/^stop code\/0 on n\d: it is not wanted$/] });
 
   // Up, to more than there is room for: one waits and says why; and down again.
@@ -79,7 +79,10 @@ t.test('three deployments become ready, change, move, heal and go', async (t) =>
   await reach('three of chat to be ready', () => scheduler.view.deploymentStatus('chat')?.ready === 3);
   const waiting = scheduler.view.deploymentStatus('chat')?.replicas.find(({ state }) => state === 'pending');
   t.match(waiting, { engines: [], reason: /n\d/ });
-  t.match(scheduler.view.explainDeployment('chat').join('\n'), /4 wanted, 3 running, 0 to be started, 1 pending/);
+  t.match(
+    (await scheduler.view.explainDeployment('chat')).join('\n'),
+    /4 wanted, 3 running, 0 to be started, 1 pending/,
+  );
   await declare(scheduler.store, 'Deployment', 'chat', simDeployment('chat', 1));
   await reach('chat to be small again', isReady('chat', 1));
 
@@ -99,7 +102,7 @@ t.test('three deployments become ready, change, move, heal and go', async (t) =>
   await freeze(scheduler.store, 'a look at it');
   await declare(scheduler.store, 'Deployment', 'late', simDeployment('late', 1));
   await reach('the freeze to be known', () => scheduler.view.deploymentStatus('late') !== undefined);
-  t.match(scheduler.view.explainDeployment('late')[0], /frozen by key:test: a look at it/);
+  t.match((await scheduler.view.explainDeployment('late'))[0], /frozen by key:test: a look at it/);
   const { seq } = await scheduler.store.head();
   await new Promise((resolve) => setTimeout(resolve, 300));
   t.equal((await scheduler.store.head()).seq, seq);

@@ -8,6 +8,7 @@ import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineEvent__Output } from '../../../proto/gen/fleet/v1/EngineEvent.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import type { GpuEvent__Output } from '../../../proto/gen/fleet/v1/GpuEvent.ts';
+import type { ModelReading__Output } from '../../../proto/gen/fleet/v1/ModelReading.ts';
 import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { SpecRejection__Output } from '../../../proto/gen/fleet/v1/SpecRejection.ts';
 import type { FleetSink, SessionHandle } from '../../../scheduler/ports.ts';
@@ -50,6 +51,8 @@ export class FakeNode {
   readonly models: ServedModel__Output[] = [];
   /** On its disk: an agent that starts again begins with what it was told last. */
   remembered: DesiredState | undefined;
+  /** What it says of the files of models. */
+  modelReadings: ModelReading__Output[] = [];
   /** What readings say of GPUs that are not sound. */
   readonly health = new Map<number, string>();
   connected = true;
@@ -124,7 +127,8 @@ export class FakeNode {
       health: this.health.get(index) ?? 'ok',
       c2cLinkCount: 1,
     }));
-    return { ...telemetry([]), engines, gpus, host: { memoryUsedBytes: GIB } } as ReturnType<typeof telemetry>;
+    const models = [...this.modelReadings];
+    return { ...telemetry([]), engines, gpus, models, host: { memoryUsedBytes: GIB } } as ReturnType<typeof telemetry>;
   }
 
   gpuEvent(index: number, quarantined: boolean): void {

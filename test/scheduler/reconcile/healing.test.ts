@@ -187,7 +187,7 @@ t.test(
     await fleet.declare('Node', 'n1', {});
     fleet.reconnect('n1');
     t.match(
-      scheduler.view.explainDeployment('code').join('\n'),
+      (await scheduler.view.explainDeployment('code')).join('\n'),
       /n1: takes nothing until chat-0-[a-z0-9]+ is gone, which nobody wants/,
     );
     await fleet.until('code there', () => fleet.ready('code', 1));

@@ -207,7 +207,7 @@ t.test('while the fleet is frozen no rollout begins; a plan foretells its first 
   await begin(fleet, rolling);
   const { view } = rolling.scheduler;
   const next = { kind: 'Deployment', metadata: { name: 'chat', labels: {} }, spec: spec(2, '2') };
-  t.match(view.plan([next as never], []), { assignments: 1, stops: 0 });
+  t.match(await view.plan([next as never], []), { assignments: 1, stops: 0 });
   await fleet.append({ kind: 'freeze.set', resource: { kind: 'Fleet', name: 'fleet' }, after: { reason: 'night' } });
   await fleet.declare('Deployment', 'chat', spec(2, '2'));
   await fleet.run(3000);

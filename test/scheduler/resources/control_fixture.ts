@@ -34,15 +34,34 @@ const REPLICA: ReplicaView = {
 export const VIEW: ReconcileView = {
   leader: () => ({ isLeader: true, holder: 'a', epoch: 1 }),
   deploymentStatus: (name) =>
-    name === 'chat' ? { observedVersion: 1, wanted: 2, ready: 1, replicas: [REPLICA], rollout: 'half way' } : undefined,
-  plan: (applied, deleted) => ({
+    name === 'chat'
+      ? { observedVersion: 1, wanted: 2, ready: 1, replicas: [REPLICA], rollout: 'half way', memory: '5.0 GiB' }
+      : undefined,
+  plan: async (applied, deleted) => ({
     lines: [`${applied.length} applied, ${deleted.length} deleted`],
     assignments: 1,
     preemptions: 0,
     stops: 0,
     pending: 0,
   }),
-  explainDeployment: (name) => [`${name}: node-a does`],
+  explainDeployment: async (name) => [`${name}: node-a does`],
+  defragment: async (maxMoves) => ({
+    lines: [`at most ${maxMoves}`],
+    moves: [
+      {
+        deployment: 'chat',
+        revision: 'r1',
+        index: 0,
+        from: [{ node: 'node-a', gpus: [0] }],
+        to: [{ node: 'node-b', gpus: [1] }],
+        gpuMemoryBytes: 5,
+        modelOnDisk: true,
+      },
+    ],
+    before: { emptyGpus: 0, emptyNodes: 0, pending: 1 },
+    after: { emptyGpus: 1, emptyNodes: 1, pending: 0 },
+    cost: { starts: 1, fetches: 0, gpuMemoryTwiceBytes: 5 },
+  }),
   rollout: (name) =>
     name === 'chat'
       ? { name, phase: 'replacing', paused: false, revision: 'r2', lines: ['half way'], history: ['none before'] }

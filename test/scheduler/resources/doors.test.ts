@@ -62,6 +62,7 @@ const UNARY = [
   'ListResources',
   'DescribeResource',
   'PlanResources',
+  'PlanDefragmentation',
 ];
 const MORE = ['GetRollout', 'OrderRollout', 'SetFreeze', 'LiftFreeze', 'GetFreeze', 'Replay'];
 
@@ -208,6 +209,7 @@ t.test('both doors show what reconcile says', async (t) => {
       status: {
         ready: 1,
         rollout: 'half way',
+        memory: '5.0 GiB',
         replicas: [{ engines: ['node-a/chat-0'], gpus: [{ node: 'node-a', gpus: [0] }], state: 'ready' }],
       },
     },
@@ -218,12 +220,26 @@ t.test('both doors show what reconcile says', async (t) => {
     outcomes: [{ outcome: 'unchanged' }],
   });
   t.match(await call('ExplainDeployment', { model: 'chat' }), { lines: ['chat: node-a does'] });
+  t.match(await call('PlanDefragmentation', { maxMoves: 3 }), {
+    lines: ['at most 3'],
+    moves: [{ deployment: 'chat', from: [{ node: 'node-a', gpus: [0] }], gpuMemoryBytes: 5, modelOnDisk: true }],
+    before: { pending: 1 },
+    after: { emptyNodes: 1 },
+    cost: { starts: 1 },
+  });
+  t.match(await call('PlanDefragmentation'), { lines: ['at most 16'] });
+  await t.rejects(call('PlanDefragmentation', { maxMoves: 257 }), { code: 'invalid_value' });
   const { port, close } = await startDoor({}, undefined, { resources: operations });
   t.teardown(close);
   const get = async (path: string) => JSON.parse((await httpCall(port, { path, key: KEYS.admin })).text) as Answer;
   t.match(await get('/admin/v1/resources/deployment/chat'), { status: { ready: 1 } });
   const body = JSON.stringify({ resources: [deployment('b')] });
   t.match((await httpCall(port, { path: '/admin/v1/plan', key: KEYS.admin, body })).text, /1 applied, 0 deleted/);
+  t.match(await get('/admin/v1/plan/defragment?maxMoves=2'), {
+    lines: ['at most 2'],
+    cost: { gpuMemoryTwiceBytes: 5 },
+  });
+  t.match(await get('/admin/v1/plan/defragment?maxMoves=0'), { error: { code: 'invalid_value', param: 'maxMoves' } });
 });
 
 t.test('both doors show engines and quarantines that nobody has declared', async (t) => {

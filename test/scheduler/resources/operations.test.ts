@@ -231,6 +231,7 @@ t.test('get and describe: by any spelling of the kind, with a status where someb
   t.equal(await operations.explain('zz'), undefined);
   const request = { resources: [deployment('c')], deleted: [{ kind: 'deploy', name: 'b' }] };
   await t.rejects(operations.plan(request), { code: 'reconcile_unavailable' });
+  await t.rejects(operations.defragment(), { code: 'reconcile_unavailable' });
   use(VIEW);
   t.match(await operations.get({ kind: 'deployment', name: 'chat' }), { status: { ready: 1 } });
   t.match(await operations.describe({ kind: 'deployment', name: 'b' }), { statusNote: /not looked at it yet/ });

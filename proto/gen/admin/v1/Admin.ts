@@ -42,6 +42,8 @@ import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResour
 import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from '../../admin/v1/ListResourcesResponse.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from '../../admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from '../../admin/v1/OrderRolloutResponse.ts';
+import type { PlanDefragmentationRequest as _admin_v1_PlanDefragmentationRequest, PlanDefragmentationRequest__Output as _admin_v1_PlanDefragmentationRequest__Output } from '../../admin/v1/PlanDefragmentationRequest.ts';
+import type { PlanDefragmentationResponse as _admin_v1_PlanDefragmentationResponse, PlanDefragmentationResponse__Output as _admin_v1_PlanDefragmentationResponse__Output } from '../../admin/v1/PlanDefragmentationResponse.ts';
 import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from '../../admin/v1/PlanResourcesRequest.ts';
 import type { PlanResourcesResponse as _admin_v1_PlanResourcesResponse, PlanResourcesResponse__Output as _admin_v1_PlanResourcesResponse__Output } from '../../admin/v1/PlanResourcesResponse.ts';
 import type { ReplayRequest as _admin_v1_ReplayRequest, ReplayRequest__Output as _admin_v1_ReplayRequest__Output } from '../../admin/v1/ReplayRequest.ts';
@@ -230,6 +232,15 @@ export interface AdminClient extends grpc.Client {
   orderRollout(argument: _admin_v1_OrderRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
   orderRollout(argument: _admin_v1_OrderRolloutRequest, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
   
+  PlanDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  PlanDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  PlanDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  PlanDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  planDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  planDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  planDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  planDefragmentation(argument: _admin_v1_PlanDefragmentationRequest, callback: grpc.requestCallback<_admin_v1_PlanDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  
   PlanResources(argument: _admin_v1_PlanResourcesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanResourcesResponse__Output>): grpc.ClientUnaryCall;
   PlanResources(argument: _admin_v1_PlanResourcesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_PlanResourcesResponse__Output>): grpc.ClientUnaryCall;
   PlanResources(argument: _admin_v1_PlanResourcesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_PlanResourcesResponse__Output>): grpc.ClientUnaryCall;
@@ -314,6 +325,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   OrderRollout: grpc.handleUnaryCall<_admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse>;
   
+  PlanDefragmentation: grpc.handleUnaryCall<_admin_v1_PlanDefragmentationRequest__Output, _admin_v1_PlanDefragmentationResponse>;
+  
   PlanResources: grpc.handleUnaryCall<_admin_v1_PlanResourcesRequest__Output, _admin_v1_PlanResourcesResponse>;
   
   Replay: grpc.handleUnaryCall<_admin_v1_ReplayRequest__Output, _admin_v1_ReplayResponse>;
@@ -347,6 +360,7 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   ListNodes: MethodDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesResponse, _admin_v1_ListNodesRequest__Output, _admin_v1_ListNodesResponse__Output>
   ListResources: MethodDefinition<_admin_v1_ListResourcesRequest, _admin_v1_ListResourcesResponse, _admin_v1_ListResourcesRequest__Output, _admin_v1_ListResourcesResponse__Output>
   OrderRollout: MethodDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse__Output>
+  PlanDefragmentation: MethodDefinition<_admin_v1_PlanDefragmentationRequest, _admin_v1_PlanDefragmentationResponse, _admin_v1_PlanDefragmentationRequest__Output, _admin_v1_PlanDefragmentationResponse__Output>
   PlanResources: MethodDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesRequest__Output, _admin_v1_PlanResourcesResponse__Output>
   Replay: MethodDefinition<_admin_v1_ReplayRequest, _admin_v1_ReplayResponse, _admin_v1_ReplayRequest__Output, _admin_v1_ReplayResponse__Output>
   RevokeKey: MethodDefinition<_admin_v1_RevokeKeyRequest, _admin_v1_RevokeKeyResponse, _admin_v1_RevokeKeyRequest__Output, _admin_v1_RevokeKeyResponse__Output>

@@ -9,7 +9,9 @@ export interface DeploymentStatus {
   'ready'?: (number);
   'replicas'?: (_admin_v1_Replica)[];
   'rollout'?: (string);
+  'memory'?: (string);
   '_rollout'?: "rollout";
+  '_memory'?: "memory";
 }
 
 export interface DeploymentStatus__Output {
@@ -18,5 +20,7 @@ export interface DeploymentStatus__Output {
   'ready': (number);
   'replicas': (_admin_v1_Replica__Output)[];
   'rollout'?: (string);
+  'memory'?: (string);
   '_rollout'?: "rollout";
+  '_memory'?: "memory";
 }

@@ -16,6 +16,9 @@ export interface EngineReading {
   'silentMs'?: (number | string | Long);
   'sleeping'?: (boolean);
   'kvCacheTokens'?: (number | string | Long);
+  'weightsBytes'?: (number | string | Long);
+  'kvCacheBytes'?: (number | string | Long);
+  'activationBytes'?: (number | string | Long);
   '_runningRequests'?: "runningRequests";
   '_waitingRequests'?: "waitingRequests";
   '_kvCacheUsageRatio'?: "kvCacheUsageRatio";
@@ -27,6 +30,9 @@ export interface EngineReading {
   '_silentMs'?: "silentMs";
   '_sleeping'?: "sleeping";
   '_kvCacheTokens'?: "kvCacheTokens";
+  '_weightsBytes'?: "weightsBytes";
+  '_kvCacheBytes'?: "kvCacheBytes";
+  '_activationBytes'?: "activationBytes";
 }
 
 export interface EngineReading__Output {
@@ -43,6 +49,9 @@ export interface EngineReading__Output {
   'silentMs'?: (number);
   'sleeping'?: (boolean);
   'kvCacheTokens'?: (number);
+  'weightsBytes'?: (number);
+  'kvCacheBytes'?: (number);
+  'activationBytes'?: (number);
   '_runningRequests'?: "runningRequests";
   '_waitingRequests'?: "waitingRequests";
   '_kvCacheUsageRatio'?: "kvCacheUsageRatio";
@@ -54,4 +63,7 @@ export interface EngineReading__Output {
   '_silentMs'?: "silentMs";
   '_sleeping'?: "sleeping";
   '_kvCacheTokens'?: "kvCacheTokens";
+  '_weightsBytes'?: "weightsBytes";
+  '_kvCacheBytes'?: "kvCacheBytes";
+  '_activationBytes'?: "activationBytes";
 }

@@ -1,5 +1,6 @@
 // Original file: fleet/v1/fleet.proto
 
+import type { ModelFacts as _fleet_v1_ModelFacts, ModelFacts__Output as _fleet_v1_ModelFacts__Output } from '../../fleet/v1/ModelFacts.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface ModelReading {
@@ -12,6 +13,7 @@ export interface ModelReading {
   'message'?: (string);
   'resolved'?: (string);
   'wanted'?: (boolean);
+  'facts'?: (_fleet_v1_ModelFacts | null);
   '_totalBytes'?: "totalBytes";
   '_presentBytes'?: "presentBytes";
   '_bytesPerSecond'?: "bytesPerSecond";
@@ -28,6 +30,7 @@ export interface ModelReading__Output {
   'message': (string);
   'resolved': (string);
   'wanted': (boolean);
+  'facts': (_fleet_v1_ModelFacts__Output | null);
   '_totalBytes'?: "totalBytes";
   '_presentBytes'?: "presentBytes";
   '_bytesPerSecond'?: "bytesPerSecond";

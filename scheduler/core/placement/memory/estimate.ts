@@ -14,7 +14,7 @@
  * repeated on each (vLLM, model_executor/models). Grouped heads: Ainslie et al., arXiv:2305.13245; latent attention:
  * DeepSeek-V2, arXiv:2405.04434.
  */
-import type { ModelShape } from './model_shape.ts';
+import type { ModelShape } from '../../../../lib/model_shape.ts';
 
 export interface EngineUse {
   readonly tensorParallel: number;

@@ -1,7 +1,7 @@
 /** What a scheduler knows of the files of models on its nodes, from what agents tell. */
 import t from 'tap';
 import { sourceName } from '../../../../lib/model_source.ts';
-import { modelsOnDisk } from '../../../../scheduler/core/fleet/models_on_disk.ts';
+import { modelName, modelsOnDisk, plainName } from '../../../../scheduler/core/fleet/models_on_disk.ts';
 import { desiredStateOf } from '../../../../scheduler/core/fleet/desired.ts';
 import { MAX_MODELS_PER_NODE, mergeTelemetry } from '../../../../scheduler/core/fleet/telemetry.ts';
 import type { ModelReading__Output } from '../../../../proto/gen/fleet/v1/ModelReading.ts';
@@ -14,6 +14,7 @@ const reading = (source: string, state: string, change: Partial<ModelReading__Ou
   message: '',
   resolved: '',
   wanted: true,
+  facts: null,
   ...change,
 });
 const told = (models: readonly ModelReading__Output[], change: Partial<Telemetry__Output> = {}): Telemetry__Output => ({
@@ -34,6 +35,13 @@ t.test('models are replaced one by one, and placement hears of those that are wh
   t.same(modelsOnDisk({ telemetry: undefined }), []);
   t.equal(sourceName({ url: 'hf://o/a', revision: 'v1' }), 'hf://o/a@v1');
   t.equal(sourceName({ url: 'hf://o/a' }), 'hf://o/a');
+});
+
+t.test('a folder is one model, be it named by its path or as a source', async (t) => {
+  t.equal(modelName({ model: 'm', source: { url: 'file:///share/m/' } }), '/share/m');
+  t.equal(modelName({ model: '/share/m' }), '/share/m');
+  t.same(modelsOnDisk({ telemetry: told([reading('file:///share/m', 'ready')]) }), ['/share/m']);
+  for (const name of ['org/m', 'hf://o/a@v/', 's3://b/p/', '/']) t.equal(plainName(name), name);
 });
 
 t.test('what cannot be is left out, and their number is bounded', async (t) => {

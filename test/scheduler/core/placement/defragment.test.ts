@@ -56,6 +56,25 @@ t.test('a GPU that takes more moves than are left is not begun', async (t) => {
   t.equal(planDefragmentation(state, { maxMoves: 2 }).moves.length, 2);
 });
 
+t.test('one that could go nowhere from the first GPUs goes where there is room once another has moved', async (t) => {
+  // 50 on each of four GPUs: none goes anywhere. The 20 of the fifth goes beside one of them, and so does that of the sixth.
+  const large = deployment('large', { ...shared, gpuMemoryBytes: 50 * GIB, replicas: 4 });
+  const small = deployment('small', { ...shared, replicas: 2 });
+  const running = [
+    ...[0, 1, 2, 3].map((index) => placement('large', 'a', [index], { ...shared, gpuMemoryBytes: 50 * GIB, index })),
+    ...[0, 1].map((index) => placement('small', 'b', [index], { ...shared, index })),
+  ];
+  const state = snapshot([node('a', 4), node('b', 2)], [large, small], running);
+  const { moves, after } = planDefragmentation(state, { maxMoves: 8 });
+  t.same(
+    moves.map(({ deployment: name }) => name),
+    ['small', 'small'],
+  );
+  t.match(after, { emptyGpus: 2, emptyNodes: 1 });
+  const none = snapshot([node('a', 4)], [large], running.slice(0, 4));
+  t.same(planDefragmentation(none, { maxMoves: 8 }).moves, []);
+});
+
 t.test('who is alone, leaves, or shares with the unknown stays; a half-done GPU is put back', async (t) => {
   const wanted = [
     deployment('alone'),

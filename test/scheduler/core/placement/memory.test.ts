@@ -2,8 +2,8 @@
 import t from 'tap';
 import { type EngineUse, estimateMemory, kvPerToken } from '../../../../scheduler/core/placement/memory/estimate.ts';
 import { correctEstimate } from '../../../../scheduler/core/placement/memory/measured.ts';
-import { type ModelShape, readModelShape } from '../../../../scheduler/core/placement/memory/model_shape.ts';
-import { readSafetensorsHeader } from '../../../../scheduler/core/placement/memory/safetensors.ts';
+import { type ModelShape, readModelShape } from '../../../../lib/model_shape.ts';
+import { readSafetensorsHeader } from '../../../../lib/safetensors.ts';
 import { GIB } from './support.ts';
 
 const USE: EngineUse = {
