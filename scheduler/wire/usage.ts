@@ -67,7 +67,6 @@ export async function createUsage({ config, logger, metrics, store }: UsageParts
       logger.warn({ file, what }, 'a segment of usage is damaged; what is sound of it counts');
     },
   });
-  showUsage(metrics, tally, spool);
   const ledger = createUsageLedger({
     clock: systemClock,
     logger,
@@ -80,6 +79,7 @@ export async function createUsage({ config, logger, metrics, store }: UsageParts
     openStoreBytes: SEGMENT_BYTES,
     count: figures.count,
   });
+  showUsage(metrics, ledger, spool);
   return {
     ledger,
     providers: meter,

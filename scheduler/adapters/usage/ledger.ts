@@ -49,6 +49,8 @@ export interface LedgerOptions {
 
 export interface UsageLedger extends UsageOperations {
   start(): void;
+  /** Sums that are not on the disk. */
+  waiting(): number;
   /** Writes what is in memory, and settles it where the store is open and quick. */
   stop(): Promise<void>;
 }
@@ -110,6 +112,8 @@ class Ledger implements UsageLedger {
   #settleDueMs = 0;
   #pruneDueMs = 0;
   #isFull = false;
+  /** Sums that are being written. */
+  #writing = 0;
 
   constructor(options: LedgerOptions) {
     this.#options = options;
@@ -138,6 +142,11 @@ class Ledger implements UsageLedger {
     });
     await Promise.race([this.#tryToSettle(), late]);
     cancel();
+  }
+
+  waiting(): number {
+    const { tally, spool } = this.#options;
+    return tally.size + Math.max(this.#writing, spool.waiting);
   }
 
   async list(request: UsageRequest): Promise<UsageReport> {
@@ -211,7 +220,9 @@ class Ledger implements UsageLedger {
   async #write(rows: ReturnType<UsageTally['rows']>, force: boolean) {
     const { spool, tally } = this.#options;
     tally.clear();
+    this.#writing = rows.length;
     const outcome = await spool.write(rows, force);
+    this.#writing = 0;
     // What came meanwhile is in there already; sums of the same key add up.
     if (!outcome.taken) for (const row of rows) tally.add(row, row);
     return outcome;

@@ -84,6 +84,11 @@ export class UsageSpool {
     return this.#closed.reduce((sum, { records }) => sum + records, this.#own.records);
   }
 
+  /** Rows that it has and could not write yet. */
+  get waiting(): number {
+    return this.#pending.length;
+  }
+
   /** Segments that nobody writes to any more, those of one spool in their order. */
   get closed(): readonly SpoolSegment[] {
     return this.#closed;

@@ -1,7 +1,6 @@
 /** Usage on its way to the store, for /metrics: what happens is counted, what waits is looked up at each scrape. */
 import type { Metrics } from '../../../lib/io/metrics.ts';
-import type { UsageTally } from '../../core/usage/tally.ts';
-import type { UsageEvent } from './ledger.ts';
+import type { UsageEvent, UsageLedger } from './ledger.ts';
 import type { UsageSpool } from './spool.ts';
 
 export interface UsageFigures {
@@ -19,12 +18,12 @@ export function createUsageFigures(metrics: Metrics): UsageFigures {
   };
 }
 
-export function showUsage(metrics: Metrics, tally: UsageTally, spool: UsageSpool): void {
+export function showUsage(metrics: Metrics, ledger: Pick<UsageLedger, 'waiting'>, spool: UsageSpool): void {
   const sums = metrics.gauge('sophia_usage_waiting_sums');
   const bytes = metrics.gauge('sophia_usage_spooled_bytes');
   const records = metrics.gauge('sophia_usage_unsettled_records');
   metrics.onRender(() => {
-    sums.set({}, tally.size);
+    sums.set({}, ledger.waiting());
     bytes.set({}, spool.bytes);
     records.set({}, spool.records);
   });
