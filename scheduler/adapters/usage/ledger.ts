@@ -156,7 +156,7 @@ class Ledger implements UsageLedger {
       throw new CodedError('invalid_value', `by must be one of ${words.join(', ')}, or empty.`, { param: 'by' });
     }
     const span = spanOf(request);
-    const { spool, store, tally } = this.#options;
+    const { spool, store } = this.#options;
     await this.#onDisk(() => this.#flush(false));
     const isOff = store.isOpen === undefined;
     const rows = isOff
