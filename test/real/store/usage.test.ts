@@ -39,7 +39,7 @@ function openScheduler(t: Test, url: string, name: string) {
     damaged: () => t.fail('nothing is damaged'),
   });
   const ledger = createUsageLedger({
-    ...{ clock: systemClock, logger: silentLog, tally, spool, flushMs: 5, settleMs: 10, keepMs: 1e12 },
+    ...{ clock: systemClock, logger: silentLog, tally, spool, flushMs: 5, settleMs: 10, keepMs: 1e13 },
     openStoreBytes: 1,
     store: { isOpen: () => true, table: async () => table },
     count: (event) => void events.push(event),

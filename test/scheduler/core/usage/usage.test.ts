@@ -103,7 +103,7 @@ t.test('a segment is read as it was written', async (t) => {
         t.same(torn.rows, records.slice(0, sound).flat());
       },
     ),
-    { numRuns: 100 },
+    { numRuns: 40 },
   );
 });
 
