@@ -18,6 +18,7 @@ import { addLoraCommands } from './commands/orders.ts';
 import { addProcessCommands } from './commands/process.ts';
 import { addResourceCommands } from './commands/resources.ts';
 import { addRolloutCommands } from './commands/rollout.ts';
+import { addUsageCommands } from './commands/usage.ts';
 
 export function buildProgram(): Command {
   const program = new Command('sophia')
@@ -37,6 +38,7 @@ export function buildProgram(): Command {
   addLoraCommands(program);
   addGpuCommands(program);
   addKeyCommands(program);
+  addUsageCommands(program);
   addResourceCommands(program);
   addRolloutCommands(program);
   addExplainCommands(program);

@@ -8,6 +8,7 @@ import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service
 import { byteSize, durationMs, flag, integer, list, oneOf, port, text, url } from '../lib/io/setting_types.ts';
 import { type ConfigOf, defineSettings } from '../lib/io/settings.ts';
 import { STORE_SETTINGS } from '../lib/io/store_settings.ts';
+import { USAGE_SETTINGS } from '../lib/io/usage_settings.ts';
 import { DIALECTS } from './core/providers/contract.ts';
 import { POLICY_NAMES } from './core/routing/policies.ts';
 
@@ -364,6 +365,7 @@ export const settings = defineSettings('scheduler', {
   ...RECONCILE_SETTINGS,
   nodes: { schema: nodesSchema, default: {}, doc: 'The engines that each node is to run.', fileOnly: true },
   ...STORE_SETTINGS,
+  ...USAGE_SETTINGS,
   logLevel: { schema: oneOf(LOG_LEVELS), default: 'info', doc: 'Least level that is logged.' },
   logFormat: { schema: oneOf(LOG_FORMATS), default: 'json', doc: 'Form of the log.' },
   stopWithParent: { schema: flag(), default: false, doc: 'Stops when the process that started this one goes away.' },

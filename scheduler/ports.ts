@@ -20,6 +20,7 @@ import type { KvEvents__Output } from '../proto/gen/fleet/v1/KvEvents.ts';
 import type { NodeEvent__Output } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
+import type { ChangedBy } from './core/access/key_events.ts';
 import type { QueuePlace } from './core/queue/contract.ts';
 import type { TicketIssuer } from '../proto/gen/fleet/v1/TicketIssuer.ts';
 
@@ -65,10 +66,10 @@ export interface ApiKeyRecord {
 export interface KeyStore {
   find(id: KeyId): ApiKeyRecord | undefined;
   list(): readonly ApiKeyRecord[];
-  /** @throws CodedError already_exists */
-  add(record: ApiKeyRecord): Promise<void>;
+  /** @param by who does it and why, for the log @throws CodedError already_exists */
+  add(record: ApiKeyRecord, by?: ChangedBy): Promise<void>;
   /** @throws CodedError not_found */
-  revoke(id: KeyId, atMs: number): Promise<ApiKeyRecord>;
+  revoke(id: KeyId, atMs: number, by?: ChangedBy): Promise<ApiKeyRecord>;
 }
 
 // ---- The way of a request --------------------------------------------------------------------------------------
@@ -349,6 +350,7 @@ export interface Commander {
 
 /** A request that was started and has ended; times are monotonic milliseconds. */
 export interface EndedRequest {
+  readonly request: AdmittedRequest;
   readonly model: string;
   readonly door: Door;
   readonly outcome: 'ok' | ErrorCode;

@@ -2,7 +2,6 @@
  * Puts the parts of a scheduler together. Start: keys, the agents' door, then the doors of clients. Stop, on SIGTERM:
  * readiness turns false and new requests are refused, streams finish, then the doors close and the agents are let go.
  */
-import path from 'node:path';
 import { CodedError } from '../lib/errors.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
@@ -14,7 +13,6 @@ import type { TlsWatch } from '../lib/io/tls_watch.ts';
 import { seededRandom } from '../lib/rng.ts';
 import { Vitals } from '../lib/vitals.ts';
 import { createAuthenticator } from './adapters/auth/authenticator.ts';
-import { openKeyStore } from './adapters/auth/key_store.ts';
 import { sha256 } from './adapters/auth/sha256.ts';
 import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { openCertificates } from './adapters/certificates.ts';
@@ -31,7 +29,7 @@ import { processEnvironment, type SchedulerConfig, serviceManager } from './conf
 import { configuredModels } from './core/fleet/desired.ts';
 import type { Authenticator, FleetView, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
-import { bootstrapKey, makeDataFolder, openJwt } from './wire/access.ts';
+import { type AccessKeys, bootstrapKey, makeDataFolder, openAccessLog, openJwt } from './wire/access.ts';
 import { type Control, createControl } from './wire/control.ts';
 import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
@@ -40,6 +38,7 @@ import { withProviders } from './wire/providers.ts';
 import { createReconcile, type Reconcile } from './wire/reconcile.ts';
 import { createRollouts, withLiveAliases } from './wire/rollouts.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
+import { createUsage, type Usage } from './wire/usage.ts';
 
 /** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
 export interface ReadyMessage {
@@ -75,11 +74,16 @@ interface Parts {
   readonly authenticator: Authenticator;
   readonly tickets: TicketKeys;
   readonly control: Control;
+  readonly usage: Usage;
+  readonly accessLog: AccessKeys;
   readonly reconcile: Reconcile;
   readonly startedAtMs: number;
 }
 
-type LoopParts = Pick<Parts, 'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes' | 'control'>;
+type LoopParts = Pick<
+  Parts,
+  'config' | 'logger' | 'metrics' | 'tickets' | 'reconcile' | 'prefixes' | 'control' | 'usage'
+>;
 
 function makeLoop(parts: LoopParts): RunLoop {
   const { config, logger, metrics, tickets, prefixes, reconcile } = parts;
@@ -88,7 +92,7 @@ function makeLoop(parts: LoopParts): RunLoop {
     clock: systemClock,
     random: seededRandom(systemRandom.next() * 2 ** 32),
     logger,
-    figures: createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) }),
+    figures: parts.usage.figuresOf(createFigures({ metrics, recordingDoors: new Set(['http', 'ws']) })),
     queueFigures: createQueueFigures(metrics),
     desiredFor: reconcile.desiredFor,
     configuredModels: configuredModels(config.nodes),
@@ -99,11 +103,21 @@ function makeLoop(parts: LoopParts): RunLoop {
   });
 }
 
-function makeHttpDoor({ config, logger, metrics, fleetView, generator, authenticator, control }: Parts): HttpDoor {
+function makeHttpDoor({
+  config,
+  logger,
+  metrics,
+  fleetView,
+  generator,
+  authenticator,
+  control,
+  usage,
+}: Parts): HttpDoor {
   return createHttpDoor({
     generator,
     fleet: fleetView,
     resources: control.resources,
+    usage: usage.ledger,
     resourceSchemas,
     authenticator,
     metrics,
@@ -157,6 +171,7 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
           logger,
           commander: loop.commander,
           ...resources,
+          usage: parts.usage.ledger,
         },
         identityOf,
       ),
@@ -260,13 +275,15 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
   // Orders of a scheduler that was started later win; no counter of ours would outlive a lost folder.
   const startedAtMs = systemClock.wallMs();
   await makeDataFolder(config.dataDir);
-  const keys = await openKeyStore(path.join(config.dataDir, 'keys.json'));
+  const control = createControl(config, logger, metrics);
+  const accessLog = await openAccessLog(config, logger, control);
+  const { keys } = accessLog;
   if (config.bootstrapKeyFile !== undefined) await bootstrapKey(config.bootstrapKeyFile, keys, logger);
   const jwt = await openJwt(config);
   const authenticator = createAuthenticator({ keys, clock: systemClock, ...(jwt === undefined ? {} : { jwt }) });
   const tickets = await openTickets(config, logger);
   const prefixes = createPrefixes(config, logger, metrics);
-  const control = createControl(config, logger, metrics);
+  const usage = await createUsage({ config, logger, metrics, store: control.plane.usage });
   const life = String(systemRandom.next()).slice(2, 14);
   const log = control.log === undefined ? {} : { log: control.log };
   const rollouts = createRollouts(logger);
@@ -281,9 +298,9 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
     ...log,
   });
   control.useReconcile(reconcile);
-  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile, control });
+  const fleetLoop = makeLoop({ config, logger, metrics, tickets, prefixes, reconcile, control, usage });
   rollouts.use(fleetLoop);
-  const loop = await withProviders(fleetLoop, { config, logger, metrics });
+  const loop = await withProviders(fleetLoop, { config, logger, metrics, usage: usage.providers });
   const named = withLiveAliases(prefixes.generatorOf(loop.generator), loop, control.plane.projection);
   const { directory } = loop.inspector;
   showFleet({ metrics, directory, detailNodes: config.metricsDetailNodes, nowMs: systemClock.monotonicMs });
@@ -299,6 +316,8 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
     authenticator,
     tickets,
     control,
+    usage,
+    accessLog,
     reconcile,
     startedAtMs,
   };
@@ -322,6 +341,8 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   lifecycle
     // First, so that it stops last: what the store does at the end holds no stream up.
     .add('store', nothing, () => control.plane.stop(), { stopTimeoutMs: STORE_STOP_MS })
+    .add('usage', ...startAndStop(parts.usage.ledger))
+    .add('log of keys', ...startAndStop(parts.accessLog))
     .add('tokenisers', nothing, prefixes.stop)
     .add('reconcile', () => reconcile.start(loop.inspector.directory.state), reconcile.stop)
     .add(

@@ -6,6 +6,7 @@ import { CodedError } from '../../lib/errors.ts';
 import type { Key__Output } from '../../proto/gen/admin/v1/Key.ts';
 import { ageText, details, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
+import { reasonOption } from './arguments.ts';
 
 const ROLES = ['user', 'operator', 'admin', 'gateway'];
 
@@ -61,9 +62,17 @@ function addCreate(key: Command): void {
     .option('--roles <list>', `of ${ROLES.join(', ')}`, parseRoles, ['user'])
     .option('--expires-in-days <n>', 'when it stops to work', parseDays)
     .option('--weight <n>', 'share under contention', parseWeight)
+    .addOption(reasonOption())
     .action(
       (
-        flags: { name: string; tenant: string; roles: string[]; expiresInDays?: number; weight?: number },
+        flags: {
+          name: string;
+          tenant: string;
+          roles: string[];
+          expiresInDays?: number;
+          weight?: number;
+          reason: string;
+        },
         command: Command,
       ) =>
         withAdmin(command, async (admin, print) => {
@@ -71,6 +80,7 @@ function addCreate(key: Command): void {
             name: flags.name,
             tenant: flags.tenant,
             roles: flags.roles,
+            reason: flags.reason,
             ...(flags.expiresInDays === undefined ? {} : { expiresInS: Math.round(flags.expiresInDays * 86_400) }),
             ...(flags.weight === undefined ? {} : { weight: flags.weight }),
           });
@@ -128,9 +138,10 @@ export function addKeyCommands(program: Command): void {
   key
     .command('revoke <id>')
     .description('a revoked key stops to work at once')
-    .action((id: string, _flags, command: Command) =>
+    .addOption(reasonOption())
+    .action((id: string, { reason }: { reason: string }, command: Command) =>
       withAdmin(command, async (admin, print) => {
-        const answer = await admin.call('RevokeKey', { id });
+        const answer = await admin.call('RevokeKey', { id, reason });
         print.result(answer, () => `Key ${answer?.key?.id ?? id} is revoked.`);
       }),
     );

@@ -9,6 +9,7 @@ import { FLEET_METRICS } from './fleet_metric_names.ts';
 import { PROVIDER_METRICS } from './provider_metric_names.ts';
 import { QUEUE_METRICS } from './queue_metric_names.ts';
 import { RECONCILE_METRICS } from './reconcile_metric_names.ts';
+import { USAGE_METRICS } from './usage_metric_names.ts';
 
 export interface MetricSpec {
   readonly type: 'counter' | 'gauge' | 'histogram';
@@ -33,6 +34,7 @@ export const METRICS = {
   ...QUEUE_METRICS,
   ...PROVIDER_METRICS,
   ...RECONCILE_METRICS,
+  ...USAGE_METRICS,
   chat_requests_total: {
     on: 'scheduler',
     type: 'counter',

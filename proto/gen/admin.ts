@@ -51,6 +51,8 @@ import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from './admin/v1/ListNodesResponse.ts';
 import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResourcesRequest__Output as _admin_v1_ListResourcesRequest__Output } from './admin/v1/ListResourcesRequest.ts';
 import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from './admin/v1/ListResourcesResponse.ts';
+import type { ListUsageRequest as _admin_v1_ListUsageRequest, ListUsageRequest__Output as _admin_v1_ListUsageRequest__Output } from './admin/v1/ListUsageRequest.ts';
+import type { ListUsageResponse as _admin_v1_ListUsageResponse, ListUsageResponse__Output as _admin_v1_ListUsageResponse__Output } from './admin/v1/ListUsageResponse.ts';
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
 import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
 import type { MoveCost as _admin_v1_MoveCost, MoveCost__Output as _admin_v1_MoveCost__Output } from './admin/v1/MoveCost.ts';
@@ -81,6 +83,7 @@ import type { RunCommandResponse as _admin_v1_RunCommandResponse, RunCommandResp
 import type { SetFreezeRequest as _admin_v1_SetFreezeRequest, SetFreezeRequest__Output as _admin_v1_SetFreezeRequest__Output } from './admin/v1/SetFreezeRequest.ts';
 import type { SetFreezeResponse as _admin_v1_SetFreezeResponse, SetFreezeResponse__Output as _admin_v1_SetFreezeResponse__Output } from './admin/v1/SetFreezeResponse.ts';
 import type { StateEntry as _admin_v1_StateEntry, StateEntry__Output as _admin_v1_StateEntry__Output } from './admin/v1/StateEntry.ts';
+import type { UsageRow as _admin_v1_UsageRow, UsageRow__Output as _admin_v1_UsageRow__Output } from './admin/v1/UsageRow.ts';
 import type { Wholeness as _admin_v1_Wholeness, Wholeness__Output as _admin_v1_Wholeness__Output } from './admin/v1/Wholeness.ts';
 import type { AgentMessage as _fleet_v1_AgentMessage, AgentMessage__Output as _fleet_v1_AgentMessage__Output } from './fleet/v1/AgentMessage.ts';
 import type { AgentReading as _fleet_v1_AgentReading, AgentReading__Output as _fleet_v1_AgentReading__Output } from './fleet/v1/AgentReading.ts';
@@ -179,6 +182,8 @@ export interface ProtoGrpcType {
       ListNodesResponse: MessageTypeDefinition<_admin_v1_ListNodesResponse, _admin_v1_ListNodesResponse__Output>
       ListResourcesRequest: MessageTypeDefinition<_admin_v1_ListResourcesRequest, _admin_v1_ListResourcesRequest__Output>
       ListResourcesResponse: MessageTypeDefinition<_admin_v1_ListResourcesResponse, _admin_v1_ListResourcesResponse__Output>
+      ListUsageRequest: MessageTypeDefinition<_admin_v1_ListUsageRequest, _admin_v1_ListUsageRequest__Output>
+      ListUsageResponse: MessageTypeDefinition<_admin_v1_ListUsageResponse, _admin_v1_ListUsageResponse__Output>
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
       ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
       MoveCost: MessageTypeDefinition<_admin_v1_MoveCost, _admin_v1_MoveCost__Output>
@@ -209,6 +214,7 @@ export interface ProtoGrpcType {
       SetFreezeRequest: MessageTypeDefinition<_admin_v1_SetFreezeRequest, _admin_v1_SetFreezeRequest__Output>
       SetFreezeResponse: MessageTypeDefinition<_admin_v1_SetFreezeResponse, _admin_v1_SetFreezeResponse__Output>
       StateEntry: MessageTypeDefinition<_admin_v1_StateEntry, _admin_v1_StateEntry__Output>
+      UsageRow: MessageTypeDefinition<_admin_v1_UsageRow, _admin_v1_UsageRow__Output>
       Wholeness: MessageTypeDefinition<_admin_v1_Wholeness, _admin_v1_Wholeness__Output>
     }
   }

@@ -1,15 +1,20 @@
 /** What the doors need to know whom they let in: the data folder, the first key, the issuer of tokens. */
+import { randomUUID } from 'node:crypto';
 import { access, constants, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CodedError } from '../../lib/errors.ts';
-import type { TenantId } from '../../lib/ids.ts';
+import { randomToken, type TenantId } from '../../lib/ids.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
+import { type AccessLog, createAccessLog } from '../adapters/auth/access_log.ts';
+import { openAccessNotes } from '../adapters/auth/access_notes.ts';
 import { type JwtVerifier, openJwtVerifier } from '../adapters/auth/jwt.ts';
+import { openKeyStore } from '../adapters/auth/key_store.ts';
 import { sha256 } from '../adapters/auth/sha256.ts';
 import type { SchedulerConfig } from '../config.ts';
 import { createKey } from '../core/access/keys.ts';
 import type { KeyStore } from '../ports.ts';
+import type { Control } from './control.ts';
 
 const LOCAL_TENANT = 'local' as TenantId;
 
@@ -32,8 +37,34 @@ export async function bootstrapKey(file: string, keys: KeyStore, logger: Logger)
   const { key, record } = createKey(systemRandom, sha256, request, systemClock.wallMs());
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   await writeFile(file, `${key}\n`, { mode: 0o600 });
-  await keys.add(record);
+  await keys.add(record, { actor: 'bootstrap', reason: 'the first key of a new installation', correlationId: '' });
   logger.info({ keyId: record.id, file }, 'a first key with every role was made');
+}
+
+export type AccessKeys = AccessLog;
+
+/**
+ * The keys of this scheduler, whose changes go into the log where there is one.
+ * @throws CodedError invalid_config
+ */
+export async function openAccessLog(
+  config: SchedulerConfig,
+  logger: Logger,
+  { plane }: Pick<Control, 'plane'>,
+): Promise<AccessKeys> {
+  const keys = await openKeyStore(path.join(config.dataDir, 'keys.json'));
+  if (config.store === 'off') return { keys, start: () => undefined, stop: () => Promise.resolve() };
+  const newFolder = (): string => randomToken(systemRandom, 8);
+  return createAccessLog({
+    control: plane,
+    keys,
+    notes: await openAccessNotes(path.join(config.dataDir, 'access-log.json'), newFolder),
+    scheduler: config.schedulerId,
+    clock: systemClock,
+    random: systemRandom,
+    newId: randomUUID,
+    logger,
+  });
 }
 
 /** @throws CodedError invalid_config */

@@ -11,6 +11,7 @@ import { openEventStore } from '../adapters/store/event_store.ts';
 import { readOrMakeAnchorKeys, readOrMakeMac } from '../adapters/store/keys.ts';
 import { openDriver } from '../adapters/store/open_store.ts';
 import type { StoreFiles } from '../adapters/store/store_files.ts';
+import { createUsageTable } from '../adapters/store/usage_table.ts';
 import { processEnvironment, type SchedulerConfig } from '../config.ts';
 
 /** @throws CodedError store_…, invalid_config */
@@ -36,6 +37,7 @@ export async function openStore(config: SchedulerConfig, files: StoreFiles, logg
     });
     return {
       store,
+      usage: createUsageTable(driver),
       newestAnchor: () => anchors.newest(),
       anchor: () => anchors.anchor(store),
       stateAt: (until) => stateAt(store, until),

@@ -12,6 +12,7 @@ import { modeOfDecision } from '../core/providers/modes.ts';
 import { createPlanner } from '../core/providers/plan.ts';
 import { createTurnNotes } from '../core/providers/turns.ts';
 import { checkAddress, checkRules } from '../core/providers/rules.ts';
+import type { ProviderUsage } from '../core/usage/meter.ts';
 import type { RunLoop } from '../run_loop.ts';
 
 type Addresses = ReadonlyMap<string, ProviderAddress>;
@@ -37,13 +38,17 @@ export interface ProviderParts {
   readonly config: SchedulerConfig;
   readonly logger: Logger;
   readonly metrics: Metrics;
+  readonly usage: ProviderUsage;
 }
 
 /**
  * The same loop, with a generator that has fallbacks and names degraded modes.
  * @throws CodedError invalid_config
  */
-export async function withProviders(loop: RunLoop, { config, logger, metrics }: ProviderParts): Promise<RunLoop> {
+export async function withProviders(
+  loop: RunLoop,
+  { config, logger, metrics, usage }: ProviderParts,
+): Promise<RunLoop> {
   checkRules(config);
   const addresses = await openAddresses(config);
   const book = createProviderBook(config.providers);
@@ -54,6 +59,7 @@ export async function withProviders(loop: RunLoop, { config, logger, metrics }: 
     clock: systemClock,
     logger,
     book,
+    usage,
     turns: createTurnNotes(loop.inspector.log, systemClock.wallMs),
     figures: createProviderFigures(metrics, config.providers),
     requestTimeoutMs: config.requestTimeoutMs,

@@ -8,7 +8,7 @@ import { encodeJson, FRAME, FrameBatch, visitFrames } from '../../proto/codec.ts
 import { createFigures } from '../../scheduler/adapters/figures/figures.ts';
 import { Lane, type LaneWire } from '../../scheduler/adapters/grpc/lane.ts';
 import type { LaneOrder } from '../../scheduler/ports.ts';
-import { NODE, recordingDoor } from './fakes.ts';
+import { NODE, recordingDoor, request } from './fakes.ts';
 
 function order(bodyBytes = 2): LaneOrder {
   const meta = { requestId: 'r', engine: 'e0', path: '/', stream: true, wantUsage: false, wantTokenIds: false };
@@ -207,6 +207,7 @@ t.test(
     const figures = createFigures({ metrics, recordingDoors: new Set(['http']) });
     const usage = { promptTokens: 5, cachedPromptTokens: 2, completionTokens: 3 };
     const end = {
+      request: request(),
       model: 'm',
       outcome: 'ok',
       startedAtMs: 0,

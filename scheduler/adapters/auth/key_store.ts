@@ -76,7 +76,7 @@ function toRecord(key: z.infer<typeof RECORD>): ApiKeyRecord {
 }
 
 /** Replaces the file's content; durable when the promise resolves. */
-async function replaceFile(file: string, text: string): Promise<void> {
+export async function replaceFile(file: string, text: string): Promise<void> {
   const folder = dirname(file);
   const draft = join(folder, `.${basename(file)}.${process.pid}.new`);
   try {

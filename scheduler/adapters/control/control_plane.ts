@@ -13,6 +13,7 @@ import { headProblemText } from '../../core/events/head.ts';
 import { freezeOf, type Projection, type Until } from '../../core/events/projection.ts';
 import type { EventStore } from '../../core/events/store_port.ts';
 import type { ControlHealth, ControlPlane, FreezeView } from '../../core/resources/control_port.ts';
+import type { UsageStore, UsageTable } from '../../core/usage/contract.ts';
 import { createMemory, type Memory, readNew, restore, tell } from './memory.ts';
 import { createStoreFace } from './store_face.ts';
 import { createUpkeep, type UpkeepOptions } from './upkeep.ts';
@@ -20,6 +21,8 @@ import { createUpkeep, type UpkeepOptions } from './upkeep.ts';
 /** A store that was opened, with what lies beside it. */
 export interface OpenedStore {
   readonly store: EventStore;
+  /** Its table of usage; absent where nobody settles any. */
+  readonly usage?: UsageTable;
   /** The newest anchor, which says what the log must still hold. */
   newestAnchor(): SignedAnchor | undefined;
   /** Signs the end of the log and keeps that outside of the store. */
@@ -40,6 +43,8 @@ export interface ControlPlaneOptions extends UpkeepOptions {
 }
 
 export interface RunningControlPlane extends ControlPlane {
+  /** The table of usage, which lies in the same store. */
+  readonly usage: UsageStore;
   /** The doors are open: reads the store where there is desired state. */
   start(): void;
   /** Nobody is to wait for news any more; changes that come are still made. */
@@ -228,6 +233,22 @@ function createAcceptance(
   };
 }
 
+function usageStoreOf(
+  options: ControlPlaneOptions,
+  opener: ReturnType<typeof createOpener>,
+  follow: () => void,
+): UsageStore {
+  return {
+    isOpen: options.open === undefined ? undefined : () => opener.opened() !== undefined,
+    async table() {
+      const { usage } = await opener.demand();
+      if (usage === undefined) throw off();
+      follow();
+      return usage;
+    },
+  };
+}
+
 export function createControlPlane(options: ControlPlaneOptions): RunningControlPlane {
   const memory = createMemory();
   const opener = createOpener(options, memory);
@@ -266,6 +287,7 @@ export function createControlPlane(options: ControlPlaneOptions): RunningControl
       else memory.readers.push(listener);
     },
     store: createStoreFace(demand, catchUp, options.clock.monotonicMs(), () => opener.opened()?.store),
+    usage: usageStoreOf(options, opener, follow),
     catchUp,
     async stateAt(until) {
       return (await opener.demand()).stateAt(until);

@@ -41,6 +41,9 @@ export function withKinds<Schema extends FastifySchema | undefined>(
   return { ...schema, body: { ...body, properties: { ...body.properties, resources } } };
 }
 
+const USAGE_WORDS = ['tenant', 'key', 'model', 'outcome', 'hour'];
+const USAGE_BY_WORD = { enum: USAGE_WORDS, description: 'What is added up; absent: each but the hour apart.' };
+
 export function adminSchemas() {
   const resources = { type: 'array', items: { type: 'object' } };
   const tag = 'Resources';
@@ -95,6 +98,14 @@ export function adminSchemas() {
         name: text('Only of this name.'),
       }),
       ...json('The events.'),
+    }),
+    usage: describe('Usage', 'What was used, in sums over whole hours', {
+      querystring: object({
+        by: USAGE_BY_WORD,
+        since: whole('From this time on, milliseconds since 1970; its hour counts whole.'),
+        until: whole('Up to this time; its hour counts whole.'),
+      }),
+      ...json('The sums.'),
     }),
     replay: describe('Log', 'The state of the fleet at some point of the past', {
       querystring: object({

@@ -26,7 +26,7 @@ export interface AdminRouteContext {
 
 type Json = Readonly<Record<string, unknown>>;
 /** What a route gets of its request. */
-interface Given {
+export interface Given {
   readonly rest: string;
   readonly query: Readonly<Record<string, string | undefined>>;
   body(): Json;
@@ -80,7 +80,7 @@ function refsIn(body: Json, key: string): RawRef[] {
 }
 
 /** @throws CodedError invalid_value */
-function wholeIn(query: Given['query'], key: string): number | undefined {
+export function wholeIn(query: Given['query'], key: string): number | undefined {
   const text = query[key];
   if (text === undefined) return undefined;
   const value = Number(text);
@@ -270,7 +270,7 @@ function readBody(bytes: unknown, maxDepth: number): Json {
 }
 
 /** A parameter that stands twice in the query counts as none of both. */
-function queryOf(request: FastifyRequest): Given['query'] {
+export function queryOf(request: FastifyRequest): Given['query'] {
   const entries = Object.entries(request.query as Json).filter(([, value]) => typeof value === 'string');
   return Object.fromEntries(entries) as Given['query'];
 }

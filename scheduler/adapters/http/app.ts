@@ -25,6 +25,7 @@ import { generateHandler, type GenerateContext } from './generate_route.ts';
 import { SCHEMAS } from './openapi.ts';
 import type { HttpDoorDeps, HttpDoorOptions } from './options.ts';
 import { registerReadRoutes } from './read_routes.ts';
+import { registerUsageRoute } from './usage_route.ts';
 import { registerWsChat, type WsChats } from './ws_route.ts';
 
 export interface AppContext {
@@ -301,6 +302,7 @@ export async function buildApp(
   app.post('/v1/embeddings', { schema: SCHEMAS.embeddings }, generateHandler(generation, 'embeddings'));
   registerReadRoutes(app, { fleet: deps.fleet, metrics: deps.metrics, isDraining: context.isDraining });
   registerAdminRoutes(app, { resources: deps.resources, maxJsonDepth: options.maxJsonDepth });
+  registerUsageRoute(app, deps.usage);
   registerWsChat(app, { generation, gate, deps, options, chats: context.wsChats });
   await app.ready();
   return app;

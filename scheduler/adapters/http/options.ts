@@ -7,6 +7,7 @@ import type { Logger } from '../../../lib/io/logger.ts';
 import type { Metrics } from '../../../lib/io/metrics.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { ResourceOperations } from '../../core/resources/operations.ts';
+import type { UsageOperations } from '../../core/usage/contract.ts';
 import type { Authenticator, FleetView, Generator } from '../../ports.ts';
 
 export interface HttpDoorOptions {
@@ -74,6 +75,8 @@ export interface HttpDoorDeps {
   readonly fleet: FleetView;
   /** Undefined: this scheduler keeps no desired state. */
   readonly resources?: ResourceOperations | undefined;
+  /** Undefined: this scheduler accounts no usage. */
+  readonly usage?: UsageOperations | undefined;
   /** Makes the JSON Schemas of the kinds of resources, for the OpenAPI document. */
   readonly resourceSchemas?: (() => Promise<Readonly<Record<string, object>>>) | undefined;
   readonly authenticator: Authenticator;

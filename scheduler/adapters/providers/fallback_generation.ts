@@ -16,6 +16,7 @@ import { modeOfProvider } from '../../core/providers/modes.ts';
 import { outgoingBody } from '../../core/providers/outgoing.ts';
 import { mayFollow, type FallbackPlan, type ProviderRefusal } from '../../core/providers/plan.ts';
 import type { TurnNotes, TurnOutcome } from '../../core/providers/turns.ts';
+import type { ProviderUsage } from '../../core/usage/meter.ts';
 import type { QueuePlace } from '../../core/queue/contract.ts';
 import type { AdmittedRequest, Generation, GenerationSink, Generator } from '../../ports.ts';
 import type { ProviderFigures } from './figures.ts';
@@ -27,6 +28,7 @@ export interface FallbackHost {
   readonly logger: Pick<Logger, 'info'>;
   readonly book: ProviderBook;
   readonly figures: ProviderFigures;
+  readonly usage?: ProviderUsage;
   readonly requestTimeoutMs: number;
   addressOf(spec: ProviderSpec): ProviderAddress;
   /** What became of a provider, for whoever asks for the reasons of this request. */
@@ -255,6 +257,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
     if (this.#winner !== undefined) return;
     this.#winner = 'provider';
     turn.spoke(this.#host.clock.monotonicMs());
+    this.#host.usage?.handedOver(this.request);
     if (!this.#fleetEnded) this.#fleet?.cancel('served by a provider');
     this.#fleetEnded = true;
     this.#tellMode(modeOfProvider(spec));
@@ -267,6 +270,8 @@ export class FallbackGeneration implements Generation, GenerationSink {
     turn.ended('success', clock.monotonicMs());
     figures.ended(spec, this.request.model, 'ok', usage);
     this.#note(spec.name, 'answered', '');
+    if (this.#winner === undefined) this.#host.usage?.handedOver(this.request);
+    this.#host.usage?.ended(this.request, spec.name, 'ok', usage);
     this.#attempt = undefined;
     this.#end();
     this.#door.onDone(usage);
@@ -280,6 +285,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
     logger.info({ requestId: this.id, provider: spec.name, code: error.code, why: error.message }, 'fallback failed');
     this.#attempt = undefined;
     if (this.#winner === 'provider') {
+      this.#host.usage?.ended(this.request, spec.name, error.code, undefined);
       this.#end();
       this.#door.onError(error);
       return;
@@ -316,6 +322,7 @@ export class FallbackGeneration implements Generation, GenerationSink {
     attempt.turn.ended('neutral', this.#host.clock.monotonicMs());
     this.#host.figures.ended(attempt.spec, this.request.model, code);
     this.#note(attempt.spec.name, code, '');
+    if (this.#winner === 'provider') this.#host.usage?.ended(this.request, attempt.spec.name, 'cancelled', undefined);
   }
 
   #end(): void {

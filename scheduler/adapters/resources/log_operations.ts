@@ -5,6 +5,7 @@ import { headProblemText } from '../../core/events/head.ts';
 import { eventsOf, freezeOf, type Until } from '../../core/events/projection.ts';
 import { AREAS } from '../../core/events/kinds.ts';
 import type { AppendItem } from '../../core/events/store_port.ts';
+import { ACCESS_KIND } from '../../core/access/key_events.ts';
 import { freezeItem, unfreezeItem } from '../../core/resources/changes.ts';
 import type { ControlPlane, FreezeView } from '../../core/resources/control_port.ts';
 import type { Caller, EventsRequest, ReplayAnswer } from '../../core/resources/operations.ts';
@@ -24,7 +25,7 @@ type Wanted = (event: FleetEvent) => boolean;
 
 /** @throws CodedError invalid_value */
 function filterOf({ kind = '', name = '' }: EventsRequest): Wanted {
-  const ofKind = kind === '' ? undefined : kindOf(kind);
+  const ofKind = kind === '' ? undefined : /^keys?$/i.test(kind) ? ACCESS_KIND : kindOf(kind);
   return ({ resource }) =>
     (ofKind === undefined || resource.kind === ofKind) && (name === '' || resource.name === name);
 }

@@ -122,6 +122,8 @@ const CHANGES_FLEET =
   'Decides what runs where: for those who run the fleet. Who did it, when and why is in the log for good.';
 const FREEZES = 'Stops all reconcile, or lets it go on: what the person on call does.';
 const READS_LOG = 'Who changed what: for those who run the fleet. It holds no prompt, no answer and no key.';
+const READS_USAGE =
+  'What each tenant and key has used, in sums: for those who run the fleet. It holds ids of keys and no key.';
 const READS_FLEET = 'Names of hosts, GPUs and other tenants’ load: for those who run the fleet.';
 
 export const DOORS: readonly DoorSpec[] = [
@@ -181,6 +183,7 @@ export const DOORS: readonly DoorSpec[] = [
   http('admin_lift_freeze', 'POST', '/admin/v1/unfreeze', STAFF, FREEZES),
   http('admin_events', 'GET', '/admin/v1/events', STAFF, READS_LOG),
   http('admin_replay', 'GET', '/admin/v1/replay', STAFF, READS_LOG),
+  http('admin_usage', 'GET', '/admin/v1/usage', STAFF, READS_USAGE),
   http('docs_assets', 'GET', '/docs/*', [], 'Pages, styles and the OpenAPI file of the above.'),
 
   rpc('inference.v1.Inference/Generate', CALLERS, GENERATES),
@@ -218,6 +221,7 @@ export const DOORS: readonly DoorSpec[] = [
   rpc('admin.v1.Admin/GetFreeze', STAFF, READS_FLEET),
   rpc('admin.v1.Admin/ListEvents', STAFF, READS_LOG),
   rpc('admin.v1.Admin/Replay', STAFF, READS_LOG),
+  rpc('admin.v1.Admin/ListUsage', STAFF, READS_USAGE),
   rpc('grpc.health.v1.Health/*', [], 'Balancers hold no credential; it says only SERVING or NOT_SERVING.'),
   rpc('grpc.reflection.v1.ServerReflection/*', EVERYONE, 'Anyone with a key may ask for the .proto files.'),
   rpc('grpc.reflection.v1alpha.ServerReflection/*', EVERYONE, 'The same under its older name, for older clients.'),

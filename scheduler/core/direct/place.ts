@@ -113,12 +113,13 @@ function refusalFor(model: string, trace: DecisionTrace): CodedError {
 function finish(
   { clock, figures }: RouteHost,
   record: RequestRecord,
-  { model, door }: AdmittedRequest,
+  request: AdmittedRequest,
   { outcome, usage, firstTokenAtMs, startedAtMs }: DirectEnd & { readonly startedAtMs: number },
 ): void {
+  const { model, door } = request;
   const outputTokens = usage?.completionTokens ?? 0;
   closeRecord(record, outcome, clock.wallMs());
   record.outputTokens = usage?.completionTokens;
   const endedAtMs = clock.monotonicMs();
-  figures.ended({ model, door, outcome, startedAtMs, firstTokenAtMs, endedAtMs, usage, outputTokens });
+  figures.ended({ request, model, door, outcome, startedAtMs, firstTokenAtMs, endedAtMs, usage, outputTokens });
 }

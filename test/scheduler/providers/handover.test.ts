@@ -6,7 +6,7 @@ import { systemClock } from '../../../lib/io/system.ts';
 import type { Generation } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
 import { answering, chunk, events, type Script, sse, streaming } from '../../support/provider_server.ts';
-import { ask, door, fakeFleet, type FakeFleet, OPEN, over, setUp, textOf } from './setup.ts';
+import { ask, door, fakeFleet, type FakeFleet, OPEN, over, type Setup, setUp, textOf } from './setup.ts';
 
 const endless: Script = (response, asked) => {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -238,3 +238,34 @@ await t.test(
     await eventually('the provider is told', () => servers[0]?.asked[1]?.gone === true);
   },
 );
+
+await t.test('what a provider served is told as its own, and once', async (t) => {
+  const told: string[] = [];
+  const usage: Setup['usage'] = {
+    handedOver: () => void told.push('handed over'),
+    ended: (_request, provider, outcome, used) => void told.push(`${provider} ${outcome} ${used?.completionTokens}`),
+  };
+  const broken: Script = (response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write(sse(chunk({ delta: { content: 'begun' } })), () => response.destroy());
+  };
+  const { generator } = await setUp(t, { scripts: [[streaming(events.openai), broken, endless]], usage });
+  for (const id of ['r1', 'r2']) {
+    const sink = door();
+    generator.start(ask({ id: id as RequestId }), sink, 65_536);
+    await over(sink);
+  }
+  const sink = door();
+  const running = generator.start(ask({ id: 'r3' as RequestId }), sink, 65_536);
+  await eventually('text has come', () => textOf(sink.calls) !== '');
+  running.cancel('client_gone');
+  t.match(told, [
+    'handed over',
+    'p0 ok 2',
+    'handed over',
+    /^p0 \w+ undefined$/,
+    'handed over',
+    'p0 cancelled undefined',
+  ]);
+  t.equal(told.length, 6);
+});

@@ -11,6 +11,7 @@ import type { ProviderSpec } from '../../../scheduler/core/providers/contract.ts
 import { createPlanner } from '../../../scheduler/core/providers/plan.ts';
 import { createTurnNotes } from '../../../scheduler/core/providers/turns.ts';
 import { createRequestLog } from '../../../scheduler/core/routing/request_log.ts';
+import type { ProviderUsage } from '../../../scheduler/core/usage/meter.ts';
 import type { AdmittedRequest, Generation, GenerationSink, Generator } from '../../../scheduler/ports.ts';
 import { eventually } from '../../support/child.ts';
 import { events, type ProviderServer, type Script, startProvider, streaming } from '../../support/provider_server.ts';
@@ -50,6 +51,7 @@ export interface Setup {
   readonly fleet?: FakeFleet;
   readonly idleTimeoutMs?: number;
   readonly mode?: string;
+  readonly usage?: ProviderUsage;
 }
 
 export const NO_ENGINE = new CodedError('no_engine', 'No engine.');
@@ -102,6 +104,7 @@ export async function setUp(owner: { teardown(task: () => Promise<void>): void }
       };
     },
     modeOf: () => setup.mode,
+    ...(setup.usage === undefined ? {} : { usage: setup.usage }),
   });
   owner.teardown(async () => {
     for (const agent of agents) agent.destroy();

@@ -9,6 +9,8 @@ import { hmacOf } from '../../../scheduler/adapters/store/keys.ts';
 import { auditStore } from '../../../scheduler/adapters/store/audit.ts';
 import { stateAt } from '../../../scheduler/adapters/store/checkpoints.ts';
 import { openEventStore } from '../../../scheduler/adapters/store/event_store.ts';
+import { createUsageTable } from '../../../scheduler/adapters/store/usage_table.ts';
+import type { UsageRow } from '../../../scheduler/core/usage/contract.ts';
 import { migrate, migrationsFolder, readMigrations } from '../../../scheduler/adapters/store/migrate.ts';
 import type { SqlDriver } from '../../../scheduler/adapters/store/sql_driver.ts';
 import type { EventRow } from '../../../scheduler/core/events/event.ts';
@@ -252,6 +254,60 @@ async function follows(t: Test, driver: SqlDriver): Promise<void> {
   await t.rejects(store.read(0, 100_000), { code: 'invalid_value' });
 }
 
+async function settlesUsage(t: Test, driver: SqlDriver): Promise<void> {
+  const schema = newSchema();
+  await openOn(driver, schema);
+  const table = createUsageTable(shared(driver), schema);
+  await table.probe();
+  const row = (change: Partial<UsageRow> = {}): UsageRow => ({
+    ...{
+      periodMs: 7_200_000,
+      tenant: 'a',
+      key: 'k',
+      model: "m'; drop table usage; --",
+      outcome: 'ok',
+      servedBy: 'fleet',
+    },
+    ...{ requests: 1, untold: 0, promptTokens: 5, cachedTokens: 2, completionTokens: 3 },
+    ...change,
+  });
+  const batch = (spool: string, number: number, rows: readonly UsageRow[]) => ({ spool, number, rows });
+  t.equal(await table.settle(batch('one', 1, [row(), row({ tenant: 'b' })])), true);
+  t.equal(await table.settle(batch('one', 1, [row(), row({ tenant: 'b' })])), false, 'sent again');
+  t.equal(await table.settle(batch('one', 3, [row({ requests: -1, promptTokens: 2 ** 40 })])), true);
+  t.equal(await table.settle(batch('one', 2, [row()])), false, 'older than what counted');
+  t.equal(await table.settle(batch('one', 4, [])), true, 'nothing in it');
+  // Several settle side by side, about the same keys in another order, and each batch is sent twice.
+  const rows = Array.from({ length: 20 }, (_, index) => row({ tenant: `t${index}`, periodMs: 3_600_000 }));
+  const sent = ['p', 'q', 'r'].flatMap((spool, index) => {
+    const mixed = index % 2 === 0 ? rows : rows.toReversed();
+    return [table.settle(batch(spool, 1, mixed)), table.settle(batch(spool, 1, mixed))];
+  });
+  t.equal((await Promise.all(sent)).filter(Boolean).length, 3);
+  const all = { sinceMs: 0, untilMs: 8_000_000_000_000 };
+  t.match(await table.list({ ...all, sinceMs: 7_200_000 }, ''), [
+    {
+      tenant: 'a',
+      key: 'k',
+      model: "m'; drop table usage; --",
+      requests: 0,
+      promptTokens: 5 + 2 ** 40,
+      cachedTokens: 4,
+    },
+    { tenant: 'b', outcome: 'ok', servedBy: 'fleet', requests: 1, completionTokens: 3, periodMs: 0 },
+  ]);
+  t.match(await table.list({ ...all, untilMs: 7_200_000 }, 'hour'), [
+    { periodMs: 3_600_000, requests: 60, tenant: '' },
+  ]);
+  t.equal((await table.list(all, 'tenant')).length, 22);
+  t.match(await table.list(all, 'key'), [{ tenant: 'a', key: 'k', model: '' }]);
+  t.equal((await table.list(all, 'model')).length, 1);
+  await table.prune(7_200_000);
+  t.equal((await table.list(all, 'tenant')).length, 2);
+  t.equal(await table.settle(batch('one', 4, [row()])), false, 'a spool that was heard of since stays known');
+  t.throws(() => createUsageTable(shared(driver), 'x; drop'), /no name of a schema/);
+}
+
 async function migrates(t: Test, driver: SqlDriver): Promise<void> {
   const schema = newSchema();
   const all = readMigrations(migrationsFolder());
@@ -284,7 +340,7 @@ async function keys(t: Test, driver: SqlDriver): Promise<void> {
   await t.rejects(openOn(driver, 'Bad"name'), { code: 'invalid_value' });
 }
 
-const CASES = { appends, races, leases, replays, restores, follows, migrates, keys };
+const CASES = { appends, races, leases, replays, restores, follows, settlesUsage, migrates, keys };
 
 /** Runs every case on the store behind `driver`. */
 export async function runStoreSuite(t: Test, name: string, driver: SqlDriver): Promise<void> {

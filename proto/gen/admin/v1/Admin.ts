@@ -40,6 +40,8 @@ import type { ListNodesRequest as _admin_v1_ListNodesRequest, ListNodesRequest__
 import type { ListNodesResponse as _admin_v1_ListNodesResponse, ListNodesResponse__Output as _admin_v1_ListNodesResponse__Output } from '../../admin/v1/ListNodesResponse.ts';
 import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResourcesRequest__Output as _admin_v1_ListResourcesRequest__Output } from '../../admin/v1/ListResourcesRequest.ts';
 import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from '../../admin/v1/ListResourcesResponse.ts';
+import type { ListUsageRequest as _admin_v1_ListUsageRequest, ListUsageRequest__Output as _admin_v1_ListUsageRequest__Output } from '../../admin/v1/ListUsageRequest.ts';
+import type { ListUsageResponse as _admin_v1_ListUsageResponse, ListUsageResponse__Output as _admin_v1_ListUsageResponse__Output } from '../../admin/v1/ListUsageResponse.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from '../../admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from '../../admin/v1/OrderRolloutResponse.ts';
 import type { PlanDefragmentationRequest as _admin_v1_PlanDefragmentationRequest, PlanDefragmentationRequest__Output as _admin_v1_PlanDefragmentationRequest__Output } from '../../admin/v1/PlanDefragmentationRequest.ts';
@@ -223,6 +225,15 @@ export interface AdminClient extends grpc.Client {
   listResources(argument: _admin_v1_ListResourcesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListResourcesResponse__Output>): grpc.ClientUnaryCall;
   listResources(argument: _admin_v1_ListResourcesRequest, callback: grpc.requestCallback<_admin_v1_ListResourcesResponse__Output>): grpc.ClientUnaryCall;
   
+  ListUsage(argument: _admin_v1_ListUsageRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  ListUsage(argument: _admin_v1_ListUsageRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  ListUsage(argument: _admin_v1_ListUsageRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  ListUsage(argument: _admin_v1_ListUsageRequest, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  listUsage(argument: _admin_v1_ListUsageRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  listUsage(argument: _admin_v1_ListUsageRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  listUsage(argument: _admin_v1_ListUsageRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  listUsage(argument: _admin_v1_ListUsageRequest, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
+  
   OrderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
   OrderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
   OrderRollout(argument: _admin_v1_OrderRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
@@ -323,6 +334,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   ListResources: grpc.handleUnaryCall<_admin_v1_ListResourcesRequest__Output, _admin_v1_ListResourcesResponse>;
   
+  ListUsage: grpc.handleUnaryCall<_admin_v1_ListUsageRequest__Output, _admin_v1_ListUsageResponse>;
+  
   OrderRollout: grpc.handleUnaryCall<_admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse>;
   
   PlanDefragmentation: grpc.handleUnaryCall<_admin_v1_PlanDefragmentationRequest__Output, _admin_v1_PlanDefragmentationResponse>;
@@ -359,6 +372,7 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   ListModels: MethodDefinition<_admin_v1_ListModelsRequest, _admin_v1_ListModelsResponse, _admin_v1_ListModelsRequest__Output, _admin_v1_ListModelsResponse__Output>
   ListNodes: MethodDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesResponse, _admin_v1_ListNodesRequest__Output, _admin_v1_ListNodesResponse__Output>
   ListResources: MethodDefinition<_admin_v1_ListResourcesRequest, _admin_v1_ListResourcesResponse, _admin_v1_ListResourcesRequest__Output, _admin_v1_ListResourcesResponse__Output>
+  ListUsage: MethodDefinition<_admin_v1_ListUsageRequest, _admin_v1_ListUsageResponse, _admin_v1_ListUsageRequest__Output, _admin_v1_ListUsageResponse__Output>
   OrderRollout: MethodDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse__Output>
   PlanDefragmentation: MethodDefinition<_admin_v1_PlanDefragmentationRequest, _admin_v1_PlanDefragmentationResponse, _admin_v1_PlanDefragmentationRequest__Output, _admin_v1_PlanDefragmentationResponse__Output>
   PlanResources: MethodDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesRequest__Output, _admin_v1_PlanResourcesResponse__Output>

@@ -8,6 +8,7 @@ export interface CreateKeyRequest {
   'roles'?: (string)[];
   'expiresInS'?: (number | string | Long);
   'weight'?: (number);
+  'reason'?: (string);
   '_expiresInS'?: "expiresInS";
   '_weight'?: "weight";
 }
@@ -18,6 +19,7 @@ export interface CreateKeyRequest__Output {
   'roles': (string)[];
   'expiresInS'?: (number);
   'weight'?: (number);
+  'reason': (string);
   '_expiresInS'?: "expiresInS";
   '_weight'?: "weight";
 }

@@ -3,8 +3,10 @@
 
 export interface RevokeKeyRequest {
   'id'?: (string);
+  'reason'?: (string);
 }
 
 export interface RevokeKeyRequest__Output {
   'id': (string);
+  'reason': (string);
 }
