@@ -53,6 +53,7 @@ import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListReso
 import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output } from './admin/v1/Model.ts';
 import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
+import type { NodeDeclaration as _admin_v1_NodeDeclaration, NodeDeclaration__Output as _admin_v1_NodeDeclaration__Output } from './admin/v1/NodeDeclaration.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from './admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from './admin/v1/OrderRolloutResponse.ts';
 import type { PlanResourcesRequest as _admin_v1_PlanResourcesRequest, PlanResourcesRequest__Output as _admin_v1_PlanResourcesRequest__Output } from './admin/v1/PlanResourcesRequest.ts';
@@ -101,6 +102,10 @@ import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_H
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
+import type { ModelListener as _fleet_v1_ModelListener, ModelListener__Output as _fleet_v1_ModelListener__Output } from './fleet/v1/ModelListener.ts';
+import type { ModelPeer as _fleet_v1_ModelPeer, ModelPeer__Output as _fleet_v1_ModelPeer__Output } from './fleet/v1/ModelPeer.ts';
+import type { ModelPeerSet as _fleet_v1_ModelPeerSet, ModelPeerSet__Output as _fleet_v1_ModelPeerSet__Output } from './fleet/v1/ModelPeerSet.ts';
+import type { ModelPeers as _fleet_v1_ModelPeers, ModelPeers__Output as _fleet_v1_ModelPeers__Output } from './fleet/v1/ModelPeers.ts';
 import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from './fleet/v1/ModelReading.ts';
 import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from './fleet/v1/ModelSource.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from './fleet/v1/NodeEvent.ts';
@@ -172,6 +177,7 @@ export interface ProtoGrpcType {
       Model: MessageTypeDefinition<_admin_v1_Model, _admin_v1_Model__Output>
       ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
+      NodeDeclaration: MessageTypeDefinition<_admin_v1_NodeDeclaration, _admin_v1_NodeDeclaration__Output>
       OrderRolloutRequest: MessageTypeDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutRequest__Output>
       OrderRolloutResponse: MessageTypeDefinition<_admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutResponse__Output>
       PlanResourcesRequest: MessageTypeDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesRequest__Output>
@@ -230,6 +236,10 @@ export interface ProtoGrpcType {
       HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
       KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
+      ModelListener: MessageTypeDefinition<_fleet_v1_ModelListener, _fleet_v1_ModelListener__Output>
+      ModelPeer: MessageTypeDefinition<_fleet_v1_ModelPeer, _fleet_v1_ModelPeer__Output>
+      ModelPeerSet: MessageTypeDefinition<_fleet_v1_ModelPeerSet, _fleet_v1_ModelPeerSet__Output>
+      ModelPeers: MessageTypeDefinition<_fleet_v1_ModelPeers, _fleet_v1_ModelPeers__Output>
       ModelReading: MessageTypeDefinition<_fleet_v1_ModelReading, _fleet_v1_ModelReading__Output>
       ModelSource: MessageTypeDefinition<_fleet_v1_ModelSource, _fleet_v1_ModelSource__Output>
       NodeEvent: MessageTypeDefinition<_fleet_v1_NodeEvent, _fleet_v1_NodeEvent__Output>

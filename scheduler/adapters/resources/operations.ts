@@ -9,6 +9,7 @@ import {
   type ResourceKind,
 } from '../../core/resources/contract.ts';
 import type { ControlPlane } from '../../core/resources/control_port.ts';
+import { declaredNodes } from '../../core/resources/declared_nodes.ts';
 import { resourceText } from '../../core/resources/names.ts';
 import type {
   DescribeAnswer,
@@ -116,6 +117,7 @@ export function createResourceOperations(options: OperationsOptions): ResourceOp
       return kinds.flatMap((kind) => projection.list('desired', kind).map((entry) => viewOf(entry, reconcile)));
     },
     describe: (ref) => describe(deps, ref),
+    declaredNodes: () => declaredNodes(control),
     plan: (request) => plan(deps, request),
     explain: async (name) => explain(deps, name),
     rollout: (name) => showRollout(deps, name),

@@ -6,7 +6,7 @@ import type { FleetEvent } from '../events/event.ts';
 import type { Entry, Until } from '../events/projection.ts';
 import type { Outcome, ResourceName, ResourceRef } from './changes.ts';
 import type { OrderVerb } from '../rollout/contract.ts';
-import type { DeploymentStatus, PlanView, Resource, RolloutReport } from './contract.ts';
+import type { DeploymentStatus, NodeSpec, PlanView, Resource, RolloutReport } from './contract.ts';
 import type { FreezeView } from './control_port.ts';
 import type { FieldChange } from './diff.ts';
 
@@ -107,6 +107,16 @@ export interface Explanation {
   readonly lines: readonly string[];
 }
 
+/** What operators have declared of a node, as far as it is in memory. */
+export interface DeclaredNode {
+  readonly name: string;
+  readonly spec: NodeSpec;
+  readonly updatedAtMs: number;
+  readonly updatedBy: string;
+  /** Why it was changed last; empty: nobody said, or it is too long ago. */
+  readonly reason: string;
+}
+
 /** All of them throw CodedError: store_off, store_…, invalid_resource, invalid_value, not_found, version_conflict. */
 export interface ResourceOperations {
   apply(request: ApplyRequest, caller: Caller): Promise<ChangeAnswer>;
@@ -115,6 +125,8 @@ export interface ResourceOperations {
   /** @param kind empty: all kinds */
   list(kind: string): Promise<readonly ResourceView[]>;
   describe(ref: RawRef): Promise<DescribeAnswer>;
+  /** From memory alone: whoever looks at nodes opens no store. */
+  declaredNodes(): readonly DeclaredNode[];
   /** @throws CodedError reconcile_unavailable besides */
   plan(request: PlanRequest): Promise<PlanAnswer>;
   /** The names of a deployment's model and why each node does or does not do; undefined: there is no such deployment. */
