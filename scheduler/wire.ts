@@ -20,6 +20,7 @@ import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { openCertificates } from './adapters/certificates.ts';
 import { createFigures } from './adapters/figures/figures.ts';
 import { createQueueFigures, showQueues } from './adapters/figures/queue_figures.ts';
+import type { ModelPeerDesk } from './adapters/model_peers.ts';
 import type { TicketKeys } from './adapters/ticket_keys.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
@@ -35,6 +36,7 @@ import { bootstrapKey, makeDataFolder, openJwt } from './wire/access.ts';
 import { type Control, createControl } from './wire/control.ts';
 import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
+import { createModelPeers } from './wire/model_peers.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
 import { createReconcile, type Reconcile } from './wire/reconcile.ts';
@@ -76,6 +78,7 @@ interface Parts {
   readonly tickets: TicketKeys;
   readonly control: Control;
   readonly reconcile: Reconcile;
+  readonly modelPeers: ModelPeerDesk;
   readonly startedAtMs: number;
 }
 
@@ -186,9 +189,10 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, prefixes, reconcile }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor(parts: Parts, tls: TlsWatch): FleetDoor {
+  const { config, logger, metrics, loop, prefixes, reconcile, modelPeers } = parts;
   return createFleetDoor({
-    sink: reconcile.sinkOf(prefixes.sinkOf(loop)),
+    sink: modelPeers.listenOn(reconcile.sinkOf(prefixes.sinkOf(loop))),
     clock: systemClock,
     logger,
     metrics,
@@ -249,6 +253,11 @@ async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, lo
   loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
 }
 
+function keysChanged({ loop, modelPeers }: Parts): void {
+  loop.direct?.keysChanged();
+  modelPeers.keysChanged();
+}
+
 const nothing = (): void => undefined;
 
 const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
@@ -300,6 +309,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
     tickets,
     control,
     reconcile,
+    modelPeers: createModelPeers(config, tickets, logger),
     startedAtMs,
   };
 }
@@ -310,7 +320,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets, control, reconcile } = parts;
+  const { metrics, loop, prefixes, tickets, control, reconcile, modelPeers } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -349,9 +359,13 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       'certificates and keys',
       () => {
         certificates.start(metrics, { fleet, grpc });
-        tickets.start(() => loop.direct?.keysChanged());
+        tickets.start(() => keysChanged(parts));
+        modelPeers.start(loop.inspector.directory.state);
       },
-      async () => void (await Promise.all([certificates.stop(), tickets.stop()])),
+      async () => {
+        modelPeers.stop();
+        await Promise.all([certificates.stop(), tickets.stop()]);
+      },
     )
     .add(
       'requests',

@@ -92,6 +92,8 @@ export const MODEL_BANDS: Bands<Omit<ModelReading, 'source'>> = {
   message: 'exact',
   resolved: 'exact',
   wanted: 'exact',
+  peers: 'exact',
+  peerBytes: MEMORY,
 };
 
 /** A change inside the dead-bands is told after this long. */

@@ -27,6 +27,10 @@ import type { HostFacts as _fleet_v1_HostFacts, HostFacts__Output as _fleet_v1_H
 import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _fleet_v1_HostReading__Output } from './fleet/v1/HostReading.ts';
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
+import type { ModelListener as _fleet_v1_ModelListener, ModelListener__Output as _fleet_v1_ModelListener__Output } from './fleet/v1/ModelListener.ts';
+import type { ModelPeer as _fleet_v1_ModelPeer, ModelPeer__Output as _fleet_v1_ModelPeer__Output } from './fleet/v1/ModelPeer.ts';
+import type { ModelPeerSet as _fleet_v1_ModelPeerSet, ModelPeerSet__Output as _fleet_v1_ModelPeerSet__Output } from './fleet/v1/ModelPeerSet.ts';
+import type { ModelPeers as _fleet_v1_ModelPeers, ModelPeers__Output as _fleet_v1_ModelPeers__Output } from './fleet/v1/ModelPeers.ts';
 import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from './fleet/v1/ModelReading.ts';
 import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from './fleet/v1/ModelSource.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from './fleet/v1/NodeEvent.ts';
@@ -78,6 +82,10 @@ export interface ProtoGrpcType {
       HostReading: MessageTypeDefinition<_fleet_v1_HostReading, _fleet_v1_HostReading__Output>
       KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
+      ModelListener: MessageTypeDefinition<_fleet_v1_ModelListener, _fleet_v1_ModelListener__Output>
+      ModelPeer: MessageTypeDefinition<_fleet_v1_ModelPeer, _fleet_v1_ModelPeer__Output>
+      ModelPeerSet: MessageTypeDefinition<_fleet_v1_ModelPeerSet, _fleet_v1_ModelPeerSet__Output>
+      ModelPeers: MessageTypeDefinition<_fleet_v1_ModelPeers, _fleet_v1_ModelPeers__Output>
       ModelReading: MessageTypeDefinition<_fleet_v1_ModelReading, _fleet_v1_ModelReading__Output>
       ModelSource: MessageTypeDefinition<_fleet_v1_ModelSource, _fleet_v1_ModelSource__Output>
       NodeEvent: MessageTypeDefinition<_fleet_v1_NodeEvent, _fleet_v1_NodeEvent__Output>

@@ -12,10 +12,13 @@ export interface ModelReading {
   'message'?: (string);
   'resolved'?: (string);
   'wanted'?: (boolean);
+  'peers'?: (string);
+  'peerBytes'?: (number | string | Long);
   '_totalBytes'?: "totalBytes";
   '_presentBytes'?: "presentBytes";
   '_bytesPerSecond'?: "bytesPerSecond";
   '_etaMs'?: "etaMs";
+  '_peerBytes'?: "peerBytes";
 }
 
 export interface ModelReading__Output {
@@ -28,8 +31,11 @@ export interface ModelReading__Output {
   'message': (string);
   'resolved': (string);
   'wanted': (boolean);
+  'peers': (string);
+  'peerBytes'?: (number);
   '_totalBytes'?: "totalBytes";
   '_presentBytes'?: "presentBytes";
   '_bytesPerSecond'?: "bytesPerSecond";
   '_etaMs'?: "etaMs";
+  '_peerBytes'?: "peerBytes";
 }

@@ -14,6 +14,7 @@ const reading = (source: string, state: string, change: Partial<ModelReading__Ou
   message: '',
   resolved: '',
   wanted: true,
+  peers: '',
   ...change,
 });
 const told = (models: readonly ModelReading__Output[], change: Partial<Telemetry__Output> = {}): Telemetry__Output => ({
