@@ -1,6 +1,7 @@
 /** The settings of an agent. */
 import { availableParallelism, hostname } from 'node:os';
 import { defineSettings } from '../lib/io/settings.ts';
+import { PEER_MODEL_SETTINGS } from '../lib/io/peer_model_settings.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../lib/io/logger.ts';
 import { type ServiceManagerFacts, serviceManagerFacts } from '../lib/io/service_manager.ts';
 import {
@@ -242,6 +243,7 @@ export const settings = defineSettings('agent', {
     default: 4,
     doc: 'Parts of models that are fetched at a time, all together.',
   },
+  ...PEER_MODEL_SETTINGS,
   modelCredentialsFile: {
     schema: text({ maxLength: 4096 }),
     default: undefined,

@@ -17,6 +17,8 @@ import type { EngineSpec__Output } from '../proto/gen/fleet/v1/EngineSpec.ts';
 import type { GpuEvent } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello } from '../proto/gen/fleet/v1/Hello.ts';
 import type { KvEvents } from '../proto/gen/fleet/v1/KvEvents.ts';
+import type { ModelListener } from '../proto/gen/fleet/v1/ModelListener.ts';
+import type { ModelPeers__Output } from '../proto/gen/fleet/v1/ModelPeers.ts';
 import type { NodeEvent } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry } from '../proto/gen/fleet/v1/Telemetry.ts';
@@ -349,6 +351,8 @@ export interface SessionEvents {
   onCommand(scheduler: string, term: number, command: Command__Output): void;
   /** By what tickets of this scheduler are known. */
   onTicketIssuer?(scheduler: string, issuer: TicketIssuer__Output): void;
+  /** Which other nodes have the files of models that this one fetches. */
+  onModelPeers?(scheduler: string, peers: ModelPeers__Output): void;
 }
 
 /** Control sessions to all schedulers of the list, each reconnecting by itself with backoff. */
@@ -368,6 +372,7 @@ export interface SchedulerLinks {
   /** To one scheduler; nothing when its session is gone. */
   sendDirectListener?(scheduler: string, listener: DirectListener): void;
   sendDirectUse?(scheduler: string, use: DirectUse): void;
+  sendModelListener?(scheduler: string, listener: ModelListener): void;
   stop(reason: string): Promise<void>;
 }
 

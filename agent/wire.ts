@@ -25,7 +25,7 @@ import { createLoop } from './wire/control.ts';
 import { createDirectOf, type DirectParts } from './wire/direct.ts';
 import { createKvReporterOf } from './wire/kv_events.ts';
 import { createGpusOf, type Gpus } from './wire/gpus.ts';
-import { createModelsOf } from './wire/models.ts';
+import { type AgentModels, createModelsOf } from './wire/models.ts';
 import { createLinksOf, createRelayOf, makeDataFolder, type Parts } from './wire/parts.ts';
 import type { AgentConfig } from './wire/settings.ts';
 import { createTelemetryOf } from './wire/telemetry.ts';
@@ -67,7 +67,7 @@ const nothing = (): void => undefined;
 interface Members {
   readonly socket: AdminSocket | undefined;
   readonly gpus: Gpus;
-  readonly models: { start(): Promise<void>; stop(): Promise<void> };
+  readonly models: AgentModels;
   readonly metrics: AgentMetrics;
   readonly relay: ThreadedRelay;
   readonly direct: DirectParts | undefined;
@@ -110,7 +110,14 @@ function lifecycleOf({ config, logger, tls }: Parts, members: Members): Lifecycl
     )
     .add(
       'certificates',
-      () => tls.start({ onChange: (set) => relay.setTls(set), ...metrics.certificate('agent') }),
+      () =>
+        tls.start({
+          onChange: (set) => {
+            relay.setTls(set);
+            models.setTls(set);
+          },
+          ...metrics.certificate('agent'),
+        }),
       () => tls.stop(),
     )
     .add(
@@ -143,7 +150,7 @@ function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, me
     keeperUnits: config.keeperUnits,
     outputMaxBytes: config.engineOutputMaxBytes,
   });
-  const models = createModelsOf(parts);
+  const models = createModelsOf(parts, links, metrics);
   const journal = createJournal({ enginesFolder, clock: systemClock, logger });
   const gpus = createGpusOf(
     parts,
@@ -161,7 +168,7 @@ function createSupervision(parts: Parts, relay: Relay, links: SchedulerLinks, me
     relay,
     links,
     gpus: gpus.reader,
-    models,
+    models: models.files,
     onRestart: metrics.restarted,
     quarantinedGpus: gpus.quarantined,
     recentXid: gpus.recentXid,
@@ -237,7 +244,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     log: logger,
   });
   const events = watch.noted(
-    sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands, direct: desk, kv }),
+    sessionEventsOf(parts, { loop, telemetry: telemetry.loop, relay, commands, direct: desk, models, kv }),
   );
   return lifecycleOf(parts, {
     socket: createAdminSocketOf(parts, runner, hello),

@@ -5,11 +5,23 @@
  */
 import { calculateJwkThumbprint, compactVerify, CompactSign, type CryptoKey, importJWK } from 'jose';
 import { CodedError } from '../lib/errors.ts';
+import { type ModelTicketClaims, readModelClaims } from '../lib/model_ticket.ts';
 import { MAX_TICKET_BYTES, readClaims, type TicketClaims } from '../lib/ticket.ts';
 
 const ALGORITHM = 'EdDSA';
-const TYPE = 'sophia-ticket+jwt';
 const PUBLIC_KEY_BYTES = 32;
+
+/** A kind of ticket: what its header says, and how its claims are read. */
+export interface TicketForm<Claims> {
+  readonly type: string;
+  /** @throws CodedError ticket_invalid */
+  readonly read: (payload: unknown) => Claims;
+}
+
+/** For one request of a client. */
+export const REQUEST_TICKET: TicketForm<TicketClaims> = { type: 'sophia-ticket+jwt', read: readClaims };
+/** For the files of one model. */
+export const MODEL_TICKET: TicketForm<ModelTicketClaims> = { type: 'sophia-model+jwt', read: readModelClaims };
 
 export interface PublicTicketKey {
   readonly keyId: string;
@@ -28,11 +40,17 @@ export function ticketKeyId(publicKey: Uint8Array): Promise<string> {
   return calculateJwkThumbprint(jwkOf(publicKey));
 }
 
-export function signTicket(key: CryptoKey, keyId: string, claims: TicketClaims): Promise<string> {
+function sign(key: CryptoKey, keyId: string, type: string, claims: object): Promise<string> {
   return new CompactSign(Buffer.from(JSON.stringify(claims)))
-    .setProtectedHeader({ alg: ALGORITHM, kid: keyId, typ: TYPE })
+    .setProtectedHeader({ alg: ALGORITHM, kid: keyId, typ: type })
     .sign(key);
 }
+
+export const signTicket = (key: CryptoKey, keyId: string, claims: TicketClaims): Promise<string> =>
+  sign(key, keyId, REQUEST_TICKET.type, claims);
+
+export const signModelTicket = (key: CryptoKey, keyId: string, claims: ModelTicketClaims): Promise<string> =>
+  sign(key, keyId, MODEL_TICKET.type, claims);
 
 /** Who signs with which keys. */
 export interface TicketIssuerKeys {
@@ -43,9 +61,14 @@ export interface TicketIssuerKeys {
 const invalid = (message: string, cause?: unknown): CodedError =>
   new CodedError('ticket_invalid', message, cause === undefined ? {} : { cause });
 
-/** Checks signatures by the keys of every issuer that it was told of. */
-export class TicketVerifier<Issuer extends TicketIssuerKeys> {
+/** Checks signatures by the keys of every issuer that it was told of, of tickets of one form. */
+class Verifier<Issuer extends TicketIssuerKeys, Claims extends { readonly iss: string }> {
+  readonly #form: TicketForm<Claims>;
   #byKey: ReadonlyMap<string, { readonly key: CryptoKey; readonly issuers: readonly Issuer[] }> = new Map();
+
+  constructor(form: TicketForm<Claims>) {
+    this.#form = form;
+  }
 
   /**
    * Replaces all that was known. A key that is none, or whose name is not its thumbprint, is left out.
@@ -71,7 +94,7 @@ export class TicketVerifier<Issuer extends TicketIssuerKeys> {
    * The claims of a ticket whose signature is sound, and whose it is.
    * @throws CodedError ticket_invalid
    */
-  async verify(ticket: string): Promise<{ readonly claims: TicketClaims; readonly issuer: Issuer }> {
+  async verify(ticket: string): Promise<{ readonly claims: Claims; readonly issuer: Issuer }> {
     if (ticket.length > MAX_TICKET_BYTES) throw invalid('The ticket is too long.');
     let signers: readonly Issuer[] = [];
     const keyOf = ({ kid }: { kid?: string }): CryptoKey => {
@@ -83,15 +106,29 @@ export class TicketVerifier<Issuer extends TicketIssuerKeys> {
     let payload: Uint8Array;
     try {
       const checked = await compactVerify(ticket, keyOf, { algorithms: [ALGORITHM] });
-      if (checked.protectedHeader.typ !== TYPE) throw invalid('The token is not a ticket.');
+      if (checked.protectedHeader.typ !== this.#form.type) throw invalid('The token is not a ticket.');
       payload = checked.payload;
     } catch (thrown) {
       throw thrown instanceof CodedError ? thrown : invalid('The signature of the ticket is not sound.', thrown);
     }
-    const claims = readClaims(parse(payload));
+    const claims = this.#form.read(parse(payload));
     // Schedulers may share a key; each then takes the leases of its own tickets.
     const issuer = signers.find((each) => each.issuer === claims.iss) ?? signers[0];
     return { claims, issuer: issuer as Issuer };
+  }
+}
+
+/** Of tickets for requests of clients. */
+export class TicketVerifier<Issuer extends TicketIssuerKeys> extends Verifier<Issuer, TicketClaims> {
+  constructor() {
+    super(REQUEST_TICKET);
+  }
+}
+
+/** Of tickets for files of models. */
+export class ModelTicketVerifier<Issuer extends TicketIssuerKeys> extends Verifier<Issuer, ModelTicketClaims> {
+  constructor() {
+    super(MODEL_TICKET);
   }
 }
 

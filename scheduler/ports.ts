@@ -17,6 +17,8 @@ import type { DirectListener__Output } from '../proto/gen/fleet/v1/DirectListene
 import type { GpuEvent__Output } from '../proto/gen/fleet/v1/GpuEvent.ts';
 import type { Hello__Output } from '../proto/gen/fleet/v1/Hello.ts';
 import type { KvEvents__Output } from '../proto/gen/fleet/v1/KvEvents.ts';
+import type { ModelListener__Output } from '../proto/gen/fleet/v1/ModelListener.ts';
+import type { ModelPeers } from '../proto/gen/fleet/v1/ModelPeers.ts';
 import type { NodeEvent__Output } from '../proto/gen/fleet/v1/NodeEvent.ts';
 import type { SpecRejection__Output } from '../proto/gen/fleet/v1/SpecRejection.ts';
 import type { Telemetry__Output } from '../proto/gen/fleet/v1/Telemetry.ts';
@@ -295,6 +297,8 @@ export interface FleetSink {
   /** Where clients may call the node themselves, and what became of their tickets. */
   onDirectListener?(session: SessionHandle, listener: DirectListener__Output): void;
   onDirectUse?(session: SessionHandle, leases: readonly DirectLease__Output[]): void;
+  /** Where other nodes may take files of models from this one. */
+  onModelListener?(session: SessionHandle, listener: ModelListener__Output): void;
   onGoodbye(session: SessionHandle, reason: string): void;
   /** The stream ended, cleanly or not; called once, after onHello. */
   onSessionLost(session: SessionHandle): void;
@@ -311,6 +315,8 @@ export interface SessionHandle {
   sendDesiredState(state: DesiredState): void;
   sendCommand(command: Command): void;
   sendTicketIssuer?(issuer: TicketIssuer): void;
+  /** Which other nodes have the models that this one fetches. */
+  sendModelPeers?(peers: ModelPeers): void;
   /** Ends the stream with a coded reason. */
   close(error: CodedError): void;
 }

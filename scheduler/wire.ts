@@ -18,6 +18,7 @@ import { showFleet } from './adapters/figures/fleet_metrics.ts';
 import { openCertificates } from './adapters/certificates.ts';
 import { createFigures } from './adapters/figures/figures.ts';
 import { createQueueFigures, showQueues } from './adapters/figures/queue_figures.ts';
+import type { ModelPeerDesk } from './adapters/model_peers.ts';
 import type { TicketKeys } from './adapters/ticket_keys.ts';
 import { createAdminHandlers } from './adapters/grpc/admin.ts';
 import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
@@ -33,6 +34,7 @@ import { type AccessKeys, bootstrapKey, makeDataFolder, openAccessLog, openJwt }
 import { type Control, createControl } from './wire/control.ts';
 import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
+import { createModelPeers } from './wire/model_peers.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
 import { withProviders } from './wire/providers.ts';
 import { createReconcile, type Reconcile } from './wire/reconcile.ts';
@@ -77,6 +79,7 @@ interface Parts {
   readonly usage: Usage;
   readonly accessLog: AccessKeys;
   readonly reconcile: Reconcile;
+  readonly modelPeers: ModelPeerDesk;
   readonly startedAtMs: number;
 }
 
@@ -201,9 +204,10 @@ function makeGrpcDoor(parts: Parts, tls: TlsWatch | undefined): GrpcDoor {
   });
 }
 
-function makeFleetDoor({ config, logger, metrics, loop, prefixes, reconcile }: Parts, tls: TlsWatch): FleetDoor {
+function makeFleetDoor(parts: Parts, tls: TlsWatch): FleetDoor {
+  const { config, logger, metrics, loop, prefixes, reconcile, modelPeers } = parts;
   return createFleetDoor({
-    sink: reconcile.sinkOf(prefixes.sinkOf(loop)),
+    sink: modelPeers.listenOn(reconcile.sinkOf(prefixes.sinkOf(loop))),
     clock: systemClock,
     logger,
     metrics,
@@ -264,6 +268,11 @@ async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, lo
   loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
 }
 
+function keysChanged({ loop, modelPeers }: Parts): void {
+  loop.direct?.keysChanged();
+  modelPeers.keysChanged();
+}
+
 const nothing = (): void => undefined;
 
 const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
@@ -319,6 +328,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
     usage,
     accessLog,
     reconcile,
+    modelPeers: createModelPeers(config, tickets, logger),
     startedAtMs,
   };
 }
@@ -329,7 +339,7 @@ async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts
  */
 export async function wireScheduler(config: SchedulerConfig, logger: Logger): Promise<Lifecycle> {
   const parts = await makeParts(config, logger);
-  const { metrics, loop, prefixes, tickets, control, reconcile } = parts;
+  const { metrics, loop, prefixes, tickets, control, reconcile, modelPeers } = parts;
   // The doors that read files come first: what is made before a refusal would keep the process alive.
   const certificates = openCertificates(config, logger);
   const grpc = makeGrpcDoor(parts, certificates.grpc);
@@ -370,9 +380,13 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
       'certificates and keys',
       () => {
         certificates.start(metrics, { fleet, grpc });
-        tickets.start(() => loop.direct?.keysChanged());
+        tickets.start(() => keysChanged(parts));
+        modelPeers.start(loop.inspector.directory.state);
       },
-      async () => void (await Promise.all([certificates.stop(), tickets.stop()])),
+      async () => {
+        modelPeers.stop();
+        await Promise.all([certificates.stop(), tickets.stop()]);
+      },
     )
     .add(
       'requests',

@@ -28,6 +28,8 @@ export interface AgentMetrics {
   telemetrySent(kind: 'snapshot' | 'delta' | 'empty'): void;
   directEnded(code: string): void;
   directRefused(code: string, count: number): void;
+  modelBytesServed(bytes: number): void;
+  modelRefused(code: string, count: number): void;
   certificate(name: string): CertificateFigures;
   render(): Promise<string>;
   start(): Promise<void>;
@@ -125,6 +127,8 @@ export function createAgentMetrics(port: number, logger: Logger): AgentMetrics {
     telemetrySent: (kind) => metrics.counter('sophia_agent_telemetry_messages_total').inc({ kind }),
     directEnded: (code) => metrics.counter('sophia_direct_requests_total').inc({ code }),
     directRefused: (code, count) => metrics.counter('sophia_direct_refusals_total').inc({ code }, count),
+    modelBytesServed: (bytes) => metrics.counter('sophia_model_served_bytes_total').inc({}, bytes),
+    modelRefused: (code, count) => metrics.counter('sophia_model_refusals_total').inc({ code }, count),
     certificate: (name) => certificateFigures(metrics, name),
     render,
     async start() {

@@ -145,6 +145,7 @@ class SchedulerLink {
     if (message.desiredState != null) this.#events.onDesiredState(this.address, message.term, message.desiredState);
     else if (message.command != null) this.#events.onCommand(this.address, message.term, message.command);
     else if (message.ticketIssuer != null) this.#events.onTicketIssuer?.(this.address, message.ticketIssuer);
+    else if (message.modelPeers != null) this.#events.onModelPeers?.(this.address, message.modelPeers);
     else if (message.eventAck != null) this.#onAck(message.eventAck.seq);
   }
 
@@ -299,6 +300,7 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
     sendCommandResult: (scheduler, commandResult) => linkOf(scheduler)?.sendAnswer({ commandResult }, 0),
     sendDirectListener: (scheduler, directListener) => linkOf(scheduler)?.send({ directListener }),
     sendDirectUse: (scheduler, directUse) => linkOf(scheduler)?.send({ directUse }),
+    sendModelListener: (scheduler, modelListener) => linkOf(scheduler)?.send({ modelListener }),
     sendTelemetry: (scheduler, telemetry) => linkOf(scheduler)?.sendNow({ telemetry }) ?? false,
     sendKvEvents: (scheduler, kvEvents) => linkOf(scheduler)?.sendNow({ kvEvents }) ?? false,
     sendDesiredStateAck: (generation, rejections) =>

@@ -97,6 +97,8 @@ export const MODEL_BANDS: Bands<Omit<ModelReading, 'source'>> = {
   wanted: 'exact',
   // The reader keeps one object for as long as the facts are the same.
   facts: 'exact',
+  peers: 'exact',
+  peerBytes: MEMORY,
 };
 
 /** A change inside the dead-bands is told after this long. */

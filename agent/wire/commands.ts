@@ -12,6 +12,7 @@ import type { CommandRunner, Relay, SessionEvents } from '../ports.ts';
 import { createCommandRunner } from '../run_loop/commands.ts';
 import type { GpuWatch, ReleaseOutcome } from '../run_loop/gpu_watch.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
+import type { AgentModels } from './models.ts';
 import type { Parts } from './parts.ts';
 
 const RELEASED: Readonly<Record<ReleaseOutcome, { readonly code: string; readonly message: string }>> = {
@@ -56,12 +57,13 @@ export interface SessionListeners {
   readonly relay: Relay;
   readonly commands: SessionCommands;
   readonly direct?: DirectDesk | undefined;
+  readonly models: Pick<AgentModels, 'connected' | 'onTicketIssuer' | 'onModelPeers'>;
   readonly kv: { connected(scheduler: string): void; disconnected(scheduler: string): void };
 }
 
 /** What sessions bring to the loop, the telemetry, the relay and the commands. */
 export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners): SessionEvents {
-  const { loop, telemetry, relay, commands, direct, kv } = listeners;
+  const { loop, telemetry, relay, commands, direct, models, kv } = listeners;
   const seen = new Set<string>();
   return {
     onConnected: (scheduler, term, periodMs) => {
@@ -69,6 +71,7 @@ export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners):
       loop.observeTerm(term);
       telemetry.connected(scheduler, periodMs);
       direct?.connected(scheduler);
+      models.connected(scheduler);
       kv.connected(scheduler);
       // From its first welcome on a scheduler has lanes; they come back by themselves, also before the session does.
       seen.add(scheduler);
@@ -81,7 +84,11 @@ export function sessionEventsOf({ logger }: Parts, listeners: SessionListeners):
       commands.onDisconnected(scheduler);
     },
     onDesiredState: (scheduler, term, state) => loop.onDesiredState(scheduler, term, state),
-    onTicketIssuer: (scheduler, issuer) => direct?.onTicketIssuer(scheduler, issuer),
+    onTicketIssuer(scheduler, issuer) {
+      direct?.onTicketIssuer(scheduler, issuer);
+      models.onTicketIssuer(scheduler, issuer);
+    },
+    onModelPeers: models.onModelPeers,
     onCommand: (scheduler, term, command) => commands.onCommand(scheduler, term, command),
   };
 }

@@ -1,15 +1,45 @@
-/** Puts together what brings the files of models to this host. */
+/**
+ * Puts together what brings the files of models to this host, and what gives them to other nodes of the fleet; of the
+ * latter nothing exists unless `modelsServePort` is set.
+ */
+import { isIP } from 'node:net';
 import path from 'node:path';
+import { CodedError } from '../../lib/errors.ts';
+import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
+import type { ModelPeers__Output } from '../../proto/gen/fleet/v1/ModelPeers.ts';
 import type { ModelReading } from '../../proto/gen/fleet/v1/ModelReading.ts';
+import type { TicketIssuer__Output } from '../../proto/gen/fleet/v1/TicketIssuer.ts';
 import { createFactsReader, type FactsReader } from '../adapters/model_files/facts_reader.ts';
 import { createModelFiles, type RunningModelFiles } from '../adapters/model_files/model_files.ts';
+import type { StoredFiles } from '../adapters/model_files/models_folder.ts';
+import { PeerBook } from '../adapters/model_files/peer_book.ts';
 import { createRootModels } from '../adapters/model_files/root_models.ts';
+import { createModelServing, type ModelServing, type ModelServingDeps } from '../adapters/model_serving.ts';
 import { processEnvironment } from '../config.ts';
 import { pathModel } from '../core/model_files/facts.ts';
+import type { SchedulerLinks } from '../ports.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
+import type { ServedModel } from '../workers/model_door_messages.ts';
 import type { Parts } from './parts.ts';
 import type { AgentConfig } from './settings.ts';
+
+/** A peer that is silent is left sooner than a source: there is somebody else to ask. */
+const PEER_TIMES = { answerTimeoutMs: 10_000, stallTimeoutMs: 10_000 };
+const STALL_TIMEOUT_MS = 60_000;
+const ANY_ADDRESS = /^(0\.0\.0\.0|::)$/;
+
+/** The files of models of one agent, and what its sessions bring to them. */
+export interface AgentModels {
+  readonly files: RunningModelFiles;
+  readonly looks: ModelLooks;
+  connected(scheduler: string): void;
+  onTicketIssuer(scheduler: string, issuer: TicketIssuer__Output): void;
+  onModelPeers(scheduler: string, peers: ModelPeers__Output): void;
+  setTls(tls: TlsMaterial): void;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
 
 export const modelsFolder = ({ modelsDir }: AgentConfig, dataFolder: string): string =>
   modelsDir === undefined ? path.join(dataFolder, 'models') : path.resolve(modelsDir);
@@ -21,10 +51,63 @@ export interface ModelLooks {
   readonly rootModels: () => readonly string[];
 }
 
-export type Models = RunningModelFiles & ModelLooks;
+const refusal = (message: string): CodedError => new CodedError('invalid_config', message, { param: 'modelsServeUrl' });
 
-export function createModelsOf({ config, logger, dataFolder }: Parts): Models {
-  const { modelsBudgetBytes, modelsBandwidth, modelsConnections, modelCredentialsFile, hubUrl } = config;
+/** How other nodes reach the door. @throws CodedError invalid_config */
+export function servingUrl({ modelsServeHost: host, modelsServeUrl: url }: AgentConfig): (port: number) => string {
+  if (url !== undefined) {
+    const { origin, pathname, search, protocol } = new URL(url);
+    if (protocol !== 'https:' || pathname !== '/' || search !== '')
+      throw refusal('modelsServeUrl must be https and have no path.');
+    return () => origin;
+  }
+  if (ANY_ADDRESS.test(host))
+    throw refusal('With a modelsServeHost that stands for every address, give modelsServeUrl.');
+  const name = isIP(host) === 6 ? `[${host}]` : host;
+  return (port) => `https://${name}:${port}`;
+}
+
+/** Only what a checksum judges is given away. */
+const servedOf = ({ source, resolved, folder, entries }: StoredFiles): ServedModel => ({
+  source,
+  resolved,
+  folder,
+  files: entries.flatMap(({ sum, ...rest }) => (sum === undefined ? [] : [{ ...rest, sum }])),
+});
+
+function createServingOf(
+  { config, logger, tls }: Parts,
+  links: SchedulerLinks,
+  figures: ModelServingDeps['figures'],
+): ModelServing | undefined {
+  const { modelsServePort: port, modelsServeHost: host } = config;
+  if (port === undefined) return undefined;
+  return createModelServing({
+    settings: {
+      nodeName: config.nodeName,
+      host,
+      port,
+      tls: tls.current(),
+      clockSkewMs: config.directClockSkewMs,
+      maxTransfers: config.modelsServeTransfers,
+      bandwidth: config.modelsServeBandwidth,
+      stallTimeoutMs: STALL_TIMEOUT_MS,
+    },
+    links,
+    urlOf: servingUrl(config),
+    figures,
+    log: logger,
+  });
+}
+
+/** @throws CodedError invalid_config */
+export function createModelsOf(parts: Parts, links: SchedulerLinks, figures: ModelServingDeps['figures']): AgentModels {
+  const { config, logger, dataFolder, tls } = parts;
+  const { modelsBudgetBytes, modelsBandwidth, modelsConnections, modelCredentialsFile, hubUrl, nodeName } = config;
+  const serving = createServingOf(parts, links, figures);
+  const peers = config.modelsFromPeers
+    ? new PeerBook({ nodeName, tls: () => tls.current(), times: PEER_TIMES, connections: modelsConnections })
+    : undefined;
   const nowMs = (): number => systemClock.monotonicMs();
   const facts = createFactsReader(nowMs);
   const folder = modelsFolder(config, dataFolder);
@@ -37,14 +120,27 @@ export function createModelsOf({ config, logger, dataFolder }: Parts): Models {
     environment: processEnvironment(),
     random: systemRandom,
     logger,
+    onStored: (stored) => serving?.setModels(stored.map(servedOf)),
+    ...(peers === undefined ? {} : { peers }),
     ...(modelsBudgetBytes === undefined ? {} : { budgetBytes: modelsBudgetBytes }),
     ...(modelCredentialsFile === undefined ? {} : { credentialsFile: modelCredentialsFile }),
   });
-  // A method of a class, which must keep its `this`.
-  return Object.assign(files, {
-    facts,
-    rootModels: createRootModels({ roots: config.modelRoots, except: folder, nowMs }),
-  });
+  return {
+    files,
+    looks: { facts, rootModels: createRootModels({ roots: config.modelRoots, except: folder, nowMs }) },
+    connected: (scheduler) => serving?.connected(scheduler),
+    onTicketIssuer: (scheduler, issuer) => serving?.onTicketIssuer(scheduler, issuer),
+    onModelPeers: (scheduler, told) => peers?.set(scheduler, told),
+    setTls: (set) => serving?.setTls(set),
+    async start() {
+      await files.start();
+      serving?.start();
+    },
+    async stop() {
+      await serving?.stop();
+      await files.stop();
+    },
+  };
 }
 
 /**

@@ -11,7 +11,7 @@ import type { HostFactsReader, Relay, SchedulerLinks } from '../ports.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
 import { createQuestions } from '../workers/engine_questions.ts';
 import type { Gpus } from './gpus.ts';
-import { type Models, pathModelReadings } from './models.ts';
+import { type AgentModels, pathModelReadings } from './models.ts';
 import type { Parts } from './parts.ts';
 
 export interface TelemetrySources {
@@ -20,7 +20,7 @@ export interface TelemetrySources {
   readonly links: SchedulerLinks;
   readonly gpus: Gpus;
   readonly host: HostFactsReader;
-  readonly models: Pick<Models, 'readings' | 'facts' | 'rootModels'>;
+  readonly models: Pick<AgentModels, 'files' | 'looks'>;
   readonly metrics: AgentMetrics;
   /** A round has begun. */
   readonly onRound: () => void;
@@ -61,7 +61,7 @@ export function createTelemetryOf({ config, logger }: Parts, sources: TelemetryS
       hostMemoryByEngine: memory.newest,
       gpuMemoryByEngine: () => gpuMemoryByEngine(gpus.reader.latest(), pidsByEngine(loop)),
       gpuHealth: (index) => gpus.watch.healthOf(index),
-      models: () => [...models.readings(), ...pathModelReadings(loop, models)],
+      models: () => [...models.files.readings(), ...pathModelReadings(loop, models.looks)],
       startMemory: (engine) => loop.runtimeOf(engine)?.memory,
       sleeping: (engine) => loop.runtimeOf(engine)?.life.sleeping,
       agent: () => vitals.read(relay.stats()),

@@ -16,7 +16,8 @@ const CA_NAME = 'ca';
 /** Also a file name below the folder, so it is kept to what a host name may hold. */
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$/;
 
-function parseName(text: string): string {
+/** A node's name, or that of a scheduler. @throws InvalidArgumentError */
+export function parseName(text: string): string {
   if (!NAME.test(text) || text === CA_NAME)
     throw new InvalidArgumentError(`Give 1 to 63 letters, digits, dots and dashes, and not "${CA_NAME}".`);
   return text;

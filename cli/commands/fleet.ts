@@ -5,25 +5,29 @@
 import type { Command } from 'commander';
 import { addEngineCommands } from './engine.ts';
 import { addNodeOrders } from './drain.ts';
+import { addNodeDeclarations } from './node.ts';
 import { addModelCommands } from './model.ts';
 import { drainText, engineTable, percent } from './engine_view.ts';
 import type { Engine__Output } from '../../proto/gen/admin/v1/Engine.ts';
 import type { Node__Output } from '../../proto/gen/admin/v1/Node.ts';
 import { CodedError } from '../../lib/errors.ts';
+import { nodeStandings } from '../resources/node_states.ts';
 import { ageText, bytesText, details, printable, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
 
 function nodeRow(node: Node__Output, nowMs: number) {
+  const [standing, ...others] = nodeStandings(node, nowMs);
   const busy = node.telemetry?.gpus.map((gpu) => percent(gpu.utilizationRatio) ?? '-').join(' ');
   return [
     node.name,
-    node.connected ? (node.nodeEvent?.draining === true ? 'drains' : 'connected') : 'lost',
+    standing?.state,
     node.agentVersion,
     node.lanes,
     node.gpus.length,
     busy === '' ? undefined : busy,
     percent(node.telemetry?.host?.cpuUtilizationRatio),
     ageText(nowMs, node.lastSeenMs),
+    [standing?.reason, ...others.map(({ state, reason }) => `${state}: ${reason}`)].filter(Boolean).join('; '),
   ] as const;
 }
 
@@ -43,7 +47,10 @@ function nodeDetails(node: Node__Output, engines: readonly Engine__Output[], now
   return [
     details([
       ['node', node.name],
-      ['agent', node.connected ? `connected, version ${node.agentVersion}` : 'lost'],
+      ['agent', node.connected ? `connected, version ${node.agentVersion}` : 'away'],
+      ...nodeStandings(node, nowMs).map(
+        ({ state, reason }) => ['state', reason === '' ? state : `${state}: ${reason}`] as const,
+      ),
       ['host', [node.host?.hostname, node.host?.os, node.host?.architecture].filter(Boolean).join(', ')],
       [
         'cpu',
@@ -103,10 +110,12 @@ function addNodeCommands(program: Command): void {
     .action((_flags, command: Command) =>
       withAdmin(command, async (admin, print) => {
         const nodes = (await admin.call('ListNodes', {}))?.nodes ?? [];
-        print.result({ nodes }, () =>
+        const nowMs = Date.now();
+        const told = nodes.map((entry) => ({ ...entry, standings: nodeStandings(entry, nowMs) }));
+        print.result({ nodes: told }, () =>
           table(
-            ['node', 'agent', 'version', 'lanes', 'gpus', 'busy', 'cpu', 'seen'],
-            nodes.map((entry) => nodeRow(entry, Date.now())),
+            ['node', 'state', 'version', 'lanes', 'gpus', 'busy', 'cpu', 'seen', 'why'],
+            nodes.map((entry) => nodeRow(entry, nowMs)),
             'No node is known. Start an agent on a GPU host: sophia agent --help',
           ),
         );
@@ -124,4 +133,5 @@ function addNodeCommands(program: Command): void {
       }),
     );
   addNodeOrders(node);
+  addNodeDeclarations(node);
 }

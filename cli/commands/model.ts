@@ -29,10 +29,17 @@ function shareOf({ state, presentBytes, totalBytes }: NonNullable<ModelFiles__Ou
   return `${Math.min(99, Math.floor((presentBytes / totalBytes) * 100))} %`;
 }
 
+/** The nodes that gave bytes, with their share in percent of what is there; nothing where all came from the source. */
+function fromText({ peers, peerBytes, presentBytes }: NonNullable<ModelFiles__Output['reading']>): string | undefined {
+  if (peers === '') return undefined;
+  const share = Math.round(((peerBytes ?? 0) / Math.max(1, presentBytes ?? 0)) * 100);
+  return `${peers} (${share} %)`;
+}
+
 /** Files on the hosts: how far they are, how fast they come and how long that still takes. */
 export const fileTable = (files: readonly ModelFiles__Output[]): string =>
   table(
-    ['source', 'node', 'state', 'progress', 'size', 'rate', 'eta', 'wanted', 'what'],
+    ['source', 'node', 'state', 'progress', 'size', 'rate', 'eta', 'from', 'wanted', 'what'],
     files.flatMap(({ node, reading }) =>
       reading === null
         ? []
@@ -45,6 +52,7 @@ export const fileTable = (files: readonly ModelFiles__Output[]): string =>
               bytesText(reading.totalBytes),
               reading.bytesPerSecond === undefined ? undefined : `${bytesText(reading.bytesPerSecond)}/s`,
               reading.etaMs === undefined ? undefined : durationText(reading.etaMs),
+              fromText(reading),
               reading.wanted,
               reading.message,
             ],

@@ -2,7 +2,6 @@
  * `sophia apply|diff|get|describe|delete|plan`: what is declared of the fleet, in the words that users of Kubernetes and
  * Nomad know.
  */
-import { createInterface } from 'node:readline/promises';
 import { type Command, Option } from 'commander';
 import { CodedError } from '../../lib/errors.ts';
 import type { Resource__Output } from '../../proto/gen/admin/v1/Resource.ts';
@@ -22,6 +21,7 @@ import {
 import type { AdminConnection } from '../rpc.ts';
 import { withAdmin } from '../session.ts';
 import { reasonOption } from './arguments.ts';
+import { confirm } from './confirm.ts';
 import { addDefragment } from './defragment.ts';
 
 /** The first use of an embedded store sets a database up; 10,000 resources take their time too. */
@@ -161,24 +161,10 @@ function addDescribe(program: Command): void {
     );
 }
 
-/** @throws CodedError invalid_config where nobody can be asked, cancelled where the answer is no */
-async function confirm(names: readonly string[], yes: boolean): Promise<void> {
-  if (yes) return;
-  if (!process.stdin.isTTY || !process.stdout.isTTY)
-    throw new CodedError('invalid_config', 'Deleting asks first; here is nobody to ask, so give --yes.', {
-      param: '--yes',
-    });
-  const rest = names.length > MAX_LISTED ? `\n  and ${names.length - MAX_LISTED} more` : '';
-  process.stdout.write(
-    `This deletes:\n${names
-      .slice(0, MAX_LISTED)
-      .map((name) => `  ${name}\n`)
-      .join('')}${rest}`,
-  );
-  const reader = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await reader.question('Delete? [y/N] ');
-  reader.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new CodedError('cancelled', 'Nothing was deleted.');
+async function confirmDelete(names: readonly string[]): Promise<void> {
+  const rest = names.length > MAX_LISTED ? `  and ${names.length - MAX_LISTED} more\n` : '';
+  const listed = names.slice(0, MAX_LISTED).map((name) => `  ${name}\n`);
+  await confirm(`This deletes:\n${listed.join('')}${rest}`, 'Delete?', 'Nothing was deleted.');
 }
 
 interface DeleteFlags extends ChangeFlags {
@@ -208,7 +194,7 @@ function addDelete(program: Command): void {
     .action(async (kind: string | undefined, names: string[], flags: DeleteFlags, command: Command) => {
       const { file, dryRun = false, reason, yes = false, ignoreNotFound = false } = flags;
       const resources = await refsToDelete(kind, names, file);
-      await confirm(resources.map(nameText), yes || dryRun);
+      if (!yes && !dryRun) await confirmDelete(resources.map(nameText));
       await withAdmin(command, async (admin, print) => {
         const answer = await admin.call('DeleteResources', { resources, dryRun, reason }, STORE_DEADLINE_MS);
         const outcomes = answer?.outcomes ?? [];

@@ -223,6 +223,19 @@ export const METRICS = {
     help: 'Calls that the direct listener did not let in, by error code.',
     labels: ['code'],
   },
+  sophia_model_served_bytes_total: {
+    on: 'agent',
+    type: 'counter',
+    unit: 'bytes',
+    help: 'Bytes of models that were given to other nodes.',
+    labels: [],
+  },
+  sophia_model_refusals_total: {
+    on: 'agent',
+    type: 'counter',
+    help: 'Questions of other nodes for files of models that were refused, by error code.',
+    labels: ['code'],
+  },
   dropped_total: {
     on: 'both',
     type: 'counter',

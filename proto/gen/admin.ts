@@ -57,6 +57,7 @@ import type { Model as _admin_v1_Model, Model__Output as _admin_v1_Model__Output
 import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v1_ModelFiles__Output } from './admin/v1/ModelFiles.ts';
 import type { MoveCost as _admin_v1_MoveCost, MoveCost__Output as _admin_v1_MoveCost__Output } from './admin/v1/MoveCost.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
+import type { NodeDeclaration as _admin_v1_NodeDeclaration, NodeDeclaration__Output as _admin_v1_NodeDeclaration__Output } from './admin/v1/NodeDeclaration.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from './admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from './admin/v1/OrderRolloutResponse.ts';
 import type { PlanDefragmentationRequest as _admin_v1_PlanDefragmentationRequest, PlanDefragmentationRequest__Output as _admin_v1_PlanDefragmentationRequest__Output } from './admin/v1/PlanDefragmentationRequest.ts';
@@ -112,6 +113,10 @@ import type { HostReading as _fleet_v1_HostReading, HostReading__Output as _flee
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from './fleet/v1/KvEvents.ts';
 import type { LaneBatch as _fleet_v1_LaneBatch, LaneBatch__Output as _fleet_v1_LaneBatch__Output } from './fleet/v1/LaneBatch.ts';
 import type { ModelFacts as _fleet_v1_ModelFacts, ModelFacts__Output as _fleet_v1_ModelFacts__Output } from './fleet/v1/ModelFacts.ts';
+import type { ModelListener as _fleet_v1_ModelListener, ModelListener__Output as _fleet_v1_ModelListener__Output } from './fleet/v1/ModelListener.ts';
+import type { ModelPeer as _fleet_v1_ModelPeer, ModelPeer__Output as _fleet_v1_ModelPeer__Output } from './fleet/v1/ModelPeer.ts';
+import type { ModelPeerSet as _fleet_v1_ModelPeerSet, ModelPeerSet__Output as _fleet_v1_ModelPeerSet__Output } from './fleet/v1/ModelPeerSet.ts';
+import type { ModelPeers as _fleet_v1_ModelPeers, ModelPeers__Output as _fleet_v1_ModelPeers__Output } from './fleet/v1/ModelPeers.ts';
 import type { ModelReading as _fleet_v1_ModelReading, ModelReading__Output as _fleet_v1_ModelReading__Output } from './fleet/v1/ModelReading.ts';
 import type { ModelShape as _fleet_v1_ModelShape, ModelShape__Output as _fleet_v1_ModelShape__Output } from './fleet/v1/ModelShape.ts';
 import type { ModelSource as _fleet_v1_ModelSource, ModelSource__Output as _fleet_v1_ModelSource__Output } from './fleet/v1/ModelSource.ts';
@@ -188,6 +193,7 @@ export interface ProtoGrpcType {
       ModelFiles: MessageTypeDefinition<_admin_v1_ModelFiles, _admin_v1_ModelFiles__Output>
       MoveCost: MessageTypeDefinition<_admin_v1_MoveCost, _admin_v1_MoveCost__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
+      NodeDeclaration: MessageTypeDefinition<_admin_v1_NodeDeclaration, _admin_v1_NodeDeclaration__Output>
       OrderRolloutRequest: MessageTypeDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutRequest__Output>
       OrderRolloutResponse: MessageTypeDefinition<_admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutResponse__Output>
       PlanDefragmentationRequest: MessageTypeDefinition<_admin_v1_PlanDefragmentationRequest, _admin_v1_PlanDefragmentationRequest__Output>
@@ -253,6 +259,10 @@ export interface ProtoGrpcType {
       KvEvents: MessageTypeDefinition<_fleet_v1_KvEvents, _fleet_v1_KvEvents__Output>
       LaneBatch: MessageTypeDefinition<_fleet_v1_LaneBatch, _fleet_v1_LaneBatch__Output>
       ModelFacts: MessageTypeDefinition<_fleet_v1_ModelFacts, _fleet_v1_ModelFacts__Output>
+      ModelListener: MessageTypeDefinition<_fleet_v1_ModelListener, _fleet_v1_ModelListener__Output>
+      ModelPeer: MessageTypeDefinition<_fleet_v1_ModelPeer, _fleet_v1_ModelPeer__Output>
+      ModelPeerSet: MessageTypeDefinition<_fleet_v1_ModelPeerSet, _fleet_v1_ModelPeerSet__Output>
+      ModelPeers: MessageTypeDefinition<_fleet_v1_ModelPeers, _fleet_v1_ModelPeers__Output>
       ModelReading: MessageTypeDefinition<_fleet_v1_ModelReading, _fleet_v1_ModelReading__Output>
       ModelShape: MessageTypeDefinition<_fleet_v1_ModelShape, _fleet_v1_ModelShape__Output>
       ModelSource: MessageTypeDefinition<_fleet_v1_ModelSource, _fleet_v1_ModelSource__Output>

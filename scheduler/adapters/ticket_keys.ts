@@ -10,8 +10,9 @@ import { importPKCS8 } from 'jose';
 import type { Clock } from '../../lib/clock.ts';
 import { CodedError, toCodedError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/io/logger.ts';
+import type { ModelTicketClaims } from '../../lib/model_ticket.ts';
 import type { TicketClaims } from '../../lib/ticket.ts';
-import { type PublicTicketKey, signTicket, ticketKeyId } from '../../proto/ticket_jws.ts';
+import { type PublicTicketKey, signModelTicket, signTicket, ticketKeyId } from '../../proto/ticket_jws.ts';
 import type { TicketSigner } from '../ports.ts';
 
 export interface TicketKeysOptions {
@@ -27,6 +28,8 @@ export interface TicketKeysOptions {
 export interface TicketKeys extends TicketSigner {
   /** Newest first. */
   keys(): readonly PublicTicketKey[];
+  /** Rejects when the key has been retired meanwhile. */
+  signModel(keyId: string, claims: ModelTicketClaims): Promise<string>;
   /** @param onChange the keys are others now */
   start(onChange: () => void): void;
   stop(): Promise<void>;
@@ -110,6 +113,12 @@ class KeyRing implements TicketKeys {
     const key = this.#keys.find((each) => each.keyId === keyId);
     if (key === undefined) return Promise.reject(new Error('the key has been retired'));
     return signTicket(key.privateKey, keyId, claims);
+  }
+
+  signModel(keyId: string, claims: ModelTicketClaims): Promise<string> {
+    const key = this.#keys.find((each) => each.keyId === keyId);
+    if (key === undefined) return Promise.reject(new Error('the key has been retired'));
+    return signModelTicket(key.privateKey, keyId, claims);
   }
 
   start(onChange: () => void): void {

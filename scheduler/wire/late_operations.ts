@@ -3,6 +3,7 @@
  * most schedulers serve requests long before somebody declares something.
  */
 import type { OperationsOptions } from '../adapters/resources/operations.ts';
+import { declaredNodes } from '../core/resources/declared_nodes.ts';
 import { RESOURCE_KINDS } from '../core/resources/contract.ts';
 import type { ResourceOperations } from '../core/resources/operations.ts';
 
@@ -26,6 +27,7 @@ export function lateOperations(options: OperationsOptions): ResourceOperations {
     get: async (...given) => (await load()).get(...given),
     list: async (...given) => (await load()).list(...given),
     describe: async (...given) => (await load()).describe(...given),
+    declaredNodes: () => declaredNodes(options.control),
     plan: async (...given) => (await load()).plan(...given),
     defragment: async (...given) => (await load()).defragment(...given),
     explain: async (...given) => (await load()).explain(...given),

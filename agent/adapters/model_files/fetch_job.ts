@@ -15,6 +15,7 @@ import { sumOf } from './file_pull.ts';
 import { type CheckedListing, createLister, listModel, type ListerParts } from './listers.ts';
 import { type PullContext, pullModel } from './model_pull.ts';
 import type { ModelsFolder, StoredFiles } from './models_folder.ts';
+import type { ModelPeersOf, PeerBook } from './peer_book.ts';
 
 /** A model that an engine may be given. */
 export interface ReadyModel {
@@ -36,6 +37,8 @@ export type JobState =
 type SharedParts = Pick<PullContext, 'permits' | 'limit' | 'random' | 'disk' | 'connections' | 'partBytes'>;
 
 export interface JobParts extends ListerParts, SharedParts {
+  /** Absent: other nodes are not asked. */
+  readonly peers?: PeerBook;
   readonly folder: ModelsFolder;
   /** Makes room, or throws why there is none. Resolves to what gives the promised room back. */
   readonly makeRoom: (job: FetchJob) => Promise<() => void>;
@@ -65,6 +68,7 @@ export class FetchJob {
   #state: JobState = { kind: 'waiting', message: 'The fetch is about to begin.' };
   #rate: Rate = noRate(performance.now());
   #fetchedBytes = 0;
+  readonly #peerBytes = new Map<string, number>();
   #presentBytes = 0;
   #totalBytes: number | undefined;
   #trouble = '';
@@ -84,6 +88,11 @@ export class FetchJob {
   /** Bytes that came over the network, those that were thrown away included. */
   get fetchedBytes(): number {
     return this.#fetchedBytes;
+  }
+
+  /** Of those, what came from each other node. */
+  get peerBytes(): ReadonlyMap<string, number> {
+    return this.#peerBytes;
   }
 
   get presentBytes(): number {
@@ -168,7 +177,7 @@ export class FetchJob {
   }
 
   async #fetch(place: Exclude<Place, { kind: 'file' }>): Promise<ReadyModel> {
-    const { folder, client, permits, limit, random, disk, connections, partBytes } = this.#parts;
+    const { folder, client, permits, limit, random, disk, connections, partBytes, peers } = this.#parts;
     const { signal } = this.#abort;
     const lister = createLister(place, this.source, this.#parts);
     const listing = await listModel(lister, this.source, place, client, signal);
@@ -188,8 +197,10 @@ export class FetchJob {
         partBytes,
         workFolder,
         signal,
-        onBytes: (bytes) => {
+        ...(peers === undefined ? {} : { peers: this.#peersOf(peers, listing.resolved) }),
+        onBytes: (bytes, peer) => {
           this.#fetchedBytes += bytes;
+          if (peer !== undefined) this.#peerBytes.set(peer, (this.#peerBytes.get(peer) ?? 0) + bytes);
           this.#trouble = '';
         },
         onPresent: (bytes) => {
@@ -201,13 +212,31 @@ export class FetchJob {
         },
       });
       const name = `${plainName(place)}@${tagOf(place, listing)}`;
-      const about = { key: this.key, source: sourceName(this.source), resolved: listing.resolved, name };
+      const about = {
+        key: this.key,
+        source: sourceName(this.source),
+        resolved: listing.resolved,
+        name,
+        peers: Object.fromEntries(this.#peerBytes),
+      };
       const stored = await folder.publish(about, listing.files);
       this.#parts.onPublished(stored);
       return { path: stored.folder, files: stored.files, resolved: stored.resolved, bytes: stored.bytes };
     } finally {
       promised();
     }
+  }
+
+  /** What a node gave that turned out wrong is not told as its part. */
+  #peersOf(book: PeerBook, resolved: string): ModelPeersOf {
+    const { take, wrong } = book.of(sourceName(this.source), resolved);
+    return {
+      take,
+      wrong: (nodes, failure) => {
+        for (const node of nodes) this.#peerBytes.delete(node);
+        return wrong(nodes, failure);
+      },
+    };
   }
 
   /** Files that are on this host or on a share are used where they are. */

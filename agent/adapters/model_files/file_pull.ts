@@ -49,6 +49,8 @@ export class FilePull {
   readonly entry: MeasuredEntry;
   /** The source cannot give parts of it: one stream from the start. */
   single = false;
+  /** Nodes of the fleet that gave bytes of it, an earlier life of the agent included. */
+  readonly peers: Set<string>;
   readonly #options: FilePullOptions;
   readonly #handle: FileHandle;
   readonly #taken = new Set<number>();
@@ -62,8 +64,15 @@ export class FilePull {
   #savedAtMs = performance.now();
   #saving: Promise<void> | undefined;
 
-  private constructor(entry: MeasuredEntry, options: FilePullOptions, handle: FileHandle, progress: FileProgress) {
+  private constructor(
+    entry: MeasuredEntry,
+    options: FilePullOptions,
+    handle: FileHandle,
+    progress: FileProgress,
+    peers: readonly string[] = [],
+  ) {
     this.entry = entry;
+    this.peers = new Set(peers);
     this.#options = options;
     this.#handle = handle;
     this.#progress = progress;
@@ -93,7 +102,7 @@ export class FilePull {
     const fresh = (): FileProgress => freshProgress(entry.bytes, options.partBytes);
     // Its state is there and its bytes are not: somebody cleaned up.
     if (handle === undefined) return new FilePull(entry, options, await open(`${base}.part`, 'w+'), fresh());
-    const pull = new FilePull(entry, options, handle, resumed ?? fresh());
+    const pull = new FilePull(entry, options, handle, resumed ?? fresh(), resumed === undefined ? [] : saved?.peers);
     // Written before the first byte: without it a fetch that is cut would not know whose bytes it has.
     await pull.save();
     return pull;
@@ -137,6 +146,7 @@ export class FilePull {
    */
   startOver(): void {
     this.single = true;
+    this.peers.clear();
     this.#progress = freshProgress(this.entry.bytes, this.#progress.partBytes);
     this.#round += 1;
     this.#wake();
@@ -188,6 +198,7 @@ export class FilePull {
       path: name,
       ...(check === undefined ? {} : { check }),
       ...(this.#etag === undefined ? {} : { etag: this.#etag }),
+      ...(this.peers.size === 0 ? {} : { peers: [...this.peers] }),
     };
     await this.#handle.datasync();
     await writeWhole(`${this.#base}.json`, JSON.stringify(saved));

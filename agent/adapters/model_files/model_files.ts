@@ -20,6 +20,8 @@ import type { FactsReader } from './facts_reader.ts';
 import { FetchJob, type JobParts } from './fetch_job.ts';
 import { createHttpClient, type HttpTimes } from './http_get.ts';
 import { ModelsFolder, type StoredFiles } from './models_folder.ts';
+import type { PeerBook } from './peer_book.ts';
+import { jobReading, progressOf, storedReading } from './readings.ts';
 import { createLimiter, createPermits } from './permits.ts';
 
 export interface ModelFilesOptions {
@@ -40,6 +42,10 @@ export interface ModelFilesOptions {
   readonly disk?: Disk;
   /** Looks at the files that are here; absent: nobody does. */
   readonly facts?: FactsReader;
+  /** Other nodes that may have a model; absent: only sources are asked. */
+  readonly peers?: PeerBook;
+  /** The models that are whole are these now. */
+  readonly onStored?: (stored: readonly StoredFiles[]) => void;
 }
 
 const TIMES: HttpTimes = { answerTimeoutMs: 30_000, stallTimeoutMs: 30_000 };
@@ -95,10 +101,9 @@ class ModelFilesService implements ModelFiles {
       disk: options.disk ?? realDisk,
       connections,
       partBytes: options.partBytes ?? PART_BYTES,
+      ...(options.peers === undefined ? {} : { peers: options.peers }),
       makeRoom: (job) => this.#makeRoom(job),
-      onPublished: (stored) => {
-        this.#stored = [...this.#stored.filter(({ key }) => key !== stored.key), stored];
-      },
+      onPublished: (stored) => this.#keep([...this.#stored.filter(({ key }) => key !== stored.key), stored]),
       onChange: (job) => this.#onChange(job),
       onFailure: (source, failure, delayMs) => this.#onFailure(source, failure, delayMs),
     };
@@ -151,11 +156,12 @@ class ModelFilesService implements ModelFiles {
     this.#stop.abort();
     await this.#holding;
     this.#client.close();
+    this.#options.peers?.close();
   }
 
   async #open(): Promise<void> {
     await this.#folder.sweep((key) => this.#wanted.has(key), Date.now(), LEFTOVER_MS);
-    this.#stored = await this.#folder.stored();
+    this.#keep(await this.#folder.stored());
     this.#isOpen = true;
     this.#begin();
   }
@@ -225,6 +231,11 @@ class ModelFilesService implements ModelFiles {
     this.#options.logger.warn({ source, kind, detail: message, ...(delayMs === undefined ? {} : { delayMs }) }, what);
   }
 
+  #keep(stored: readonly StoredFiles[]): void {
+    this.#stored = stored;
+    this.#options.onStored?.(stored);
+  }
+
   #makeRoom(job: FetchJob): Promise<() => void> {
     const turn = this.#roomTurn.then(() => this.#roomFor(job));
     this.#roomTurn = turn.then(
@@ -277,7 +288,7 @@ class ModelFilesService implements ModelFiles {
   async #evict(folders: readonly string[]): Promise<void> {
     for (const folder of folders) {
       this.#options.logger.info({ folder }, 'a model that nothing wants makes room');
-      this.#stored = this.#stored.filter((one) => one.folder !== folder);
+      this.#keep(this.#stored.filter((one) => one.folder !== folder));
       await this.#folder.remove(folder);
     }
   }
@@ -299,7 +310,7 @@ class ModelFilesService implements ModelFiles {
     try {
       if (await this.#folder.isSound(stored)) return;
       this.#options.logger.warn({ folder }, 'files of a model have changed on disk: it is fetched again');
-      this.#stored = this.#stored.filter((one) => one.key !== key);
+      this.#keep(this.#stored.filter((one) => one.key !== key));
       await this.#folder.remove(folder).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error;
       });
@@ -344,12 +355,14 @@ class ModelFilesService implements ModelFiles {
   }
 
   readings(): ModelReading[] {
-    const stored = this.#stored.map(({ source, resolved, bytes, key, folder }): ModelReading => {
-      const whole = { totalBytes: bytes, presentBytes: bytes, ...this.#factsOf(folder) };
-      return { source, state: 'ready', resolved, wanted: this.#wanted.has(key), message: '', ...whole };
-    });
+    const stored = this.#stored.map((one) => storedReading(one, this.#wanted.has(one.key), this.#factsOf(one.folder)));
     const known = new Set(stored.map(({ source }) => source));
-    const jobs = [...this.#jobs.values()].map((job) => this.#jobReading(job));
+    const jobs = [...this.#jobs.values()].map((job) => {
+      const told = this.stateOf(job.source);
+      const facts = job.state.kind === 'ready' ? this.#factsOf(job.state.model.path) : {};
+      const message = told.kind === 'ready' ? '' : told.message;
+      return { ...jobReading(job, { wanted: this.#wanted.has(job.key), message }), ...facts };
+    });
     return [...stored, ...jobs.filter(({ source }) => !known.has(source))];
   }
 
@@ -357,34 +370,6 @@ class ModelFilesService implements ModelFiles {
     const facts = this.#options.facts?.of(folder);
     return facts === undefined ? {} : { facts };
   }
-
-  #jobReading(job: FetchJob): ModelReading {
-    const { state } = job;
-    const told = this.stateOf(job.source);
-    const isMoving = state.kind === 'fetching';
-    const etaMs = isMoving ? etaMsOf(progressOf(job)) : undefined;
-    return {
-      source: sourceName(job.source),
-      state: state.kind,
-      resolved: state.kind === 'ready' ? state.model.resolved : '',
-      wanted: this.#wanted.has(job.key),
-      message: told.kind === 'ready' ? '' : told.message,
-      presentBytes: state.kind === 'ready' ? state.model.bytes : job.presentBytes,
-      ...(state.kind === 'ready' ? this.#factsOf(state.model.path) : {}),
-      ...(job.totalBytes === undefined ? {} : { totalBytes: job.totalBytes }),
-      ...(isMoving ? { bytesPerSecond: Math.round(job.bytesPerSecond()) } : {}),
-      ...(etaMs === undefined ? {} : { etaMs }),
-    };
-  }
-}
-
-function progressOf(job: FetchJob) {
-  const { presentBytes, totalBytes } = job;
-  return {
-    presentBytes,
-    bytesPerSecond: job.bytesPerSecond(),
-    ...(totalBytes === undefined ? {} : { totalBytes }),
-  };
 }
 
 export type RunningModelFiles = ModelFiles & { start(): Promise<void>; stop(): Promise<void> };

@@ -7,12 +7,13 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RandomSource } from '../../../lib/rng.ts';
 import type { PartRange } from '../../core/model_files/parts.ts';
-import { type Failure, judgeFailure } from '../../core/model_files/retry.ts';
+import { type Failure, type FailureKind, judgeFailure } from '../../core/model_files/retry.ts';
 import type { Disk } from './disk.ts';
 import { fetchFailure, toFetchFailure } from './fetch_failure.ts';
 import { FilePull } from './file_pull.ts';
-import { type Authorize, get, type HttpClient, refused, shown } from './http_get.ts';
+import { type Answer, type Authorize, get, type HttpClient, refused, shown } from './http_get.ts';
 import type { MeasuredEntry } from './listers.ts';
+import type { ModelPeersOf, PeerTurn } from './peer_book.ts';
 import type { Permits } from './permits.ts';
 
 export interface PullContext {
@@ -29,7 +30,10 @@ export interface PullContext {
   /** `parts` and `tree` lie in it. */
   readonly workFolder: string;
   readonly signal: AbortSignal;
-  readonly onBytes: (bytes: number) => void;
+  /** Other nodes that have the model; absent: only the source is asked. */
+  readonly peers?: ModelPeersOf;
+  /** @param peer the node that gave them; undefined: the source */
+  readonly onBytes: (bytes: number, peer?: string) => void;
   /** Bytes of the model that are on the disk now. */
   readonly onPresent: (bytes: number) => void;
   /** Something failed and is tried again. */
@@ -38,21 +42,28 @@ export interface PullContext {
 
 /** Written at once: fewer calls, and little to lose by a cut. */
 const FLUSH_BYTES = 512 * 1024;
-/** In each stall time at least so many bytes must come. */
+/** In each stall time at least so many bytes must come. There is nobody to ask but the source; a slow peer is left. */
 const LEAST_BYTES = 4096;
+const LEAST_PEER_BYTES = 1024 * 1024;
+/** What fails here and not at whoever gives the bytes. */
+const OWN_FAILURES: ReadonlySet<FailureKind> = new Set(['disk', 'disk_full']);
 
 export const treeOf = (workFolder: string): string => path.join(workFolder, 'tree');
 export const partsOf = (workFolder: string): string => path.join(workFolder, 'parts');
 
 /** Ends a body that brings next to nothing while somebody waits for it. */
-function watchStall(body: { destroy(error: Error): void }, stallTimeoutMs: number, what: string) {
+function watchStall(
+  body: { destroy(error: Error): void },
+  { stallTimeoutMs, leastBytes }: { readonly stallTimeoutMs: number; readonly leastBytes: number },
+  what: string,
+) {
   let bytes = 0;
   let seen = 0;
   let waitedMs = 0;
   let isWaiting = true;
   const periodMs = Math.max(20, stallTimeoutMs / 10);
   const timer = setInterval(() => {
-    if (bytes - seen >= LEAST_BYTES) {
+    if (bytes - seen >= leastBytes) {
       seen = bytes;
       waitedMs = 0;
     } else if (isWaiting) waitedMs += periodMs;
@@ -76,6 +87,9 @@ class ModelPull {
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   readonly #active = new Set<FilePull>();
+  /** Files of which a peer gave wrong bytes: once more, and from the source alone. */
+  readonly #again: MeasuredEntry[] = [];
+  readonly #sourceOnly = new Set<string>();
   #next = 0;
   #finishedBytes = 0;
 
@@ -111,8 +125,9 @@ class ModelPull {
       if (range !== undefined) return { pull, range };
     }
     const { workFolder, disk, partBytes } = this.#context;
-    while (this.#next < this.#files.length) {
-      const entry = this.#files[this.#next++] as MeasuredEntry;
+    for (;;) {
+      const entry = this.#again.shift() ?? this.#files[this.#next++];
+      if (entry === undefined) return undefined;
       if (await FilePull.isFinished(entry, partsOf(workFolder), path.join(treeOf(workFolder), entry.path))) {
         this.#finishedBytes += entry.bytes;
         continue;
@@ -123,7 +138,6 @@ class ModelPull {
       if (range !== undefined) return { pull, range };
       await this.#finish(pull);
     }
-    return undefined;
   }
 
   #presentBytes(): number {
@@ -154,8 +168,25 @@ class ModelPull {
       this.#finishedBytes += pull.entry.bytes;
     } catch (thrown) {
       await pull.close();
-      throw thrown;
+      if (!this.#isPeersFault(pull, thrown)) throw thrown;
     }
+  }
+
+  /** Wrong bytes of which some came from peers: they are named and left alone, and the source gives the whole file. */
+  #isPeersFault({ entry, peers: nodes }: FilePull, thrown: unknown): boolean {
+    const { peers, onTrouble } = this.#context;
+    const { failure } = toFetchFailure(thrown);
+    if (peers === undefined || nodes.size === 0 || failure.kind !== 'wrong_bytes') return false;
+    onTrouble(peers.wrong([...nodes], failure), 0);
+    this.#sourceOnly.add(entry.path);
+    this.#again.push(entry);
+    return true;
+  }
+
+  /** Only what a checksum judges is taken from another node. */
+  #peerFor({ entry }: FilePull): PeerTurn | undefined {
+    if (entry.check === undefined || this.#sourceOnly.has(entry.path)) return undefined;
+    return this.#context.peers?.take();
   }
 
   /** One part, however often its connection is cut. */
@@ -163,13 +194,23 @@ class ModelPull {
     const { permits, random, onTrouble } = this.#context;
     let tries = 0;
     for (let range = claimed; range.from < range.to; ) {
+      const peer = this.#peerFor(pull);
       try {
-        await permits.use(this.#signal, () => this.#fetchRange(pull, range));
+        await permits.use(this.#signal, () => this.#fetchRange(pull, range, peer));
+        peer?.came();
         return;
       } catch (thrown) {
+        if (this.#signal.aborted) peer?.left();
         this.#signal.throwIfAborted();
         const failed = toFetchFailure(thrown);
         if (pull.single) pull.startOver();
+        if (peer !== undefined && !OWN_FAILURES.has(failed.failure.kind)) {
+          // It is left alone now, so that this ends at the source after as many turns as there are peers.
+          range = pull.rest(range);
+          onTrouble(peer.failed(failed.failure), 0);
+          continue;
+        }
+        peer?.left();
         const rest = pull.rest(range);
         tries = rest.from > range.from ? 0 : tries;
         const verdict = judgeFailure(failed.failure, tries, random);
@@ -182,30 +223,23 @@ class ModelPull {
     }
   }
 
-  async #fetchRange(pull: FilePull, range: PartRange): Promise<void> {
-    const { client, authorize } = this.#context;
+  async #fetchRange(pull: FilePull, range: PartRange, peer: PeerTurn | undefined): Promise<void> {
+    const { client, authorize } = peer ?? this.#context;
     const { entry } = pull;
-    const url = new URL(entry.url);
+    const url = peer === undefined ? new URL(entry.url) : peer.url(entry.path);
     const isAll = range.from === 0 && range.to === entry.bytes;
-    const headers = isAll ? {} : { range: `bytes=${range.from}-${range.to - 1}` };
+    const headers = { ...peer?.headers(entry), ...(isAll ? {} : { range: `bytes=${range.from}-${range.to - 1}` }) };
     const answer = await get(client, url, headers, authorize, this.#signal);
     const { status } = answer;
     if (status !== 200 && status !== 206) throw refused(url, answer);
-    let refusal: Error | undefined;
     try {
-      pull.noteEtag(answer.headers.etag);
-      if (status === 206) this.#checkRange(entry, range, answer.headers['content-range']);
-      else if (
-        answer.headers['content-length'] !== undefined &&
-        Number(answer.headers['content-length']) !== entry.bytes
-      )
-        throw fetchFailure('changed', `${entry.path} has another size than it was listed with.`, { file: entry.path });
+      if (peer === undefined) pull.noteEtag(answer.headers.etag);
+      this.#checkAnswer(entry, range, answer);
+      if (peer !== undefined && status === 200 && !isAll)
+        throw fetchFailure('bad_listing', `${entry.path}: a node gives no ranges.`);
     } catch (thrown) {
-      refusal = thrown as Error;
-    }
-    if (refusal !== undefined) {
       answer.body.destroy();
-      throw refusal;
+      throw thrown;
     }
     if (status === 200 && !isAll) {
       answer.body.destroy();
@@ -213,7 +247,15 @@ class ModelPull {
       if (!pull.single) pull.startOver();
       return;
     }
-    await this.#readBody(pull, range, answer.body, shown(url));
+    if (peer !== undefined) pull.peers.add(peer.node);
+    await this.#readBody(pull, range, answer.body, { what: shown(url), peer });
+  }
+
+  /** Whether it is the range, or the file, that was listed. @throws FetchFailure */
+  #checkAnswer(entry: MeasuredEntry, range: PartRange, { status, headers }: Answer): void {
+    if (status === 206) this.#checkRange(entry, range, headers['content-range']);
+    else if (headers['content-length'] !== undefined && Number(headers['content-length']) !== entry.bytes)
+      throw fetchFailure('changed', `${entry.path} has another size than it was listed with.`, { file: entry.path });
   }
 
   #checkRange(entry: MeasuredEntry, { from, to }: PartRange, header: string | undefined): void {
@@ -228,10 +270,12 @@ class ModelPull {
     pull: FilePull,
     range: PartRange,
     body: NodeJS.ReadableStream & { destroy(error?: Error): void },
-    what: string,
+    { what, peer }: { readonly what: string; readonly peer: PeerTurn | undefined },
   ) {
-    const { limit, onBytes, onPresent, client } = this.#context;
-    const watch = watchStall(body, client.times.stallTimeoutMs, what);
+    const { limit, onBytes, onPresent } = this.#context;
+    const { stallTimeoutMs } = (peer ?? this.#context).client.times;
+    const leastBytes = peer === undefined ? LEAST_BYTES : LEAST_PEER_BYTES;
+    const watch = watchStall(body, { stallTimeoutMs, leastBytes }, what);
     let at = range.from;
     let batch: Buffer[] = [];
     let bytes = 0;
@@ -246,7 +290,7 @@ class ModelPull {
     try {
       for await (const chunk of body as AsyncIterable<Buffer>) {
         watch.got(chunk.length);
-        onBytes(chunk.length);
+        onBytes(chunk.length, peer?.node);
         if (at + bytes + chunk.length > range.to) throw fetchFailure('changed', `${what} sends more than it said.`);
         batch.push(chunk);
         bytes += chunk.length;

@@ -19,7 +19,12 @@ const ModelRecord = z.object({
   source: z.string(),
   resolved: z.string(),
   files: z.array(z.object({ path: z.string(), bytes: z.number(), mtimeMs: z.number(), sum: z.string().optional() })),
+  /** Bytes that other nodes gave, by their names. */
+  peers: z.record(z.string(), z.number()).optional(),
 });
+
+/** A file as it was when it was checked; without a sum nothing but its source can tell whether it is right. */
+export type StoredEntry = z.infer<typeof ModelRecord>['files'][number];
 
 /** A model that is whole. */
 export interface StoredFiles {
@@ -28,6 +33,8 @@ export interface StoredFiles {
   readonly source: string;
   readonly resolved: string;
   readonly files: readonly string[];
+  readonly entries: readonly StoredEntry[];
+  readonly peers: Readonly<Record<string, number>>;
   readonly bytes: number;
   /** Wall clock, milliseconds since the epoch. */
   readonly lastWantedAtMs: number;
@@ -60,10 +67,11 @@ async function readStored(folder: string): Promise<StoredFiles | undefined> {
       const found = await stat(path.join(folder, name));
       if (found.size !== bytes || found.mtimeMs !== mtimeMs) return undefined;
     }
-    const { key, source, resolved } = record;
+    const { key, source, resolved, files: entries, peers = {} } = record;
     const bytes = record.files.reduce((sum, one) => sum + one.bytes, 0);
     const { mtimeMs: lastWantedAtMs } = await stat(file);
-    return { folder, key, source, resolved, files: record.files.map((one) => one.path), bytes, lastWantedAtMs };
+    const files = entries.map((one) => one.path);
+    return { folder, key, source, resolved, files, entries, peers, bytes, lastWantedAtMs };
   } catch {
     // No record, a torn one, or a file that is gone: such a folder is no model, whatever it was.
     return undefined;
@@ -158,15 +166,15 @@ export class ModelsFolder {
 
   /** Gives the checked files of a fetch their place. @param name of the folder to be */
   async publish(
-    about: { readonly key: string; readonly source: string; readonly resolved: string; readonly name: string },
+    about: Pick<StoredFiles, 'key' | 'source' | 'resolved' | 'peers'> & { readonly name: string },
     files: readonly MeasuredEntry[],
   ): Promise<StoredFiles> {
-    const { key, source, resolved, name } = about;
+    const { key, source, resolved, peers, name } = about;
     const tree = treeOf(this.workFolder(key));
     const wanted = new Set(files.map((entry) => entry.path));
     // A source that changed meanwhile has left files of its older self.
     for (const found of await walk(tree)) if (!wanted.has(found)) await rm(path.join(tree, found), { force: true });
-    const entries: z.infer<typeof ModelRecord>['files'] = [];
+    const entries: StoredEntry[] = [];
     for (const { path: file, bytes, check } of files) {
       const { mtimeMs } = await stat(path.join(tree, file));
       entries.push({
@@ -176,7 +184,7 @@ export class ModelsFolder {
         ...(check === undefined ? {} : { sum: `${check.kind}:${check.hex}` }),
       });
     }
-    await writeWhole(path.join(tree, RECORD), JSON.stringify({ key, source, resolved, files: entries }));
+    await writeWhole(path.join(tree, RECORD), JSON.stringify({ key, source, resolved, files: entries, peers }));
     await syncFolder(tree);
     const folder = path.join(this.root, name);
     // Whatever has the name is no model of this source, or it would have been found.

@@ -16,6 +16,8 @@ export interface SavedProgress extends FileProgress {
   readonly path: string;
   readonly check?: Check;
   readonly etag?: string;
+  /** Nodes of the fleet that gave some of the bytes; the others came from the source. */
+  readonly peers?: readonly string[];
 }
 
 const partSize = ({ bytes, partBytes }: Pick<FileProgress, 'bytes' | 'partBytes'>, index: number): number =>

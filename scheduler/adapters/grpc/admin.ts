@@ -17,17 +17,9 @@ import type { ChangedBy } from '../../core/access/key_events.ts';
 import { createKey, type Sha256 } from '../../core/access/keys.ts';
 import { engineNamed, nodeNamed } from '../../core/fleet/names.ts';
 import type { ApiKeyRecord, Commander, Identity, KeyStore, Role } from '../../ports.ts';
-import {
-  type AdminFleet,
-  deploymentOf,
-  engineOf,
-  modelFilesOf,
-  modelsOf,
-  nodeOf,
-  requestOf,
-  statusOf,
-} from './admin_views.ts';
+import { type AdminFleet, deploymentOf, engineOf, modelFilesOf, modelsOf, requestOf, statusOf } from './admin_views.ts';
 import { statusFor } from './grpc_errors.ts';
+import { nodesOf, seenNodeOf } from './node_views.ts';
 import { actorOf } from '../../core/resources/actor.ts';
 import type { ResourceOperations } from '../../core/resources/operations.ts';
 import type { UsageOperations } from '../../core/usage/contract.ts';
@@ -159,13 +151,11 @@ export function createAdminHandlers(deps: AdminDeps, identityOf: (call: Call) =>
   };
   return {
     GetStatus: unary(() => statusOf(fleet)),
-    ListNodes: unary(() => ({
-      nodes: [...fleet.inspector.directory.state.nodes.values()].map((node) => nodeOf(fleet, node)),
-    })),
+    ListNodes: unary(() => ({ nodes: nodesOf(fleet, deps.resources) })),
     GetNode: unary(({ name }) => {
       const node = nodeNamed(state, name);
       return {
-        node: nodeOf(fleet, node),
+        node: seenNodeOf(fleet, node, deps.resources),
         engines: [...node.engines.values()].map((engine) => engineOf(fleet, node, engine)),
       };
     }),

@@ -13,6 +13,7 @@ import type { AgentMessage__Output } from '../../../proto/gen/fleet/v1/AgentMess
 import type { Command } from '../../../proto/gen/fleet/v1/Command.ts';
 import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { Hello__Output } from '../../../proto/gen/fleet/v1/Hello.ts';
+import type { ModelPeers } from '../../../proto/gen/fleet/v1/ModelPeers.ts';
 import type { SchedulerMessage } from '../../../proto/gen/fleet/v1/SchedulerMessage.ts';
 import type { TicketIssuer } from '../../../proto/gen/fleet/v1/TicketIssuer.ts';
 import { MAX_ENGINES_PER_NODE, MAX_GPUS_PER_NODE } from '../../core/fleet/state.ts';
@@ -120,6 +121,10 @@ class Session implements SessionHandle {
     this.#send({ ticketIssuer });
   }
 
+  sendModelPeers(modelPeers: ModelPeers): void {
+    this.#send({ modelPeers });
+  }
+
   close(error: CodedError): void {
     if (this.#ended) return;
     this.#end();
@@ -213,6 +218,9 @@ class Session implements SessionHandle {
         return;
       case 'directListener':
         if (message.directListener) sink.onDirectListener?.(this, message.directListener);
+        return;
+      case 'modelListener':
+        if (message.modelListener) sink.onModelListener?.(this, message.modelListener);
         return;
       case 'directUse':
         if (message.directUse) sink.onDirectUse?.(this, message.directUse.leases);

@@ -96,8 +96,15 @@ export function adminSchemas() {
         limit: whole('Up to 1,000.'),
         kind: text('Only of this kind of resource.'),
         name: text('Only of this name.'),
+        follow: {
+          type: 'boolean',
+          default: false,
+          description:
+            'Go on with what comes, as server-sent events: `id` is the number of an event, `data` the event. The header Last-Event-ID goes on behind that event.',
+        },
       }),
-      ...json('The events.'),
+      headers: object({ 'last-event-id': whole('With follow: only events after this one.') }),
+      ...json('The events; with follow a stream of them, text/event-stream.'),
     }),
     usage: describe('Usage', 'What was used, in sums over whole hours', {
       querystring: object({

@@ -2,7 +2,7 @@
  * `/admin/v1` over HTTP: the operations of the control plane as a table of routes. Everything else, who may, who did it
  * and what it means, is the same as over gRPC.
  */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CodedError } from '../../../lib/errors.ts';
 import { scanJson } from '../../../lib/json_scan.ts';
 import { actorOf } from '../../core/resources/actor.ts';
@@ -17,11 +17,14 @@ import type {
 } from '../../core/resources/operations.ts';
 import { orderVerb } from '../../core/rollout/orders.ts';
 import { adminSchemas } from './admin_openapi.ts';
+import { Followers, type FollowOptions, followTo } from './event_follow.ts';
 
 export interface AdminRouteContext {
   /** Undefined: this scheduler keeps no desired state. */
   readonly resources?: ResourceOperations | undefined;
   readonly maxJsonDepth: number;
+  readonly follow: FollowOptions;
+  isDraining(): boolean;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -275,8 +278,52 @@ export function queryOf(request: FastifyRequest): Given['query'] {
   return Object.fromEntries(entries) as Given['query'];
 }
 
+/** `follow`, `follow=true` or `follow=1`. @throws CodedError invalid_value */
+function wantsFollow(query: Given['query']): boolean {
+  const value = query['follow'];
+  if (value === undefined || value === 'false' || value === '0') return false;
+  if (value === '' || value === 'true' || value === '1') return true;
+  throw new CodedError('invalid_value', 'follow must be true or false.', { param: 'follow' });
+}
+
+/** What a client has already: the header with which browsers come back says more than the address that they came by. */
+function resumedRequest(request: FastifyRequest): EventsRequest {
+  const last = request.headers['last-event-id'];
+  const query = queryOf(request);
+  return eventsRequest(typeof last === 'string' && last !== '' ? { ...query, after: last } : query);
+}
+
+/** @throws CodedError before the answer has begun */
+async function follow(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  operations: ResourceOperations,
+  { followers, context, caller }: { followers: Followers; context: AdminRouteContext; caller: string },
+): Promise<FastifyReply> {
+  if (context.isDraining())
+    throw new CodedError('draining', 'This scheduler is stopping; follow another one.', { retryAfterMs: 1000 });
+  const asked = resumedRequest(request);
+  const leave = followers.enter(caller);
+  const gone = new AbortController();
+  const { raw } = reply;
+  raw.once('close', () => gone.abort());
+  const headers = (): Readonly<Record<string, unknown>> => {
+    const all = reply.getHeaders();
+    reply.hijack();
+    return all;
+  };
+  try {
+    await followTo(raw, headers, operations.follow(asked, gone.signal), context.follow);
+  } finally {
+    leave();
+    gone.abort();
+  }
+  return reply;
+}
+
 export function registerAdminRoutes(app: FastifyInstance, context: AdminRouteContext): void {
   const schemas = adminSchemas();
+  const followers = new Followers();
   for (const { method, url, doc, run } of ROUTES) {
     app.route({
       method,
@@ -287,6 +334,11 @@ export function registerAdminRoutes(app: FastifyInstance, context: AdminRouteCon
         if (context.resources === undefined)
           throw new CodedError('store_off', 'This scheduler keeps no desired state.');
         if (identity === undefined) throw new CodedError('unauthenticated', 'A credential is required here.');
+        // A HEAD would wait for an end that does not come.
+        if (doc === 'events' && request.method === 'GET' && wantsFollow(queryOf(request))) {
+          const caller = `${identity.tenant} ${identity.subject}`;
+          return follow(request, reply, context.resources, { followers, context, caller });
+        }
         const given: Given = {
           rest: (request.params as { readonly '*'?: string })['*'] ?? '',
           query: queryOf(request),

@@ -301,7 +301,12 @@ export async function buildApp(
   app.post('/v1/completions', { schema: SCHEMAS.completions }, generateHandler(generation, 'completions'));
   app.post('/v1/embeddings', { schema: SCHEMAS.embeddings }, generateHandler(generation, 'embeddings'));
   registerReadRoutes(app, { fleet: deps.fleet, metrics: deps.metrics, isDraining: context.isDraining });
-  registerAdminRoutes(app, { resources: deps.resources, maxJsonDepth: options.maxJsonDepth });
+  registerAdminRoutes(app, {
+    resources: deps.resources,
+    maxJsonDepth: options.maxJsonDepth,
+    follow: { pingIntervalMs: options.pingIntervalMs, stallTimeoutMs: options.stallTimeoutMs },
+    isDraining: context.isDraining,
+  });
   registerUsageRoute(app, deps.usage);
   registerWsChat(app, { generation, gate, deps, options, chats: context.wsChats });
   await app.ready();

@@ -23,6 +23,7 @@ export function wakingSink(inner: FleetSink, wake: () => void): FleetSink {
     onCommandResult: (session, result) => inner.onCommandResult(session, result),
     onDirectListener: (session, listener) => inner.onDirectListener?.(session, listener),
     onDirectUse: (session, leases) => inner.onDirectUse?.(session, leases),
+    onModelListener: (session, listener) => inner.onModelListener?.(session, listener),
     onGoodbye: (session, reason) => inner.onGoodbye(session, reason),
     onSessionLost: woken((session) => inner.onSessionLost(session)),
     onLaneOpen: (sessionId, lane) => inner.onLaneOpen(sessionId, lane),

@@ -10,6 +10,7 @@ import {
   type ResourceKind,
 } from '../../core/resources/contract.ts';
 import type { ControlPlane } from '../../core/resources/control_port.ts';
+import { declaredNodes } from '../../core/resources/declared_nodes.ts';
 import { resourceText } from '../../core/resources/names.ts';
 import type {
   DescribeAnswer,
@@ -172,6 +173,7 @@ export function createResourceOperations(options: OperationsOptions): ResourceOp
     get: (ref) => find(deps, ref),
     list: (word) => list(deps, word),
     describe: (ref) => describe(deps, ref),
+    declaredNodes: () => declaredNodes(control),
     plan: (request) => plan(deps, request),
     defragment: (maxMoves) => defragment(deps, maxMoves),
     explain: (name) => explain(deps, name),

@@ -10,6 +10,7 @@ import type {
   DefragmentView,
   DeploymentStatus,
   EngineStatus,
+  NodeSpec,
   PlanView,
   QuarantineStatus,
   Resource,
@@ -119,6 +120,16 @@ export interface Explanation {
   readonly lines: readonly string[];
 }
 
+/** What operators have declared of a node, as far as it is in memory. */
+export interface DeclaredNode {
+  readonly name: string;
+  readonly spec: NodeSpec;
+  readonly updatedAtMs: number;
+  readonly updatedBy: string;
+  /** Why it was changed last; empty: nobody said, or it is too long ago. */
+  readonly reason: string;
+}
+
 /**
  * All of them throw CodedError: store_off, store_…, invalid_resource, invalid_value, not_found, version_conflict; delete also
  * managed_elsewhere and fleet_frozen.
@@ -133,6 +144,8 @@ export interface ResourceOperations {
    */
   list(kind: string): Promise<readonly ResourceView[]>;
   describe(ref: RawRef): Promise<DescribeAnswer>;
+  /** From memory alone: whoever looks at nodes opens no store. */
+  declaredNodes(): readonly DeclaredNode[];
   /** @throws CodedError reconcile_unavailable, planner_busy besides */
   plan(request: PlanRequest): Promise<PlanAnswer>;
   /** @param maxMoves absent: 16 @throws CodedError reconcile_unavailable, planner_busy besides */

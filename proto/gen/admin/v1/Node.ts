@@ -6,6 +6,7 @@ import type { Telemetry as _fleet_v1_Telemetry, Telemetry__Output as _fleet_v1_T
 import type { SpecRejection as _fleet_v1_SpecRejection, SpecRejection__Output as _fleet_v1_SpecRejection__Output } from '../../fleet/v1/SpecRejection.ts';
 import type { GpuEvent as _fleet_v1_GpuEvent, GpuEvent__Output as _fleet_v1_GpuEvent__Output } from '../../fleet/v1/GpuEvent.ts';
 import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_NodeEvent__Output } from '../../fleet/v1/NodeEvent.ts';
+import type { NodeDeclaration as _admin_v1_NodeDeclaration, NodeDeclaration__Output as _admin_v1_NodeDeclaration__Output } from '../../admin/v1/NodeDeclaration.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface Node {
@@ -23,6 +24,7 @@ export interface Node {
   'rejections'?: (_fleet_v1_SpecRejection)[];
   'gpuEvents'?: (_fleet_v1_GpuEvent)[];
   'nodeEvent'?: (_fleet_v1_NodeEvent | null);
+  'declared'?: (_admin_v1_NodeDeclaration | null);
   '_connectedAtMs'?: "connectedAtMs";
   '_lastSeenMs'?: "lastSeenMs";
   '_desiredGeneration'?: "desiredGeneration";
@@ -44,6 +46,7 @@ export interface Node__Output {
   'rejections': (_fleet_v1_SpecRejection__Output)[];
   'gpuEvents': (_fleet_v1_GpuEvent__Output)[];
   'nodeEvent': (_fleet_v1_NodeEvent__Output | null);
+  'declared': (_admin_v1_NodeDeclaration__Output | null);
   '_connectedAtMs'?: "connectedAtMs";
   '_lastSeenMs'?: "lastSeenMs";
   '_desiredGeneration'?: "desiredGeneration";

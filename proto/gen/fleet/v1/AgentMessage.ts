@@ -12,6 +12,7 @@ import type { NodeEvent as _fleet_v1_NodeEvent, NodeEvent__Output as _fleet_v1_N
 import type { DirectListener as _fleet_v1_DirectListener, DirectListener__Output as _fleet_v1_DirectListener__Output } from '../../fleet/v1/DirectListener.ts';
 import type { DirectUse as _fleet_v1_DirectUse, DirectUse__Output as _fleet_v1_DirectUse__Output } from '../../fleet/v1/DirectUse.ts';
 import type { KvEvents as _fleet_v1_KvEvents, KvEvents__Output as _fleet_v1_KvEvents__Output } from '../../fleet/v1/KvEvents.ts';
+import type { ModelListener as _fleet_v1_ModelListener, ModelListener__Output as _fleet_v1_ModelListener__Output } from '../../fleet/v1/ModelListener.ts';
 import type { Long } from '@grpc/proto-loader';
 
 export interface AgentMessage {
@@ -28,7 +29,8 @@ export interface AgentMessage {
   'directListener'?: (_fleet_v1_DirectListener | null);
   'directUse'?: (_fleet_v1_DirectUse | null);
   'kvEvents'?: (_fleet_v1_KvEvents | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse"|"kvEvents";
+  'modelListener'?: (_fleet_v1_ModelListener | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse"|"kvEvents"|"modelListener";
 }
 
 export interface AgentMessage__Output {
@@ -45,5 +47,6 @@ export interface AgentMessage__Output {
   'directListener'?: (_fleet_v1_DirectListener__Output | null);
   'directUse'?: (_fleet_v1_DirectUse__Output | null);
   'kvEvents'?: (_fleet_v1_KvEvents__Output | null);
-  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse"|"kvEvents";
+  'modelListener'?: (_fleet_v1_ModelListener__Output | null);
+  'body'?: "hello"|"telemetry"|"engineEvent"|"desiredStateAck"|"goodbye"|"commandOutput"|"commandResult"|"gpuEvent"|"nodeEvent"|"directListener"|"directUse"|"kvEvents"|"modelListener";
 }

@@ -14,10 +14,13 @@ export interface ModelReading {
   'resolved'?: (string);
   'wanted'?: (boolean);
   'facts'?: (_fleet_v1_ModelFacts | null);
+  'peers'?: (string);
+  'peerBytes'?: (number | string | Long);
   '_totalBytes'?: "totalBytes";
   '_presentBytes'?: "presentBytes";
   '_bytesPerSecond'?: "bytesPerSecond";
   '_etaMs'?: "etaMs";
+  '_peerBytes'?: "peerBytes";
 }
 
 export interface ModelReading__Output {
@@ -31,8 +34,11 @@ export interface ModelReading__Output {
   'resolved': (string);
   'wanted': (boolean);
   'facts': (_fleet_v1_ModelFacts__Output | null);
+  'peers': (string);
+  'peerBytes'?: (number);
   '_totalBytes'?: "totalBytes";
   '_presentBytes'?: "presentBytes";
   '_bytesPerSecond'?: "bytesPerSecond";
   '_etaMs'?: "etaMs";
+  '_peerBytes'?: "peerBytes";
 }

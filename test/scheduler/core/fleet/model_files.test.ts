@@ -15,6 +15,7 @@ const reading = (source: string, state: string, change: Partial<ModelReading__Ou
   resolved: '',
   wanted: true,
   facts: null,
+  peers: '',
   ...change,
 });
 const told = (models: readonly ModelReading__Output[], change: Partial<Telemetry__Output> = {}): Telemetry__Output => ({
