@@ -137,6 +137,19 @@ function judge(outcome: Exclude<AppendOutcome, { kind: 'appended' }>): void {
   }
 }
 
+/** What is named twice, be it by two names, is written once. */
+function once(changes: readonly PlannedChange[]): PlannedChange[] {
+  const written = new Set<string>();
+  return changes.map((change) => {
+    const { item, ...rest } = change;
+    if (item === undefined) return change;
+    const key = `${item.resource.kind} ${item.resource.name}`;
+    if (written.has(key)) return rest;
+    written.add(key);
+    return change;
+  });
+}
+
 interface Written {
   readonly changes: readonly PlannedChange[];
   /** The newest event, 0 for none, and the version of each change's entry now. */
@@ -147,7 +160,7 @@ interface Written {
 /** Decides and writes one piece, all or none. @throws CodedError version_conflict, store_… */
 async function writePiece({ control, newId }: ApplyDeps, plans: readonly Plan[]): Promise<Written> {
   for (let race = 0; race < MAX_RACES; race++) {
-    const changes = planAll(plans, control.projection());
+    const changes = once(planAll(plans, control.projection()));
     const items = changes.flatMap(({ item }) => item ?? []);
     const versions = changes.map(({ version }) => version);
     if (items.length === 0) return { changes, seq: 0, versions };

@@ -40,6 +40,8 @@ export function gpuHold(
   index: number,
   uuid: string | undefined,
 ): NodeQuarantine | undefined {
+  // Asked for every GPU of the fleet in every plan, and most fleets have none.
+  if (quarantines.size === 0) return undefined;
   const held = heldBy(quarantines);
   const byIndex = held.get(targetOf(node, index));
   const byUuid = uuid === undefined ? undefined : held.get(targetOf(node, uuid));

@@ -13,7 +13,15 @@ import { fakeClock, telemetry } from '../fakes.ts';
 
 const SOURCE = 'hf://maker/model';
 const reading = (state: string): ModelReading__Output => ({
-  ...{ source: SOURCE, state, message: '', resolved: state === 'ready' ? 'c1' : '', wanted: true, peers: '' },
+  ...{
+    source: SOURCE,
+    state,
+    message: '',
+    resolved: state === 'ready' ? 'c1' : '',
+    wanted: true,
+    facts: null,
+    peers: '',
+  },
 });
 
 async function setUp() {

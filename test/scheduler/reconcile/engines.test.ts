@@ -114,8 +114,12 @@ t.test('an engine of a deployment is stopped and placed anew, under the version 
   t.match(await remove('engine', name), { http: 409, error: { code: 'fleet_frozen', message: /test/ } });
   await ask('unfreeze', {});
   const starts = fleet.nodes.get('n1')?.starts as number;
-  t.match(await remove('engine', name, { version, reason: 'it hangs' }), {
-    outcomes: [{ resource: `engine/${name}`, outcome: 'stopped', notes: [/new place/] }],
+  const twice = [
+    { kind: 'engine', name, version },
+    { kind: 'engine', name: name.slice(name.indexOf('/') + 1) },
+  ];
+  t.match(await ask('delete', { resources: twice, reason: 'it hangs' }), {
+    outcomes: [{ resource: `engine/${name}`, outcome: 'stopped', notes: [/new place/] }, { outcome: 'stopped' }],
   });
   t.match(await remove('engine', name), { outcomes: [{ outcome: 'unchanged', notes: [/already/] }] });
   t.match(await ask(`resources/engine/${name}`), {

@@ -22,6 +22,7 @@ const reading: ModelReading__Output = {
   message: '',
   resolved: 'abc',
   wanted: true,
+  peers: '',
   facts: {
     weightBytes: 15 * GIB,
     problem: '',

@@ -8,7 +8,15 @@ import { telemetry } from '../../fakes.ts';
 const SOURCE = 'hf://maker/model@main';
 
 const model = (state: string, change: Partial<ModelReading__Output> = {}): ModelReading__Output => ({
-  ...{ source: SOURCE, state, message: '', resolved: state === 'ready' ? 'c1' : '', wanted: true, peers: '' },
+  ...{
+    source: SOURCE,
+    state,
+    message: '',
+    resolved: state === 'ready' ? 'c1' : '',
+    wanted: true,
+    facts: null,
+    peers: '',
+  },
   ...change,
 });
 const node = (name: string, models: readonly ModelReading__Output[], connected = true) => ({

@@ -37,6 +37,7 @@ const reading = (source: string, told: ModelFacts__Output | null): ModelReading_
   source,
   state: 'ready',
   message: '',
+  peers: '',
   resolved: '',
   wanted: true,
   facts: told,
