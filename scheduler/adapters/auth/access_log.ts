@@ -15,7 +15,10 @@ import type { AccessNotes } from './access_notes.ts';
 import { sha256 } from './sha256.ts';
 
 export interface AccessLogOptions {
-  readonly control: Pick<ControlPlane, 'projection' | 'isRead' | 'onRead' | 'onEvents' | 'catchUp' | 'store' | 'health'>;
+  readonly control: Pick<
+    ControlPlane,
+    'projection' | 'isRead' | 'onRead' | 'onEvents' | 'catchUp' | 'store' | 'health'
+  >;
   readonly keys: KeyStore;
   readonly notes: AccessNotes;
   readonly scheduler: string;
