@@ -15,7 +15,10 @@ import type { AccessNotes } from './access_notes.ts';
 import { sha256 } from './sha256.ts';
 
 export interface AccessLogOptions {
-  readonly control: Pick<ControlPlane, 'projection' | 'isRead' | 'onRead' | 'catchUp' | 'store' | 'health'>;
+  readonly control: Pick<
+    ControlPlane,
+    'projection' | 'isRead' | 'onRead' | 'onEvents' | 'catchUp' | 'store' | 'health'
+  >;
   readonly keys: KeyStore;
   readonly notes: AccessNotes;
   readonly scheduler: string;
@@ -82,6 +85,7 @@ async function bringUp({ control, keys, notes, scheduler, newId, logger }: Acces
 class KeyLog implements AccessLog {
   readonly keys: KeyStore;
   readonly #options: AccessLogOptions;
+  readonly #forget: () => void;
   #running: Promise<void> | undefined;
   #again = false;
   #started = false;
@@ -107,6 +111,10 @@ class KeyLog implements AccessLog {
       },
     };
     options.control.onRead(() => this.#kick());
+    // No events: a person took another log as it is, and it may know other keys.
+    this.#forget = options.control.onEvents((events) => {
+      if (events.length === 0) this.#kick();
+    });
   }
 
   start(): void {
@@ -115,6 +123,7 @@ class KeyLog implements AccessLog {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#forget();
     this.#stopTimer?.();
     await this.#running;
   }

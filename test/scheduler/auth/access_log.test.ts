@@ -169,3 +169,13 @@ t.test('many keys go in pieces, a race is decided anew, and notes that cannot be
   await control.catchUp();
   await until(() => store.rows.length === 1200, 'all keys in the log');
 });
+
+t.test('a log that a person took as it is hears of the keys again', async (t) => {
+  const store = createMemoryStore();
+  const { control, log, create } = await openLife(t, store, newFolder(t));
+  log.start();
+  await create('one');
+  store.rows = [];
+  await control.acceptLog();
+  await until(() => store.rows.length === 1, 'the key in the other log');
+});
