@@ -99,6 +99,12 @@ t.test('diff shows what would change, and what get prints can be applied', async
   t.match(bad, { code: 1, stderr: /chat\.yaml:\d+: spec\.prioritty: .*did you mean priority/ });
 });
 
+t.test('a plan of moves is asked for on the command line, and nothing moves', async (t) => {
+  t.match(await run('plan', 'defragment'), { code: 0, stdout: /^no move [^]*Plan: 0 to move\.\n$/ });
+  const told = await run('plan', 'defragment', '--max-moves', '2', '--json');
+  t.match(JSON.parse(told.stdout), { moves: [], before: { emptyGpus: 0 }, cost: { starts: 0 } });
+});
+
 t.test('names with SQL or markup are refused, and change nothing', async (t) => {
   for (const name of ["x'); DROP SCHEMA sophia CASCADE;--", '<img src=x onerror=alert(1)>'])
     t.match((await apply(deployment(name))).json(), { error: { code: 'invalid_resource' } }, name);
