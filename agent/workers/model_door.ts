@@ -29,6 +29,8 @@ import type {
 } from './model_door_messages.ts';
 
 const HEADERS_TIMEOUT_MS = 10_000;
+/** Longer than a caller leaves between two ranges: one that is closed as it is used again costs that caller a try. */
+const KEEP_ALIVE_MS = 60_000;
 const MAX_HEADER_BYTES = 16 * 1024;
 const BLOCK_BYTES = 256 * 1024;
 const LISTEN_RETRY_MS = 2000;
@@ -89,6 +91,7 @@ export class ModelDoor {
       maxHeaderSize: MAX_HEADER_BYTES,
       headersTimeout: HEADERS_TIMEOUT_MS,
       requestTimeout: HEADERS_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
     });
     this.#server.maxConnections = settings.maxTransfers * 4 + 16;
     this.#server.on('request', (request, response) => void this.#serve(request, response));

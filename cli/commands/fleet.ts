@@ -15,11 +15,18 @@ import { nodeStandings } from '../resources/node_states.ts';
 import { ageText, bytesText, details, printable, table } from '../output.ts';
 import { withAdmin } from '../session.ts';
 
+/** What its agent says; nothing of one that never came. */
+function agentWord({ connected, nodeEvent, lastSeenMs }: Node__Output): string | undefined {
+  if (connected) return nodeEvent?.draining === true ? 'drains' : 'connected';
+  return lastSeenMs === undefined ? undefined : 'lost';
+}
+
 function nodeRow(node: Node__Output, nowMs: number) {
   const [standing, ...others] = nodeStandings(node, nowMs);
   const busy = node.telemetry?.gpus.map((gpu) => percent(gpu.utilizationRatio) ?? '-').join(' ');
   return [
     node.name,
+    agentWord(node),
     standing?.state,
     node.agentVersion,
     node.lanes,
@@ -114,7 +121,7 @@ function addNodeCommands(program: Command): void {
         const told = nodes.map((entry) => ({ ...entry, standings: nodeStandings(entry, nowMs) }));
         print.result({ nodes: told }, () =>
           table(
-            ['node', 'state', 'version', 'lanes', 'gpus', 'busy', 'cpu', 'seen', 'why'],
+            ['node', 'agent', 'state', 'version', 'lanes', 'gpus', 'busy', 'cpu', 'seen', 'why'],
             nodes.map((entry) => nodeRow(entry, nowMs)),
             'No node is known. Start an agent on a GPU host: sophia agent --help',
           ),

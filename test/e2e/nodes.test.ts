@@ -104,7 +104,7 @@ t.test('a host is enrolled, joins, is cordoned and retired', async (t) => {
   await t.rejects(run(...args, '--out', `${bundle}2`), { code: 'already_exists', message: /is retired/ });
   t.notOk(existsSync(`${bundle}2`));
   t.match(await good('node', 'unretire', 'gpu-9'), { outcome: 'changed' });
-  t.match(await run('node', 'list'), /NODE +STATE .* WHY\n *gpu-9 +ready/);
+  t.match(await run('node', 'list'), /NODE +AGENT +STATE .* WHY *\n *gpu-9 +connected +ready/);
   t.match(readFileSync(settings, 'utf8'), /nodeName: "gpu-9"/);
   await agent.stop();
   await scheduler.stop();

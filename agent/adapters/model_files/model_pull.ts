@@ -194,9 +194,13 @@ class ModelPull {
     const { permits, random, onTrouble } = this.#context;
     let tries = 0;
     for (let range = claimed; range.from < range.to; ) {
-      const peer = this.#peerFor(pull);
+      let peer: PeerTurn | undefined;
       try {
-        await permits.use(this.#signal, () => this.#fetchRange(pull, range, peer));
+        await permits.use(this.#signal, () => {
+          // Asked for at its turn and not before: while it waits tickets end and nodes go.
+          peer = this.#peerFor(pull);
+          return this.#fetchRange(pull, range, peer);
+        });
         peer?.came();
         return;
       } catch (thrown) {
