@@ -2,16 +2,13 @@
  * Puts the parts of a scheduler together. Start: keys, the agents' door, then the doors of clients. Stop, on SIGTERM:
  * readiness turns false and new requests are refused, streams finish, then the doors close and the agents are let go.
  */
-import { CodedError } from '../lib/errors.ts';
 import { createLifecycle, type Lifecycle } from '../lib/io/lifecycle.ts';
 import type { Logger } from '../lib/io/logger.ts';
 import { createMetrics, type Metrics } from '../lib/io/metrics.ts';
 import { packageVersion } from '../lib/io/package_root.ts';
-import { createNotifySender, createServiceManager, type ServiceManager } from '../lib/io/service_manager.ts';
 import { systemClock, systemRandom } from '../lib/io/system.ts';
 import type { TlsWatch } from '../lib/io/tls_watch.ts';
 import { seededRandom } from '../lib/rng.ts';
-import { Vitals } from '../lib/vitals.ts';
 import { createAuthenticator } from './adapters/auth/authenticator.ts';
 import { sha256 } from './adapters/auth/sha256.ts';
 import { showFleet } from './adapters/figures/fleet_metrics.ts';
@@ -25,8 +22,7 @@ import { createFleetDoor, type FleetDoor } from './adapters/grpc/fleet_door.ts';
 import { createGrpcDoor, type GrpcDoor } from './adapters/grpc/grpc_door.ts';
 import { createHttpDoor } from './adapters/http/door.ts';
 import type { HttpDoor } from './adapters/http/options.ts';
-import { nativeNotify } from '../native/notify.ts';
-import { processEnvironment, type SchedulerConfig, serviceManager } from './config.ts';
+import type { SchedulerConfig } from './config.ts';
 import { configuredModels } from './core/fleet/desired.ts';
 import type { Authenticator, FleetView, Generator, KeyStore } from './ports.ts';
 import { createRunLoop, type RunLoop } from './run_loop.ts';
@@ -36,19 +32,12 @@ import { resourceSchemas } from './wire/late_operations.ts';
 import { loopOptions } from './wire/loop_options.ts';
 import { createModelPeers } from './wire/model_peers.ts';
 import { createPrefixes, type Prefixes } from './wire/prefixes.ts';
+import { drainStreams, serviceManagerOf, tellReady } from './wire/process.ts';
 import { withProviders } from './wire/providers.ts';
 import { createReconcile, type Reconcile } from './wire/reconcile.ts';
 import { createRollouts, withLiveAliases } from './wire/rollouts.ts';
 import { directOf, openTickets } from './wire/tickets.ts';
 import { createUsage, type Usage } from './wire/usage.ts';
-
-/** What this process says when its listeners are up: one line on standard output, or a message to the parent. */
-export interface ReadyMessage {
-  readonly type: 'ready';
-  readonly httpPort: number;
-  readonly grpcPort: number;
-  readonly fleetPort: number;
-}
 
 const HELLO_TIMEOUT_MS = 10_000;
 /** Room around a body: the envelope, the meta of a lane frame. */
@@ -233,41 +222,6 @@ function makeFleetDoor(parts: Parts, tls: TlsWatch): FleetDoor {
   });
 }
 
-/** The scheduler's one loop is its thread: a thread that is stuck feeds no watchdog. */
-function serviceManagerOf({ logger, loop }: Parts): ServiceManager {
-  const facts = serviceManager();
-  const native =
-    facts.socketPath === undefined
-      ? undefined
-      : nativeNotify((err) => logger.warn({ err }, 'the native addon cannot speak to systemd'));
-  return createServiceManager({
-    facts,
-    clock: systemClock,
-    vitals: new Vitals(),
-    send: createNotifySender(facts, native, processEnvironment()['PATH']),
-    log: logger,
-    status: () => `Running requests: ${loop.inspector.runningRequests}; ${loop.fleetView.ready().reason}.`,
-  });
-}
-
-function tellReady(message: ReadyMessage): void {
-  if (process.send !== undefined) process.send(message);
-  else process.stdout.write(`${JSON.stringify(message)}\n`);
-}
-
-/** Waits until nothing runs, at most `timeoutMs`; then ends what is left. */
-async function drainStreams(loop: RunLoop, http: HttpDoor, timeoutMs: number, logger: Logger): Promise<void> {
-  let stopTimer: (() => void) | undefined;
-  const late = new Promise<'late'>((resolve) => {
-    stopTimer = systemClock.after(timeoutMs, () => resolve('late'));
-  });
-  const outcome = await Promise.race([Promise.all([loop.idle(), http.idle()]), late]);
-  stopTimer?.();
-  if (outcome !== 'late') return;
-  logger.warn({ running: loop.inspector.runningRequests, timeoutMs }, 'requests outlived the drain and are ended');
-  loop.abortAll(new CodedError('draining', 'The scheduler stopped before the answer was whole.'));
-}
-
 function keysChanged({ loop, modelPeers }: Parts): void {
   loop.direct?.keysChanged();
   modelPeers.keysChanged();
@@ -277,6 +231,10 @@ const nothing = (): void => undefined;
 
 const startAndStop = (part: { start(): void | Promise<void>; stop(): void | Promise<void> }) =>
   [() => part.start(), () => part.stop()] as const;
+
+/** A door that tells its port when it listens. */
+const opening = (door: Pick<FleetDoor, 'listen' | 'close'>, tell: (port: number) => void) =>
+  [async () => tell((await door.listen()).port), () => door.close()] as const;
 
 /** What the doors stand on. @throws CodedError invalid_config */
 async function makeParts(config: SchedulerConfig, logger: Logger): Promise<Parts> {
@@ -346,7 +304,7 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
   const fleet = makeFleetDoor(parts, certificates.fleet);
   const http = makeHttpDoor(parts);
   const ports = { httpPort: 0, grpcPort: 0, fleetPort: 0 };
-  const manager = serviceManagerOf(parts);
+  const manager = serviceManagerOf(logger, loop);
   const lifecycle = createLifecycle({ logger, graceMs: config.drainTimeoutMs + CLOSE_GRACE_MS });
   lifecycle
     // First, so that it stops last: what the store does at the end holds no stream up.
@@ -355,27 +313,9 @@ export async function wireScheduler(config: SchedulerConfig, logger: Logger): Pr
     .add('log of keys', ...startAndStop(parts.accessLog))
     .add('tokenisers', nothing, prefixes.stop)
     .add('reconcile', () => reconcile.start(loop.inspector.directory.state), reconcile.stop)
-    .add(
-      'fleet door',
-      async () => {
-        ports.fleetPort = (await fleet.listen()).port;
-      },
-      () => fleet.close(),
-    )
-    .add(
-      'grpc door',
-      async () => {
-        ports.grpcPort = (await grpc.listen()).port;
-      },
-      () => grpc.close(),
-    )
-    .add(
-      'http door',
-      async () => {
-        ports.httpPort = (await http.listen()).port;
-      },
-      () => http.close(),
-    )
+    .add('fleet door', ...opening(fleet, (port) => Object.assign(ports, { fleetPort: port })))
+    .add('grpc door', ...opening(grpc, (port) => Object.assign(ports, { grpcPort: port })))
+    .add('http door', ...opening(http, (port) => Object.assign(ports, { httpPort: port })))
     .add(
       'certificates and keys',
       () => {

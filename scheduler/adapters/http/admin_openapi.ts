@@ -44,40 +44,9 @@ export function withKinds<Schema extends FastifySchema | undefined>(
 const USAGE_WORDS = ['tenant', 'key', 'model', 'outcome', 'hour'];
 const USAGE_BY_WORD = { enum: USAGE_WORDS, description: 'What is added up; absent: each but the hour apart.' };
 
-export function adminSchemas() {
-  const resources = { type: 'array', items: { type: 'object' } };
-  const tag = 'Resources';
+/** What happened, and who has used what. */
+function logSchemas() {
   return {
-    apply: describe(tag, 'Creates or changes resources', {
-      body: object({ resources, dryRun: DRY_RUN, reason: REASON }, ['resources']),
-      ...json('What became of each: created, changed or unchanged, with the members that differ.'),
-    }),
-    delete: describe(tag, 'Deletes resources', {
-      body: object({ resources: REFS, dryRun: DRY_RUN, reason: REASON }, ['resources']),
-      ...json('What became of each: deleted, stopped (one engine of a deployment), unchanged or not_found.'),
-    }),
-    plan: describe(tag, 'What would be done if resources were applied and others deleted', {
-      body: object({ resources, deleted: REFS }),
-      ...json('The plan in words, with its sums.'),
-    }),
-    defragment: describe(tag, 'Moves that would make whole GPUs of scattered free memory; nothing is moved', {
-      querystring: object({ maxMoves: whole('Up to 256; absent: 16.') }),
-      ...json('The moves, in words and as data, what they gain and what they cost.'),
-    }),
-    list: describe(tag, 'Lists resources', {
-      querystring: object({
-        kind: text('Only of this kind; engines and quarantines then with those that nobody has declared.'),
-      }),
-      ...json('The list.'),
-    }),
-    get: describe(tag, 'Shows one resource, by kind/name', json('The resource.')),
-    describe: describe(tag, 'A resource with its status and newest events, by kind/name', json('All that is known.')),
-    explain: describe(tag, 'Why each node does or does not do for a deployment', json('A line each.')),
-    rollout: describe('Rollouts', 'How a deployment changes its revision, by its name', json('The rollout.')),
-    orderRollout: describe('Rollouts', 'Lays an order for a rollout before the leader', {
-      body: object({ verb: { enum: ['pause', 'resume', 'undo'] }, reason: REASON }, ['verb']),
-      ...json('The rollout.'),
-    }),
     freeze: describe('Log', 'Whether all reconcile is stopped, by whom and why', json('The freeze.')),
     setFreeze: describe('Log', 'Stops all reconcile, fleet-wide', {
       body: object({ reason: REASON }),
@@ -122,5 +91,43 @@ export function adminSchemas() {
       }),
       ...json('The entries of the state.'),
     }),
+  } as const;
+}
+
+export function adminSchemas() {
+  const resources = { type: 'array', items: { type: 'object' } };
+  const tag = 'Resources';
+  return {
+    apply: describe(tag, 'Creates or changes resources', {
+      body: object({ resources, dryRun: DRY_RUN, reason: REASON }, ['resources']),
+      ...json('What became of each: created, changed or unchanged, with the members that differ.'),
+    }),
+    delete: describe(tag, 'Deletes resources', {
+      body: object({ resources: REFS, dryRun: DRY_RUN, reason: REASON }, ['resources']),
+      ...json('What became of each: deleted, stopped (one engine of a deployment), unchanged or not_found.'),
+    }),
+    plan: describe(tag, 'What would be done if resources were applied and others deleted', {
+      body: object({ resources, deleted: REFS }),
+      ...json('The plan in words, with its sums.'),
+    }),
+    defragment: describe(tag, 'Moves that would make whole GPUs of scattered free memory; nothing is moved', {
+      querystring: object({ maxMoves: whole('Up to 256; absent: 16.') }),
+      ...json('The moves, in words and as data, what they gain and what they cost.'),
+    }),
+    list: describe(tag, 'Lists resources', {
+      querystring: object({
+        kind: text('Only of this kind; engines and quarantines then with those that nobody has declared.'),
+      }),
+      ...json('The list.'),
+    }),
+    get: describe(tag, 'Shows one resource, by kind/name', json('The resource.')),
+    describe: describe(tag, 'A resource with its status and newest events, by kind/name', json('All that is known.')),
+    explain: describe(tag, 'Why each node does or does not do for a deployment', json('A line each.')),
+    rollout: describe('Rollouts', 'How a deployment changes its revision, by its name', json('The rollout.')),
+    orderRollout: describe('Rollouts', 'Lays an order for a rollout before the leader', {
+      body: object({ verb: { enum: ['pause', 'resume', 'undo'] }, reason: REASON }, ['verb']),
+      ...json('The rollout.'),
+    }),
+    ...logSchemas(),
   } as const;
 }

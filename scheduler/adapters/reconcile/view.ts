@@ -45,25 +45,30 @@ export interface ViewParts {
 const replicasOf = ({ deployments }: Declared): { readonly replicas: number }[] =>
   [...deployments.values()].map(({ spec: { replicas } }) => ({ replicas }));
 
+interface Moment {
+  readonly input: PassInput;
+  readonly declared: Declared;
+}
+
+function inventoryOf(reconciler: Reconciler, { configuredNodes = [] }: ViewParts, now: Moment): InventoryFacts {
+  const { declared, input } = now;
+  const { fleet, storeMs } = input;
+  const names = new Set([...configuredNodes, ...fleet.nodes.keys()]);
+  const configured = new Map([...names].map((node) => [node, reconciler.configured(node)]));
+  return { declared, fleet, configured, storeMs };
+}
+
 export function createReconcileView(reconciler: Reconciler, leader: Leader, parts: ViewParts): ReconcileView {
-  const { rollouts, signal, configuredNodes = [] } = parts;
-  const { foresee = createForesight({ signal, ...FORESIGHT_BOUNDS }) } = parts;
+  const { rollouts, signal, foresee = createForesight({ signal, ...FORESIGHT_BOUNDS }) } = parts;
   const reasons = new Map<string, Reason>();
   let sizes: { readonly atMs: number; readonly of: readonly GpuSize[] } | undefined;
-  const current = (): { input: PassInput; declared: Declared } => {
+  const current = (): Moment => {
     const declared = reconciler.declared();
     const input = reconciler.input(declared);
     // What nobody has looked at yet is shown as it would begin.
     return { input: rollouts === undefined ? input : { ...input, targets: foreseenTargets }, declared };
   };
-  const inventory = (): InventoryFacts => {
-    const { input, declared } = current();
-    const { fleet, storeMs } = input;
-    const names = new Set([...configuredNodes, ...fleet.nodes.keys()]);
-    const configured = new Map([...names].map((node) => [node, reconciler.configured(node)]));
-    return { declared, fleet, configured, storeMs };
-  };
-  const whyPending = (name: string, { input, declared }: ReturnType<typeof current>): string => {
+  const whyPending = (name: string, { input, declared }: Moment): string => {
     const nodes = [...input.fleet.nodes.keys()];
     if (isLarge({ nodes, deployments: replicasOf(declared) })) return ASK;
     const before = reasons.get(name);
@@ -112,7 +117,7 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader, part
       if (deployment === undefined) return undefined;
       return rolloutReport(deployment, declared.rolloutOrders.get(name)?.order, rollouts?.look(input, name));
     },
-    engines: () => engineReports(inventory()),
-    quarantines: () => quarantineReports(inventory()),
+    engines: () => engineReports(inventoryOf(reconciler, parts, current())),
+    quarantines: () => quarantineReports(inventoryOf(reconciler, parts, current())),
   };
 }
