@@ -343,9 +343,7 @@ class SchedulerLoop implements RunLoop, RelayHost, FleetInspector {
     record.outputTokens = outputTokens;
     this.#held.ended(running, outcome === 'ok', outputTokens);
     this.#deps.figures.ended({
-      request,
-      model: request.model,
-      door: request.door,
+      ...{ request, model: request.model, door: request.door },
       outcome,
       startedAtMs: running.startedAtMs,
       firstTokenAtMs: running.firstTokenAtMs || undefined,

@@ -103,12 +103,11 @@ export function mergeRows(rows: Iterable<UsageRow>): UsageRow[] {
   return tally.rows();
 }
 
-const compare = (left: UsageRow, right: UsageRow): number => {
-  for (const field of KEY_FIELDS) {
-    if (left[field] !== right[field]) return left[field] < right[field] ? -1 : 1;
-  }
-  return 0;
-};
+/** By the first field of their keys that differs. */
+function compare(left: UsageRow, right: UsageRow): number {
+  const field = KEY_FIELDS.find((each) => left[each] !== right[each]) ?? 'periodMs';
+  return left[field] < right[field] ? -1 : 1;
+}
 
 /** What a table of these rows would answer: see UsageTable.list. */
 export function sumRows(rows: Iterable<UsageRow>, span: UsageSpan, by: UsageBy): UsageRow[] {
