@@ -1,8 +1,8 @@
 /** Orders by the command line, with a real scheduler's doors and fake agents behind them. */
 import t from 'tap';
-import { readyEngine } from '../support/fake_agent.ts';
-import { draining, lastObject, openCli } from './orders_cli.ts';
-import type { Outcome } from './sophia.ts';
+import { readyEngine } from '../../support/fake_agent.ts';
+import { draining, lastObject, openCli } from '../../cli/orders_cli.ts';
+import type { Outcome } from '../../cli/sophia.ts';
 
 t.test('logs are shown as plain text, followed line by line, and end with their agent', async (t) => {
   const { addAgent, run, start } = await openCli(t);

@@ -1,9 +1,9 @@
 /** Whole processes die under running answers: an agent with its engines, and the scheduler itself. */
 import t from 'tap';
-import { eventually } from '../support/child.ts';
-import { essence, open, type SeenAnswer } from '../support/cut_streams.ts';
-import { simEngine, startFleet, type TestFleet } from '../support/fleet.ts';
-import { readWithReturns } from '../support/many_repeat.ts';
+import { eventually } from '../../support/child.ts';
+import { essence, open, type SeenAnswer } from '../../support/cut_streams.ts';
+import { simEngine, startFleet, type TestFleet } from '../../support/fleet.ts';
+import { readWithReturns } from '../../support/many_repeat.ts';
 
 const MODEL = 'sim/model-a';
 const CHAT = '/v1/chat/completions';

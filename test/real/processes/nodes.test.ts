@@ -4,11 +4,11 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { mainOf } from '../../lib/io/local_fleet.ts';
-import { buildProgram } from '../../cli/program.ts';
-import { makeHome } from '../cli/sophia.ts';
-import { startChild } from '../support/child.ts';
-import { until } from '../support/waits.ts';
+import { mainOf } from '../../../lib/io/local_fleet.ts';
+import { buildProgram } from '../../../cli/program.ts';
+import { makeHome } from '../../cli/sophia.ts';
+import { startChild } from '../../support/child.ts';
+import { until } from '../../support/waits.ts';
 
 t.setTimeout(240_000);
 

@@ -3,10 +3,10 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
-import { writePair } from '../../lib/io/local_ca.ts';
-import { mainOf } from '../../lib/io/local_fleet.ts';
-import { startChild } from '../support/child.ts';
-import { createFakeAgent, readyEngine, testAuthority } from '../support/fake_agent.ts';
+import { writePair } from '../../../lib/io/local_ca.ts';
+import { mainOf } from '../../../lib/io/local_fleet.ts';
+import { startChild } from '../../support/child.ts';
+import { createFakeAgent, readyEngine, testAuthority } from '../../support/fake_agent.ts';
 
 const root = await mkdtemp(path.join(tmpdir(), 'scheduler-test-'));
 t.teardown(() => rm(root, { recursive: true, force: true }));

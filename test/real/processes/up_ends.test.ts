@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import t from 'tap';
 import { eventually } from '../../support/child.ts';
-import { makeHome, SOPHIA_MAIN, sophia } from '../sophia.ts';
-import { left, PORTS, ready, up } from './started.ts';
+import { makeHome, SOPHIA_MAIN, sophia } from '../../cli/sophia.ts';
+import { left, PORTS, ready, up } from '../../cli/up/started.ts';
 
 t.setTimeout(200_000);
 

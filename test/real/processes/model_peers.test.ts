@@ -4,9 +4,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import t from 'tap';
-import { type SourceFile, startSource, sumOf } from '../../bench/models/source_server.ts';
-import type { ModelFiles__Output } from '../../proto/gen/admin/v1/ModelFiles.ts';
-import { startFleet } from '../support/fleet.ts';
+import { type SourceFile, startSource, sumOf } from '../../../bench/models/source_server.ts';
+import type { ModelFiles__Output } from '../../../proto/gen/admin/v1/ModelFiles.ts';
+import { startFleet } from '../../support/fleet.ts';
 
 const WEIGHTS: SourceFile = { path: 'w.gguf', bytes: 3_000_000, seed: 1 };
 

@@ -6,12 +6,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { writePair } from '../../lib/io/local_ca.ts';
-import { mainOf } from '../../lib/io/local_fleet.ts';
-import { makeHome, sophia } from '../cli/sophia.ts';
-import { startChild } from '../support/child.ts';
-import { createFakeAgent, type FakeRequest, readyEngine, testAuthority } from '../support/fake_agent.ts';
-import { until } from '../support/waits.ts';
+import { writePair } from '../../../lib/io/local_ca.ts';
+import { mainOf } from '../../../lib/io/local_fleet.ts';
+import { makeHome, sophia } from '../../cli/sophia.ts';
+import { startChild } from '../../support/child.ts';
+import { createFakeAgent, type FakeRequest, readyEngine, testAuthority } from '../../support/fake_agent.ts';
+import { until } from '../../support/waits.ts';
 
 t.setTimeout(120_000);
 const root = await mkdtemp(path.join(tmpdir(), 'usage-test-'));
