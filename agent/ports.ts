@@ -373,6 +373,8 @@ export interface SchedulerLinks {
   sendDirectListener?(scheduler: string, listener: DirectListener): void;
   sendDirectUse?(scheduler: string, use: DirectUse): void;
   sendModelListener?(scheduler: string, listener: ModelListener): void;
+  /** Begins each session anew with a hello of now; requests run on, for they are not on it. */
+  greetAgain?(reason: string): void;
   stop(reason: string): Promise<void>;
 }
 

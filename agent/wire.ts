@@ -61,6 +61,23 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: Gpus, facts: Hello['host']):
   };
 }
 
+/**
+ * The hello of each session. A driver may answer only after the first one was said: a scheduler would know of no GPU then for
+ * as long as the session lasts, so it begins anew when there are GPUs that no hello has named.
+ */
+function greetingOf(gpus: Gpus, links: SchedulerLinks, hello: () => Hello): () => Hello {
+  let named: ReadonlySet<number> | undefined;
+  gpus.reader.onSample(({ gpus: seen }) => {
+    if (named === undefined || seen.every(({ index }) => named?.has(index))) return;
+    links.greetAgain?.('the host has GPUs that its hello did not name');
+  });
+  return () => {
+    const greeting = hello();
+    named = new Set([...(named ?? []), ...(greeting.gpus ?? []).map(({ index = 0 }) => index)]);
+    return greeting;
+  };
+}
+
 const nothing = (): void => undefined;
 
 /** The parts that start and stop, in the order in which they start. */
@@ -259,6 +276,6 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     watch,
     kv,
     readFacts: async () => void (facts = await host.facts()),
-    connect: () => links.start(events, hello),
+    connect: () => links.start(events, greetingOf(gpus, links, hello)),
   });
 }

@@ -182,6 +182,11 @@ class SchedulerLink {
     if (this.#waiting.push(body).length > 0) this.#giveUp(this.#stream);
   }
 
+  /** What the hello said is no longer so: the session begins anew, at once. */
+  greetAgain(reason: string): void {
+    if (this.#stream !== undefined) this.#drop(this.#stream, reason, 0);
+  }
+
   /** Ends a session that takes no events, with its connection: what fills it would stand before the next hello, too. */
   #giveUp(stream: SessionStream): void {
     this.#options.onDropped(1, 'stuck_session');
@@ -305,6 +310,9 @@ export function createSchedulerLinks(options: SchedulerLinkOptions): SchedulerLi
     sendKvEvents: (scheduler, kvEvents) => linkOf(scheduler)?.sendNow({ kvEvents }) ?? false,
     sendDesiredStateAck: (generation, rejections) =>
       toAll({ desiredStateAck: { generation, rejections: [...rejections] } }),
+    greetAgain(reason) {
+      for (const link of links) link.greetAgain(reason);
+    },
     async stop(reason) {
       await Promise.all(links.map((link) => link.stop(reason)));
     },

@@ -89,6 +89,22 @@ t.test('GPU events of a break come on the next session, in order; acknowledged o
   t.same(indexes(scheduler), [0, 1, 1, 2, 3]);
 });
 
+t.test(
+  'a hello that is no longer right is said again on a new session, and nothing of the old one is lost',
+  async (t) => {
+    const scheduler = await startScheduler(t);
+    const { links, engines, log } = openLinks(t, [scheduler.address]);
+    await until(() => log.length === 1, 'the first session');
+    engines.push({ engine: 'new', incarnation: 1, state: 'ENGINE_STATE_READY' });
+    links.greetAgain?.('there is more to tell');
+    links.sendGpuEvent({ index: 3 });
+    await until(() => scheduler.hellos.length === 2 && log.length === 3, 'the second session');
+    t.same(log, [`connected ${scheduler.address}`, `lost ${scheduler.address}`, `connected ${scheduler.address}`]);
+    t.match(scheduler.hellos[1], { sessionId: 's1', engines: [{ engine: 'new' }] });
+    await until(() => indexes(scheduler).includes(3), 'the event of between');
+  },
+);
+
 t.test('what is kept for a scheduler that is away is bounded, and the oldest is dropped and counted', async (t) => {
   const { links, dropped } = openLinks(t, ['127.0.0.1:1']);
   for (let index = 0; index < 1030; index++) links.sendGpuEvent({ index });

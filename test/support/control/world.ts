@@ -48,7 +48,7 @@ export async function makeControlWorld(owner: Owner): Promise<ControlWorld> {
     root,
     async startNode(name, ports, gpus = 2) {
       const pair = await tls.agent(name);
-      const searchPath = await fakeNvidiaSmi(path.join(root, `${name}-gpus`), gpus, process.env['PATH'] ?? '');
+      const searchPath = await fakeNvidiaSmi(path.join(root, `${name}-gpus`), gpus, process.env['PATH'] ?? '', true);
       const config = {
         nodeName: name,
         schedulers: ports.map((port) => `localhost:${port}`),
