@@ -4,9 +4,9 @@
  * and tickets are in no log line.
  */
 import { Worker } from 'node:worker_threads';
-import { backoffCeilingMs } from '../../lib/backoff.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { TicketIssuer__Output } from '../../proto/gen/fleet/v1/TicketIssuer.ts';
+import { judgeThreadRestart } from '../core/restart_brake.ts';
 import type { SchedulerLinks } from '../ports.ts';
 import type {
   ModelDoorReport,
@@ -41,9 +41,7 @@ export interface ModelServing {
 
 /** Keys of one scheduler that are looked at. */
 const MAX_KEYS = 16;
-const RESTART = { baseMs: 500, capMs: 30_000 };
-/** A thread that ran this long has served: its crash is not its start's doing. */
-const STABLE_MS = 10_000;
+const RESTART_DELAY_MS = 500;
 const HEAP_MB = 256;
 const STOP_PATIENCE_MS = 1000;
 
@@ -87,8 +85,9 @@ class Serving implements ModelServing {
     this.#worker = undefined;
     if (this.#stopping) return;
     this.#closed();
-    this.#crashes = livedMs > STABLE_MS ? 1 : this.#crashes + 1;
-    this.#restart = setTimeout(() => this.start(), backoffCeilingMs(this.#crashes - 1, RESTART));
+    const { crashes, delayMs } = judgeThreadRestart(this.#crashes, livedMs, RESTART_DELAY_MS);
+    this.#crashes = crashes;
+    this.#restart = setTimeout(() => this.start(), delayMs);
   }
 
   async stop(): Promise<void> {

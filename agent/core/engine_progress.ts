@@ -194,9 +194,9 @@ export class ProgressTracker {
 
   /** When the step under way may have begun: after the last token, or with the oldest request where nothing moved. */
   #stepBeganAtMs(): number {
+    if (this.#streams.size - this.#waiting.size - this.#stalled > 0) return this.#lastTokenAtMs;
     const [oldest] = this.#waiting;
-    const isMoving = this.#streams.size - this.#waiting.size - this.#stalled > 0;
-    return isMoving ? this.#lastTokenAtMs : Math.max(this.#lastTokenAtMs, oldest?.arrivedAtMs ?? 0);
+    return Math.max(this.#lastTokenAtMs, oldest?.arrivedAtMs ?? 0);
   }
 
   /** Requests wait in the order of their arrival. */

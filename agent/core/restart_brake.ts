@@ -76,7 +76,7 @@ const MAX_THREAD_DELAY_MS = 10_000;
 const SERVED_MS = 2000;
 
 /**
- * The pause before a crashed relay thread is started again, in milliseconds. It doubles with each crash in a row of threads
+ * The pause before a crashed thread (of the relay, of the door for models) is started again, in milliseconds. It doubles with each crash in a row of threads
  * that never served; after one that did, the next comes as soon as after a first crash.
  * @param before crashes in a row so far, as the last call gave them
  */

@@ -55,10 +55,13 @@ export async function openAccessLog(
   const keys = await openKeyStore(path.join(config.dataDir, 'keys.json'));
   if (config.store === 'off') return { keys, start: () => undefined, stop: () => Promise.resolve() };
   const newFolder = (): string => randomToken(systemRandom, 8);
+  const notes = await openAccessNotes(path.join(config.dataDir, 'access-log.json'), newFolder, (err) =>
+    logger.warn({ err }, 'access-log.json is damaged: by whose word keys were changed last is lost'),
+  );
   return createAccessLog({
     control: plane,
     keys,
-    notes: await openAccessNotes(path.join(config.dataDir, 'access-log.json'), newFolder),
+    notes,
     scheduler: config.schedulerId,
     clock: systemClock,
     random: systemRandom,

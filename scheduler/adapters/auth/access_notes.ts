@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { createSerial } from '../../../lib/serial.ts';
 import type { AccessNote } from '../../core/access/key_events.ts';
 import { replaceFile } from './key_store.ts';
 
@@ -28,32 +29,45 @@ export interface AccessNotes {
   remove(notes: readonly AccessNote[]): Promise<void>;
 }
 
-async function readNotes(file: string): Promise<{ readonly folder: string; readonly notes: AccessNote[] } | undefined> {
+type Found = { readonly folder: string; readonly notes: AccessNote[] } | undefined;
+
+/** Undefined: there is none yet, or it is damaged. @throws what the file system says */
+async function readNotes(file: string, damaged: (err: unknown) => void): Promise<Found> {
+  let text: string;
   try {
-    return FILE.parse(JSON.parse(await readFile(file, 'utf8')));
-  } catch {
-    // Missing or damaged: the log is then told of all keys anew, under another name of the folder.
+    text = await readFile(file, 'utf8');
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw thrown;
+  }
+  try {
+    return FILE.parse(JSON.parse(text));
+  } catch (thrown) {
+    damaged(thrown);
     return undefined;
   }
 }
 
-/** @param newFolder a name of 8 characters of base32 for a folder that has none */
-export async function openAccessNotes(file: string, newFolder: () => string): Promise<AccessNotes> {
-  const found = await readNotes(file);
+/**
+ * @param newFolder a name of 8 characters of base32 for a folder that has none
+ * @param damaged the file is there and cannot be understood: the log is told of all keys anew, under another name of the folder
+ * @throws what the file system says
+ */
+export async function openAccessNotes(
+  file: string,
+  newFolder: () => string,
+  damaged: (err: unknown) => void,
+): Promise<AccessNotes> {
+  const found = await readNotes(file, damaged);
   const folder = found?.folder ?? newFolder();
   let notes: readonly AccessNote[] = found?.notes ?? [];
-  let writing: Promise<unknown> = Promise.resolve();
-  const change = (edit: (now: readonly AccessNote[]) => readonly AccessNote[]): Promise<void> => {
-    const done = writing.then(async () => {
+  const serial = createSerial();
+  const change = (edit: (now: readonly AccessNote[]) => readonly AccessNote[]): Promise<void> =>
+    serial(async () => {
       const next = edit(notes).slice(-MAX_NOTES);
       await replaceFile(file, `${JSON.stringify({ version: 1, folder, notes: next })}\n`);
       notes = next;
     });
-    writing = done.catch(() => {
-      // Whoever asked for it gets the failure; the next change starts from what is on the disk.
-    });
-    return done;
-  };
   if (found === undefined) await change(() => []);
   return {
     folder,

@@ -8,6 +8,7 @@ import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { CodedError } from '../../../lib/errors.ts';
 import type { KeyId, TenantId } from '../../../lib/ids.ts';
+import { createSerial } from '../../../lib/serial.ts';
 import { ROLES, TENANT_PATTERN } from '../../core/access/claims.ts';
 import type { ApiKeyRecord, KeyStore, Role } from '../../ports.ts';
 
@@ -109,10 +110,10 @@ export async function replaceFile(file: string, text: string): Promise<void> {
 export async function openKeyStore(file: string): Promise<KeyStore> {
   let records = await readRecords(file);
   /** Writes wait for each other: two at once would lose one. */
-  let writing: Promise<unknown> = Promise.resolve();
+  const serial = createSerial();
 
-  const change = <Result>(edit: (draft: Map<KeyId, ApiKeyRecord>) => Result): Promise<Result> => {
-    const done = writing.then(async () => {
+  const change = <Result>(edit: (draft: Map<KeyId, ApiKeyRecord>) => Result): Promise<Result> =>
+    serial(async () => {
       const draft = new Map(records);
       const result = edit(draft);
       await replaceFile(file, `${JSON.stringify({ version: 1, keys: [...draft.values()] }, null, 1)}\n`);
@@ -120,11 +121,6 @@ export async function openKeyStore(file: string): Promise<KeyStore> {
       records = draft;
       return result;
     });
-    writing = done.catch(() => {
-      // The caller of this change gets the failure; the next change starts from what is in force.
-    });
-    return done;
-  };
 
   return {
     find: (id) => records.get(id),

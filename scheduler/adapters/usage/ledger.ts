@@ -6,6 +6,7 @@
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import type { Logger } from '../../../lib/io/logger.ts';
+import { createSerial } from '../../../lib/serial.ts';
 import {
   isUsageBy,
   MAX_USAGE_ROWS,
@@ -87,25 +88,13 @@ function createTeller(logger: Logger, wrong: string, over: string) {
   };
 }
 
-/** Runs what it is given one after the other. */
-function createQueue(): <Result>(work: () => Promise<Result>) => Promise<Result> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (work) => {
-    const done = last.then(work);
-    last = done.catch(() => {
-      // Whoever asked for this gets the failure; what comes next is another matter.
-    });
-    return done;
-  };
-}
-
 class Ledger implements UsageLedger {
   readonly #options: LedgerOptions;
   readonly #disk: ReturnType<typeof createTeller>;
   readonly #store: ReturnType<typeof createTeller>;
   /** What touches the spool, one after the other; none of it waits for the store. */
-  readonly #onDisk = createQueue();
-  readonly #inStore = createQueue();
+  readonly #onDisk = createSerial();
+  readonly #inStore = createSerial();
   #isSettling = false;
   #stopTimer: (() => void) | undefined;
   #stopped = false;

@@ -186,15 +186,10 @@ export class UsageSpool {
     const { rows } = await this.read(segment);
     const bytes = Buffer.from(encodeRecord(1, rows, checksum));
     if (bytes.length >= segment.bytes) return;
-    await this.#options.files.replace(segment.name, bytes).then(
-      () => {
-        this.#closed = this.#closed.map((each) =>
-          each === segment ? { ...segment, bytes: bytes.length, records: 1 } : each,
-        );
-      },
-      () => {
-        // The segment stays as it was; it is as good, only longer.
-      },
+    // Where that fails the segment stays as it was, which is as good and only longer; whoever wrote is told why.
+    await this.#options.files.replace(segment.name, bytes);
+    this.#closed = this.#closed.map((each) =>
+      each === segment ? { ...segment, bytes: bytes.length, records: 1 } : each,
     );
   }
 

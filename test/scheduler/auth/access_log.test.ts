@@ -39,7 +39,12 @@ let ids = 0;
 async function openLife(t: Test, store: MemoryStore, folder: string, scheduler = 'sched') {
   const { control, calls } = openControl(t, { store });
   const keys = await openKeyStore(path.join(folder, 'keys.json'));
-  const notes = await openAccessNotes(path.join(folder, 'access-log.json'), () => `folder${'abcdefg'[ids++ % 7]}a`);
+  const damages: unknown[] = [];
+  const notes = await openAccessNotes(
+    path.join(folder, 'access-log.json'),
+    () => `folder${'abcdefg'[ids++ % 7]}a`,
+    (err) => damages.push(err),
+  );
   const log = createAccessLog({
     ...{ control, keys, notes, scheduler, clock: quick, random: systemRandom, logger: silentLog },
     newId: () => `id-${++ids}`,
@@ -51,7 +56,7 @@ async function openLife(t: Test, store: MemoryStore, folder: string, scheduler =
     await log.keys.add(made.record, by);
     return made;
   };
-  return { control, calls, notes, log, create };
+  return { control, calls, notes, damages, log, create };
 }
 
 const eventsIn = (store: MemoryStore) =>
@@ -163,8 +168,9 @@ t.test('many keys go in pieces, a race is decided anew, and notes that cannot be
     return createKey(systemRandom, sha256, asked, 1).record;
   });
   writeFileSync(path.join(folder, 'keys.json'), JSON.stringify({ version: 1, keys: records }), { mode: 0o600 });
-  const { control, notes } = await openLife(t, store, folder);
+  const { control, notes, damages } = await openLife(t, store, folder);
   t.match(notes.folder, /^folder/);
+  t.equal(damages.length, 1, 'told, for what was in it is lost');
   let raced = false;
   store.beforeAppend = (request) => {
     if (raced) return;

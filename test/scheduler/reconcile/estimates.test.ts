@@ -2,6 +2,7 @@
 import t from 'tap';
 import type { ModelReading__Output } from '../../../proto/gen/fleet/v1/ModelReading.ts';
 import type { DeploymentSpec } from '../../../scheduler/core/resources/contract.ts';
+import { LLAMA_8B } from '../model_fixture.ts';
 import { GIB } from './fake_node.ts';
 import { deployment, Harness } from './harness.ts';
 
@@ -26,21 +27,7 @@ const reading: ModelReading__Output = {
   facts: {
     weightBytes: 15 * GIB,
     problem: '',
-    shape: {
-      hidden: 4096,
-      vocabulary: 128_256,
-      intermediate: 14_336,
-      expertIntermediate: 0,
-      expertsPerToken: 0,
-      fullLayers: 32,
-      windowLayers: 0,
-      windowTokens: 0,
-      kvHeads: 8,
-      headDim: 128,
-      latentDim: 0,
-      dtypeBytes: 2,
-      maxPositions: 131_072,
-    },
+    shape: LLAMA_8B,
   },
 };
 

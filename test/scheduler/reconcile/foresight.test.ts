@@ -4,24 +4,9 @@ import { createForesight, isLarge } from '../../../scheduler/adapters/reconcile/
 import type { FleetSnapshot } from '../../../scheduler/core/placement/contract.ts';
 import { type ExplainTask, foresee, type PlanTask } from '../../../scheduler/core/reconcile/foresight.ts';
 import { deployment, Harness } from './harness.ts';
+import { oneNodeFleet } from '../model_fixture.ts';
 
-const snapshot = (replicas: number): FleetSnapshot => ({
-  version: 1,
-  nowMs: 0,
-  staleAfterMs: 1000,
-  nodes: [
-    {
-      name: 'n1',
-      region: 'r',
-      architecture: 'amd64',
-      health: 'ready',
-      lastSeenMs: 0,
-      gpus: [{ index: 0, model: 'H100', totalBytes: 100, health: 'ok' }],
-    },
-  ],
-  deployments: [{ name: 'a@r', model: 'm', replicas, gpusPerHost: 1, gpuMemoryBytes: 10 }],
-  placements: [],
-});
+const snapshot = (replicas: number): FleetSnapshot => oneNodeFleet('a@r', replicas);
 
 const asked = (replicas: number) => ({
   snapshot: snapshot(replicas),

@@ -4,26 +4,11 @@ import { isLarge, planElsewhere } from '../../../scheduler/adapters/reconcile/pl
 import type { FleetSnapshot } from '../../../scheduler/core/placement/contract.ts';
 import { planPlacement } from '../../../scheduler/core/placement/planner.ts';
 import { deployment, Harness } from './harness.ts';
+import { oneNodeFleet } from '../model_fixture.ts';
 
 const never = new AbortController().signal;
 
-const snapshot = (replicas: number): FleetSnapshot => ({
-  version: 1,
-  nowMs: 0,
-  staleAfterMs: 1000,
-  nodes: [
-    {
-      name: 'n1',
-      region: 'r',
-      architecture: 'amd64',
-      health: 'ready',
-      lastSeenMs: 0,
-      gpus: [{ index: 0, model: 'H100', totalBytes: 100, health: 'ok' }],
-    },
-  ],
-  deployments: [{ name: 'a', model: 'm', replicas, gpusPerHost: 1, gpuMemoryBytes: 10 }],
-  placements: [],
-});
+const snapshot = (replicas: number): FleetSnapshot => oneNodeFleet('a', replicas);
 
 t.test('a large plan is made in a thread, and is the same', async (t) => {
   const small = snapshot(1);

@@ -16,26 +16,10 @@ import {
 import { engineUseOf, voidFlag } from '../../../../scheduler/core/placement/memory/engine_use.ts';
 import { estimateMemory } from '../../../../scheduler/core/placement/memory/estimate.ts';
 import type { DeploymentSpec } from '../../../../scheduler/core/resources/contract.ts';
+import { LLAMA_8B } from '../../model_fixture.ts';
+import { GIB } from '../../reconcile/fake_node.ts';
 
-const GIB = 2 ** 30;
-
-/** Llama 3.1 8B: 128 KiB of KV cache a token. */
-const SHAPE: ModelShape = {
-  kind: 'shape',
-  hidden: 4096,
-  vocabulary: 128_256,
-  intermediate: 14_336,
-  expertIntermediate: 0,
-  expertsPerToken: 0,
-  fullLayers: 32,
-  windowLayers: 0,
-  windowTokens: 0,
-  kvHeads: 8,
-  headDim: 128,
-  latentDim: 0,
-  dtypeBytes: 2,
-  maxPositions: 131_072,
-};
+const SHAPE: ModelShape = { kind: 'shape', ...LLAMA_8B };
 const FACTS: ModelFacts = { weightBytes: 15 * GIB, shape: SHAPE, problem: '' };
 
 const spec = (change: Partial<DeploymentSpec> = {}): DeploymentSpec => {
