@@ -6,6 +6,7 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
+import { atMost } from '../../lib/io/at_most.ts';
 import type { Logger } from '../../lib/io/logger.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { addFigures, type ProgressFigures, shiftTimes, toEngineProgress } from '../core/engine_progress.ts';
@@ -135,16 +136,6 @@ export function sumReports(
     ...sum,
     counters,
   };
-}
-
-/** Resolves when `work` has ended, or after `timeoutMs`. */
-async function atMost(work: Promise<unknown>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
-  });
-  await Promise.race([work, late]);
-  clearTimeout(timer);
 }
 
 /** A pool of one thread: piscina gives up a pool whose thread failed before it was ready, so each life gets its own. */

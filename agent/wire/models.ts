@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import path from 'node:path';
 import { CodedError } from '../../lib/errors.ts';
+import { isHttpsOrigin } from '../../lib/https_origin.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { systemClock, systemRandom } from '../../lib/io/system.ts';
 import type { ModelPeers__Output } from '../../proto/gen/fleet/v1/ModelPeers.ts';
@@ -56,9 +57,8 @@ const refusal = (message: string): CodedError => new CodedError('invalid_config'
 /** How other nodes reach the door. @throws CodedError invalid_config */
 export function servingUrl({ modelsServeHost: host, modelsServeUrl: url }: AgentConfig): (port: number) => string {
   if (url !== undefined) {
-    const { origin, pathname, search, protocol } = new URL(url);
-    if (protocol !== 'https:' || pathname !== '/' || search !== '')
-      throw refusal('modelsServeUrl must be https and have no path.');
+    if (!isHttpsOrigin(url)) throw refusal('modelsServeUrl must be https and have no path.');
+    const { origin } = new URL(url);
     return () => origin;
   }
   if (ANY_ADDRESS.test(host))

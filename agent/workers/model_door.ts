@@ -15,6 +15,7 @@ import type { TLSSocket } from 'node:tls';
 import { CodedError, toCodedError } from '../../lib/errors.ts';
 import { formFault } from '../../lib/http_form.ts';
 import { errorHeaders, errorJson } from '../../lib/http_errors.ts';
+import { drained } from '../../lib/io/drained.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { checkModelTicket, type ModelTicketClaims } from '../../lib/model_ticket.ts';
 import { ModelTicketVerifier } from '../../proto/ticket_jws.ts';
@@ -44,22 +45,6 @@ interface Found {
 }
 
 const absent = (): CodedError => new CodedError('not_found', 'This node has no such file of the model.');
-
-/** Resolves when the response takes more, or is gone. @returns false when it took nothing for too long */
-function drained(response: ServerResponse, stallTimeoutMs: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const settle = (moved: boolean): void => {
-      clearTimeout(timer);
-      response.removeListener('drain', onMoved);
-      response.removeListener('close', onMoved);
-      resolve(moved);
-    };
-    const onMoved = (): void => settle(true);
-    const timer = setTimeout(() => settle(false), stallTimeoutMs);
-    response.once('drain', onMoved);
-    response.once('close', onMoved);
-  });
-}
 
 export class ModelDoor {
   readonly #settings: ModelDoorSettings;

@@ -4,6 +4,7 @@
  * tickets that it gave are half through their life. Addresses and tickets are in no log line.
  */
 import type { Clock } from '../../lib/clock.ts';
+import { isHttpsOrigin } from '../../lib/https_origin.ts';
 import type { NodeId } from '../../lib/ids.ts';
 import type { ModelTicketClaims } from '../../lib/model_ticket.ts';
 import type { ModelListener__Output } from '../../proto/gen/fleet/v1/ModelListener.ts';
@@ -47,16 +48,9 @@ interface Door {
 const PERIOD_MS = 1000;
 /** Long enough for a node to begin its ranges; a new one comes well before. */
 const TICKET_MS = 120_000;
-const MAX_URL_CHARACTERS = 2048;
 const MAX_KEYS = 16;
 /** Nodes that are told in one turn; the others have the next one. */
 const MAX_TOLD_PER_TURN = 256;
-
-function isDoor(url: string): boolean {
-  if (url.length > MAX_URL_CHARACTERS || !URL.canParse(url)) return false;
-  const { protocol, pathname, search, username } = new URL(url);
-  return protocol === 'https:' && pathname === '/' && search === '' && username === '';
-}
 
 class Desk implements ModelPeerDesk {
   readonly #deps: ModelPeerDeps;
@@ -98,7 +92,7 @@ class Desk implements ModelPeerDesk {
     const node = session.nodeName;
     if (this.#sessions.get(node) !== session) return;
     const before = this.#doors.get(node);
-    if (!isDoor(url)) {
+    if (!isHttpsOrigin(url)) {
       this.#doors.delete(node);
       return;
     }

@@ -5,6 +5,7 @@
  */
 import http from 'node:http';
 import https from 'node:https';
+import { isHttpsOrigin } from '../../../lib/https_origin.ts';
 import type { TlsMaterial } from '../../../lib/io/tls_files.ts';
 import { MAX_TICKET_BYTES } from '../../../lib/ticket.ts';
 import type { ModelPeers__Output } from '../../../proto/gen/fleet/v1/ModelPeers.ts';
@@ -59,17 +60,10 @@ const MAX_SOURCES = 64;
 const MAX_PEERS = 8;
 const MAX_STANDINGS = 512;
 const MAX_CLIENTS = 64;
-const MAX_URL_CHARS = 2048;
 
 /** A file of a model as another node knows it. */
 export const sumName = ({ check }: Pick<FileEntry, 'check'>): string =>
   check === undefined ? '' : `${check.kind}:${check.hex}`;
-
-function isBaseUrl(text: string): boolean {
-  if (text.length > MAX_URL_CHARS || !URL.canParse(text)) return false;
-  const { protocol, pathname, search, username } = new URL(text);
-  return protocol === 'https:' && pathname === '/' && search === '' && username === '';
-}
 
 /** An error of a connection as Node's own are: with a code. */
 const anotherName = (node: string): Error =>
@@ -103,7 +97,7 @@ export class PeerBook {
           ({ node, url, ticket }) =>
             NODE_NAME.test(node) &&
             node !== this.#options.nodeName &&
-            isBaseUrl(url) &&
+            isHttpsOrigin(url) &&
             ticket !== '' &&
             ticket.length <= MAX_TICKET_BYTES,
         )
@@ -113,7 +107,7 @@ export class PeerBook {
     this.#offers.set(scheduler, bySource);
   }
 
-  /** @param source as agents and schedulers name it; @param resolved what it stands for now */
+  /** @param source as agents and schedulers name it; @param resolved the state of it that is fetched */
   of(source: string, resolved: string): ModelPeersOf {
     return {
       take: () => {

@@ -6,6 +6,8 @@
 import type { ServerResponse } from 'node:http';
 import { CodedError, toCodedError } from '../../../lib/errors.ts';
 import { errorJson } from '../../../lib/http_errors.ts';
+import { atMost } from '../../../lib/io/at_most.ts';
+import { drained } from '../../../lib/io/drained.ts';
 import type { FleetEvent } from '../../core/events/event.ts';
 
 export interface FollowOptions {
@@ -48,33 +50,6 @@ export class Followers {
 
 const textOf = (event: FleetEvent): string => `id: ${event.seq}\ndata: ${JSON.stringify(event)}\n\n`;
 
-/** Resolves when the client takes more or is gone; cuts one that takes nothing for too long. */
-function drained(response: ServerResponse, stallTimeoutMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const settle = (): void => {
-      clearTimeout(timer);
-      response.removeListener('drain', settle);
-      response.removeListener('close', settle);
-      resolve();
-    };
-    const timer = setTimeout(() => {
-      response.destroy();
-      settle();
-    }, stallTimeoutMs);
-    response.once('drain', settle);
-    response.once('close', settle);
-  });
-}
-
-/** Resolves when `work` does, or after `timeoutMs`. @throws what `work` rejects with until then */
-async function atMost(work: Promise<unknown>, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
-  });
-  await Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
-
 /**
  * Writes events until the client goes, the store fails, or the scheduler stops; of the latter two the client is told by an
  * event `error` whose data has the form of every error.
@@ -107,7 +82,7 @@ export async function followTo(
       const { done, value } = await next;
       if (done === true || response.destroyed) break;
       for (const event of value) {
-        if (!response.write(textOf(event))) await drained(response, stallTimeoutMs);
+        if (!response.write(textOf(event)) && !(await drained(response, stallTimeoutMs))) response.destroy();
         if (response.destroyed) return;
       }
       pings.refresh();

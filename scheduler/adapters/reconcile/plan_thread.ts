@@ -1,6 +1,7 @@
 /** Plans for large fleets in a thread of their own, one thread a plan: they are rare, and an idle thread costs memory. */
 import { Worker } from 'node:worker_threads';
 import { CodedError } from '../../../lib/errors.ts';
+import { createSerial } from '../../../lib/serial.ts';
 import type { FleetSnapshot, PlacementPlan } from '../../core/placement/contract.ts';
 import { foresee, type ForesightAnswers, type ForesightTask } from '../../core/reconcile/foresight.ts';
 
@@ -72,7 +73,7 @@ const BUSY_RETRY_MS = 2000;
 /** Small fleets are answered at once; of large ones one question after the other, each in a thread. */
 export function createForesight({ signal, mostWaiting, timeoutMs }: ForesightOptions): Foresee {
   let open = 0;
-  let last: Promise<unknown> = Promise.resolve();
+  const serial = createSerial();
   const answer = async <Task extends ForesightTask>(task: Task): Promise<ForesightAnswers[Task['kind']]> => {
     const late = AbortSignal.timeout(timeoutMs);
     try {
@@ -91,13 +92,8 @@ export function createForesight({ signal, mostWaiting, timeoutMs }: ForesightOpt
       throw new CodedError('planner_busy', words, { retryAfterMs: BUSY_RETRY_MS });
     }
     open += 1;
-    const mine = last.then(() => answer(task));
-    last = mine.then(
-      () => undefined,
-      () => undefined,
-    );
     try {
-      return await mine;
+      return await serial(() => answer(task));
     } finally {
       open -= 1;
     }
