@@ -24,8 +24,17 @@ const BUSY_UTILIZATION = 0.85;
 const BEHIND_BYTES = 256 * 1024;
 
 /**
- * How long a frame may wait for company, in milliseconds; 0: it leaves at the end of this turn. Between idle and busy the
- * hold grows evenly, since holding lowers the load that it is measured by and a step would swing.
+ * Longest wait for the rest of a step, in milliseconds: many engines write the tokens of a step one by one, a hundred of
+ * them over some milliseconds, and a reader cannot see so short a wait beside a step of 10 to 50 ms.
+ */
+const STEP_HOLD_MS = 4;
+
+/** How long the first tokens of a step may wait for the others; 0 where holds are turned off. */
+export const stepHoldMs = (maxHoldMs: number): number => Math.min(STEP_HOLD_MS, maxHoldMs);
+
+/**
+ * How long a frame may wait for company on a busy thread or before a slow receiver, in milliseconds; 0: not for
+ * that. Between idle and busy the hold grows evenly, since holding lowers the load that it is measured by and a step would swing.
  */
 export function holdMs(facts: HoldFacts): number {
   const { urgent, maxHoldMs, utilization, unsentBytes, sinceLastSendMs } = facts;

@@ -9,7 +9,8 @@ import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import type { RandomSource } from '../../lib/rng.ts';
 import { type Frame, FRAME, FrameBatch, LANE_PROTOCOL_VERSION, encodeJson, visitFrames } from '../../proto/codec.ts';
 import { fleetService } from '../../proto/load.ts';
-import { holdMs } from '../core/coalescing.ts';
+import { holdMs, stepHoldMs } from '../core/coalescing.ts';
+import type { StepGather } from '../core/step_gather.ts';
 import type { FrameFields } from './request_outlet.ts';
 import type { RelaySettings } from './relay_messages.ts';
 import type { ThreadPulse } from './thread_pulse.ts';
@@ -53,6 +54,12 @@ export class Lane {
   #reconnect: NodeJS.Timeout | undefined;
   #hold: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
+  /** The hold that runs waits for the rest of a step. */
+  #holdsStep = false;
+  /** Holds that ran to their end. */
+  #epoch = 0;
+  readonly #flush = (): void => this.flush();
+  readonly #giveUp = (): void => this.#endHold();
   #failures = 0;
   #openedAtMs = 0;
   #lastFlushMs = 0;
@@ -136,27 +143,41 @@ export class Lane {
   }
 
   /** Adds a frame to what leaves next; nothing when the stream is gone. `fields` is not kept. */
-  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, urgent: boolean): void {
+  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, step?: StepGather): void {
     if (this.#stream === undefined) return;
     fields.kind = kind;
     this.#batch.append(fields, payload, ids);
     if (this.#batch.bytes >= FLUSH_BYTES) this.flush();
-    else this.#schedule(urgent);
+    else this.#schedule(step);
   }
 
-  #schedule(urgent: boolean): void {
+  #schedule(step: StepGather | undefined): void {
+    const urgent = step === undefined;
+    const whole = urgent || step.arrive(this.#epoch);
     if (this.#immediate !== undefined) return;
-    // A hold that runs is as long as it was to be; only what is urgent cuts it short.
-    if (this.#hold !== undefined && !urgent) return;
-    const waitMs = holdMs({
+    if (this.#hold !== undefined) {
+      // A hold that runs is as long as it was to be; only what is urgent, or what it waited for, cuts it short.
+      if (urgent || (whole && this.#holdsStep)) this.#immediate = setImmediate(this.#flush);
+      return;
+    }
+    const { laneHoldMs: maxHoldMs } = this.#settings;
+    const busyMs = holdMs({
       urgent,
-      maxHoldMs: this.#settings.laneHoldMs,
+      maxHoldMs,
       utilization: this.#pulse.utilization,
       unsentBytes: this.#unsentBytes,
       sinceLastSendMs: performance.now() - this.#lastFlushMs,
     });
-    if (waitMs <= 0) this.#immediate = setImmediate(() => this.flush());
-    else this.#hold = setTimeout(() => this.flush(), waitMs);
+    this.#holdsStep = busyMs <= 0;
+    const waitMs = busyMs > 0 || whole ? busyMs : stepHoldMs(maxHoldMs);
+    if (waitMs > 0) this.#hold = setTimeout(this.#giveUp, waitMs);
+    else this.#immediate = setImmediate(this.#flush);
+  }
+
+  /** The wait is over: what is still missing of a step begins another one. */
+  #endHold(): void {
+    this.#epoch += 1;
+    this.flush();
   }
 
   /** Sends what was collected. */

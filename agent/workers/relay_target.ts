@@ -1,5 +1,6 @@
 /** What a relay thread keeps of one life of an engine, and the clock by which it tells of it. */
 import type { ProgressTracker } from '../core/engine_progress.ts';
+import type { EngineSteps } from '../core/step_gather.ts';
 import type { RelayTarget } from '../ports.ts';
 import type { EmbeddingBatcher } from './embedding_batcher.ts';
 import type { EnginePool } from './engine_connection.ts';
@@ -11,6 +12,7 @@ export interface Target {
   readonly batcher: EmbeddingBatcher;
   readonly send: SendToEngine;
   readonly tracker: ProgressTracker;
+  readonly steps: EngineSteps;
   open: number;
 }
 

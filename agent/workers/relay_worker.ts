@@ -9,6 +9,7 @@ import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson, readIds } from '../../proto/codec.ts';
 import { ProgressTracker, shiftTimes } from '../core/engine_progress.ts';
 import { OpenList } from '../core/open_requests.ts';
+import { EngineSteps } from '../core/step_gather.ts';
 import type { RelayTarget } from '../ports.ts';
 import { DirectDoor, type DirectOrder } from './direct_door.ts';
 import type { DirectAnswer } from './direct_answer.ts';
@@ -132,7 +133,15 @@ class RelayWorker {
     const batcher = new EmbeddingBatcher(direct);
     const batched: SendToEngine = (request, sink) => batcher.send(request, sink);
     const send = this.#settings.batchEmbeddings ? batched : direct;
-    this.#targets.set(target.engine, { target, pool, batcher, send, tracker: new ProgressTracker(), open: 0 });
+    this.#targets.set(target.engine, {
+      target,
+      pool,
+      batcher,
+      send,
+      tracker: new ProgressTracker(),
+      steps: new EngineSteps(),
+      open: 0,
+    });
   }
 
   #setSchedulers(addresses: readonly string[]): void {
@@ -185,7 +194,7 @@ class RelayWorker {
     const requests = this.#book.detachedList();
     if (requests.length === 0) return;
     const fields = { kind: FRAME.DETACHED, stream: 0, attempt: 0, incarnation: 0, index: 0, flags: 0, aux: 0 };
-    lane.frame(FRAME.DETACHED, fields, encodeJson({ requests }), NO_IDS, true);
+    lane.frame(FRAME.DETACHED, fields, encodeJson({ requests }), NO_IDS);
   }
 
   #onFrame(lane: Lane, frame: Frame): void {
@@ -254,7 +263,7 @@ class RelayWorker {
       sink,
       { stream, attempt, incarnation },
       { credit, stream: meta.stream, whole: meta.repeat !== undefined },
-      this.#budget,
+      { budget: this.#budget, steps: owner.steps },
       mayReturn,
       () => {
         this.#unattachableTotal += 1;
@@ -309,7 +318,7 @@ class RelayWorker {
   #refuse(lane: Lane, frame: Frame, { code, message }: Refusal): void {
     const { stream, attempt, incarnation } = frame;
     const fields = { kind: FRAME.FAILED, stream, attempt, incarnation, index: 0, flags: 0, aux: 0 };
-    lane.frame(FRAME.FAILED, fields, encodeJson({ code, message }), NO_IDS, true);
+    lane.frame(FRAME.FAILED, fields, encodeJson({ code, message }), NO_IDS);
   }
 
   #tick(): void {

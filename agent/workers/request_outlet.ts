@@ -4,12 +4,13 @@
  * back, what it lacks is sent again and the answer goes on live.
  */
 import { Outbox, type OutboxFrame } from '../core/outbox.ts';
+import type { EngineSteps, StepGather } from '../core/step_gather.ts';
 import { FLAG, FRAME } from '../../proto/codec.ts';
 
 /** The way out: frames of one stream on one lane. */
 export interface FrameSink {
-  /** `urgent`: not to be held for company. */
-  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, urgent: boolean): void;
+  /** `step`: the frame may wait for the rest of that step; without it the frame is not held for company. */
+  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, step?: StepGather): void;
   readonly blocked: boolean;
 }
 
@@ -76,6 +77,9 @@ export class RequestOutlet {
   #finishFrame = Infinity;
   #headSeen = false;
   #sentTokens = false;
+  readonly #steps: EngineSteps;
+  /** The step that the next token belongs to, while tokens are on their way. */
+  #step: StepGather | undefined;
   #bodyComplete = false;
   #final: Final | undefined;
   #finalSent = false;
@@ -87,7 +91,7 @@ export class RequestOutlet {
     sink: FrameSink,
     fields: { readonly stream: number; readonly attempt: number; readonly incarnation: number },
     order: { readonly credit: number; readonly stream: boolean; readonly whole?: boolean },
-    budget: RetainBudget,
+    from: { readonly budget: RetainBudget; readonly steps: EngineSteps },
     retain: boolean,
     onUnattachable: () => void,
   ) {
@@ -98,7 +102,8 @@ export class RequestOutlet {
     this.#credit = order.credit;
     this.#stream = order.stream;
     this.#whole = order.whole === true;
-    this.#budget = budget;
+    this.#budget = from.budget;
+    this.#steps = from.steps;
     this.#onUnattachable = onUnattachable;
     this.attachable = retain;
     // The body of a plain answer is collected here in any case.
@@ -153,8 +158,18 @@ export class RequestOutlet {
     this.#counted = now;
   }
 
-  #send(kind: number, payload: Uint8Array, ids: ArrayLike<number>, urgent: boolean): void {
-    this.#sink?.frame(kind, this.#fields, payload, ids, urgent);
+  #send(kind: number, payload: Uint8Array, ids: ArrayLike<number>, step?: StepGather): void {
+    this.#sink?.frame(kind, this.#fields, payload, ids, step);
+  }
+
+  /** Counts this answer among those that get a token in each step of the engine, while it does. */
+  #keepStep(): void {
+    const sink = this.#credit > 0 && this.#final === undefined && this.#sentTokens ? this.#sink : undefined;
+    const step = sink === undefined ? undefined : this.#steps.on(sink);
+    if (step === this.#step) return;
+    this.#step?.leave();
+    step?.join();
+    this.#step = step;
   }
 
   /** The engine has answered 200. */
@@ -162,7 +177,7 @@ export class RequestOutlet {
     this.#headSeen = true;
     this.#fields.aux = 200;
     this.#fields.index = this.#resumedTokens;
-    this.#send(FRAME.HEAD, NO_BYTES, NO_IDS, true);
+    this.#send(FRAME.HEAD, NO_BYTES, NO_IDS);
     this.#fields.aux = 0;
   }
 
@@ -188,17 +203,17 @@ export class RequestOutlet {
     if (finished && this.#finishFrame === Infinity) this.#finishFrame = outbox?.end ?? 0;
     if (outbox !== undefined) this.#keep(outbox, payload, ids, live);
     if (live) {
-      // Nothing that holds the first token waits for company; the role chunk before it carries no id.
-      const urgent = !this.#sentTokens;
       this.#fields.index = this.#index;
       this.#fields.flags = finished ? FLAG.FINISHED : 0;
-      this.#send(FRAME.TOKENS, payload, ids, urgent);
+      // Nothing that holds the first token waits for company, since no step is known before it.
+      this.#send(FRAME.TOKENS, payload, ids, this.#step);
       this.#fields.flags = 0;
     }
     if (ids.length > 0) this.#sentTokens = true;
     this.#index += ids.length;
     // A scheduler that lags behind pays when the frame is sent.
     if (live || this.#sink === undefined) this.#credit -= payload.length;
+    if (this.#step === undefined || this.#credit <= 0) this.#keepStep();
   }
 
   #keep(outbox: Outbox, payload: Uint8Array, ids: readonly number[], live: boolean): void {
@@ -241,6 +256,7 @@ export class RequestOutlet {
   /** The end: sent after all that stands before it. `complete`: the body was whole. */
   end(kind: number, payload: Uint8Array, aux: number): void {
     this.#final = { kind, payload, aux };
+    this.#keepStep();
     this.#bodyComplete = kind === FRAME.DONE && !this.#stream;
     // The last frame of a body says that it is the last; when all have left, an empty one does.
     if (this.#bodyComplete && !this.#behind()) this.#outbox?.append(NO_BYTES, NO_IDS);
@@ -274,7 +290,7 @@ export class RequestOutlet {
     const last = this.#bodyComplete && this.#cursor === outbox.end;
     const finished = this.#cursor > this.#finishFrame;
     this.#fields.flags = (last ? FLAG.LAST : 0) | (finished ? FLAG.FINISHED : 0);
-    this.#send(this.#stream ? FRAME.TOKENS : FRAME.BODY, view.bytes, view.ids, true);
+    this.#send(this.#stream ? FRAME.TOKENS : FRAME.BODY, view.bytes, view.ids);
     this.#fields.flags = 0;
     this.#credit -= view.bytes.length;
   }
@@ -284,7 +300,7 @@ export class RequestOutlet {
     this.#finalSent = true;
     this.#fields.index = this.#index;
     this.#fields.aux = aux;
-    this.#send(kind, payload, NO_IDS, true);
+    this.#send(kind, payload, NO_IDS);
     this.#fields.aux = 0;
   }
 
@@ -297,6 +313,7 @@ export class RequestOutlet {
   grant(bytes: number): void {
     this.#credit += bytes;
     this.#grantedBytes += bytes;
+    if (this.#step === undefined) this.#keepStep();
     // A plain answer is sent again from its first byte.
     const kept = this.#whole && this.#roomy();
     if (!kept && this.#stream && this.#outbox !== undefined) this.#outbox.release(this.#grantedBytes, this.#cursor);
@@ -313,6 +330,7 @@ export class RequestOutlet {
   /** The lane is lost: the answer runs on into the outbox. */
   detach(): void {
     this.#sink = undefined;
+    this.#keepStep();
     this.#finalSent = false;
   }
 
@@ -338,10 +356,11 @@ export class RequestOutlet {
     this.#credit = place.credit;
     // From here on credit speaks of what this scheduler takes.
     this.#grantedBytes = outbox.bytesBefore(this.#cursor);
+    this.#keepStep();
     if (this.#headSeen) this.head();
     if (place.withIds && place.index > 0) {
       this.#fields.index = 0;
-      this.#send(FRAME.TOKENS, NO_BYTES, outbox.journal.subarray(0, place.index), true);
+      this.#send(FRAME.TOKENS, NO_BYTES, outbox.journal.subarray(0, place.index));
     }
     this.pump();
   }
@@ -350,7 +369,7 @@ export class RequestOutlet {
   takeOver(failure: Uint8Array): void {
     this.#fields.aux = 0;
     this.#fields.index = this.#index;
-    this.#send(FRAME.FAILED, failure, NO_IDS, true);
+    this.#send(FRAME.FAILED, failure, NO_IDS);
   }
 
   /** Gives back what it holds; of no more use afterwards. */
@@ -358,6 +377,7 @@ export class RequestOutlet {
     this.#outbox = undefined;
     this.attachable = false;
     this.#sink = undefined;
+    this.#keepStep();
     this.#count();
   }
 }

@@ -5,6 +5,7 @@
  * the figure; it shows what a change of the outbox, the tracker or the outlet costs before any fleet is started.
  */
 import { ProgressTracker } from '../../agent/core/engine_progress.ts';
+import { EngineSteps } from '../../agent/core/step_gather.ts';
 import type { ExchangeSink } from '../../agent/workers/engine_connection.ts';
 import { EventScanner } from '../../agent/workers/event_scanner.ts';
 import { HttpReader } from '../../agent/workers/http_reader.ts';
@@ -106,6 +107,7 @@ function openBare(lane: NullLane, stream: number): Stream {
 interface Shared {
   readonly tracker: ProgressTracker;
   readonly budget: RetainBudget;
+  readonly steps: EngineSteps;
   ended: number;
 }
 
@@ -121,7 +123,7 @@ function openWhole(lane: NullLane, stream: number, retain: boolean, shared: Shar
   };
   const place = { stream, attempt: 0, incarnation: 1 };
   const order = { credit: WINDOW_BYTES, stream: true };
-  const outlet = new RequestOutlet(lane, place, order, shared.budget, retain, () => undefined);
+  const outlet = new RequestOutlet(lane, place, order, shared, retain, () => undefined);
   const request = new RelayedRequest(
     { incarnation: 1, meta, body: Buffer.alloc(256) },
     1 << 20,
@@ -174,7 +176,7 @@ interface Round {
 async function runRound(path: PathName, { streams, tokens }: MicroRelayOptions): Promise<Round> {
   const lane = new NullLane();
   const budget = { usedBytes: 0, maxBytes: 1 << 30, maxIds: 1 << 20 };
-  const shared: Shared = { tracker: new ProgressTracker(), budget, ended: 0 };
+  const shared: Shared = { tracker: new ProgressTracker(), budget, steps: new EngineSteps(), ended: 0 };
   const open = (stream: number): Stream =>
     path === 'bare' ? openBare(lane, stream) : openWhole(lane, stream, path === 'retention', shared);
   const before = process.cpuUsage();

@@ -59,3 +59,44 @@ t.test('with the hold turned off each turn has its message', async (t) => {
   }
   t.ok(lane.messages - before >= 10);
 });
+
+/** Answers of one engine that have all had their first token. */
+async function running(stand: Awaited<ReturnType<typeof startStand>>, count: number) {
+  const answers: Awaited<ReturnType<typeof stand.begin>>[] = [];
+  for (let i = 0; i < count; i++) answers.push(await stand.begin({ credit: 1e8, autoCredit: false }));
+  for (const { exchange } of answers) exchange.begin();
+  for (const { exchange } of answers) exchange.token(0);
+  await until(() => answers.every(({ answer }) => answer.ids.length === 1), 'the first tokens');
+  return answers;
+}
+
+t.test('the tokens of a step that come one by one share their messages', async (t) => {
+  const stand = await startStand(t, { laneHoldMs: 200 });
+  const lane = await stand.lane();
+  const answers = await running(stand, 16);
+  const steps = 10;
+  const before = lane.messages;
+  for (let id = 1; id <= steps; id++) {
+    for (const { exchange } of answers) {
+      exchange.token(id);
+      for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until(() => answers.every(({ answer }) => answer.ids.length === id + 1), 'the step');
+  }
+  const messages = lane.messages - before;
+  t.ok(messages <= steps * 8, `${messages} messages for ${steps} steps of 16 tokens`);
+  for (const { exchange } of answers) exchange.finish();
+  for (const { answer } of answers) t.match((await answer.ended).done, { finishReason: 'stop' });
+});
+
+t.test('an answer whose neighbours are silent gets its tokens all the same', async (t) => {
+  const stand = await startStand(t, { laneHoldMs: 200 });
+  await stand.lane();
+  const [speaker, ...silent] = await running(stand, 4);
+  for (let id = 1; id <= 5; id++) {
+    speaker?.exchange.token(id);
+    await until(() => speaker?.answer.ids.length === id + 1, 'the token');
+  }
+  t.same(speaker?.answer.ids, [0, 1, 2, 3, 4, 5]);
+  t.ok(silent.every(({ answer }) => answer.ids.length === 1));
+});

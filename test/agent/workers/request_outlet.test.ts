@@ -1,5 +1,6 @@
 /** One answer on its way out: what is sent, what is kept, and that all memory comes back. */
 import t from 'tap';
+import { EngineSteps, type StepGather } from '../../../agent/core/step_gather.ts';
 import {
   type FrameFields,
   type FrameSink,
@@ -22,9 +23,18 @@ interface Sent {
 class Sink implements FrameSink {
   readonly sent: Sent[] = [];
   blocked = false;
-  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, urgent: boolean): void {
+  frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, step?: StepGather): void {
     const { stream, index, flags, aux } = fields;
-    this.sent.push({ kind, stream, index, flags, aux, bytes: payload.length, ids: Array.from(ids), urgent });
+    this.sent.push({
+      kind,
+      stream,
+      index,
+      flags,
+      aux,
+      bytes: payload.length,
+      ids: Array.from(ids),
+      urgent: step === undefined,
+    });
   }
   get kinds(): number[] {
     return this.sent.map(({ kind }) => kind);
@@ -46,7 +56,7 @@ function make(more: { stream?: boolean; credit?: number; maxBytes?: number; reta
     sink,
     { stream: 1, attempt: 0, incarnation: 7 },
     { credit: more.credit ?? 10_000, stream: more.stream ?? true },
-    budget,
+    { budget, steps: new EngineSteps() },
     more.retain ?? true,
     () => {
       count += 1;
