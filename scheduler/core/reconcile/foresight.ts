@@ -52,7 +52,7 @@ export type ForesightTask = PlanTask | ExplainTask | DefragmentTask;
 export interface ForesightAnswers {
   readonly plan: PlanView;
   readonly explain: readonly string[];
-  readonly defragment: DefragmentView;
+  readonly defragment: Omit<DefragmentView, 'plan'>;
 }
 
 /** As the leader plans; what runs of a deployment that cannot be read goes on. */
@@ -151,7 +151,7 @@ export function answerExplain(task: ExplainTask): readonly string[] {
   return [...lines, ...notes];
 }
 
-export const answerDefragment = (task: DefragmentTask): DefragmentView => {
+export const answerDefragment = (task: DefragmentTask): Omit<DefragmentView, 'plan'> => {
   const nameOf = namer(task.deploymentOf);
   return defragmentView(task.snapshot, { ...task, nameOf });
 };
