@@ -137,6 +137,57 @@ t.test('cut at every byte it asks for more, never for less than there is, and co
   t.same(readGgufHeader(padded.subarray(3)), found);
 });
 
+t.test('the bytes of a tensor follow from the bits per weight of its type', async (t) => {
+  // As llama.cpp names them for its quantizations.
+  for (const [type, bits] of [
+    ...([
+      [0, 32],
+      [1, 16],
+      [2, 4.5],
+      [3, 5],
+      [6, 5.5],
+      [7, 6],
+      [8, 8.5],
+      [9, 9],
+      [10, 2.625],
+      [11, 3.4375],
+    ] as const),
+    ...([
+      [12, 4.5],
+      [13, 5.5],
+      [14, 6.5625],
+      [15, 9.125],
+      [16, 2.0625],
+      [17, 2.3125],
+      [18, 3.0625],
+      [19, 1.5625],
+    ] as const),
+    ...([
+      [20, 4.5],
+      [21, 3.4375],
+      [22, 2.5625],
+      [23, 4.25],
+      [24, 8],
+      [25, 16],
+      [26, 32],
+      [27, 64],
+      [28, 64],
+    ] as const),
+    ...([
+      [29, 1.75],
+      [30, 16],
+      [34, 1.6875],
+      [35, 2.0625],
+      [39, 4.25],
+    ] as const),
+  ])
+    t.equal(
+      read({ fields: [], tensors: [{ name: 'w', shape: [256, 3], type, from: 0 }] }).tensorBytes,
+      (768 * bits) / 8,
+      `type ${type}`,
+    );
+});
+
 const head = (tensors: number | bigint, keys: number | bigint, ...rest: readonly Buffer[]): Buffer =>
   Buffer.concat([Buffer.from('GGUF'), u32(3), u64(tensors), u64(keys), ...rest]);
 const key = (type: number, ...rest: readonly Buffer[]): Buffer => head(0, 1, text('k'), u32(type), ...rest);

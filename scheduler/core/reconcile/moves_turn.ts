@@ -8,6 +8,7 @@
 import type { AppendItem } from '../events/store_port.ts';
 import { reasonText } from '../placement/explain_text.ts';
 import type { Assignment, FleetSnapshot } from '../placement/contract.ts';
+import type { Reason } from '../placement/reasons.ts';
 import { type StaleReason, verifyPlan } from '../placement/verify.ts';
 import { replicaText } from '../resources/pinned.ts';
 import type { Place } from './contract.ts';
@@ -38,24 +39,23 @@ const sameGpus = (place: Place, { from }: OrderedMove): boolean =>
   place.parts.length === from.length &&
   place.parts.every(({ node, gpus }, at) => node === from[at]?.node && gpus.join() === (from[at]?.gpus ?? []).join());
 
-function staleText(reason: StaleReason): string {
-  switch (reason.by) {
-    case 'not_wanted':
-    case 'already_placed':
-      return 'it is not wanted any more';
-    case 'deployment_changed':
-      return 'its deployment has changed';
-    case 'wrong_shape':
-      return 'its need of memory has changed';
-    case 'gpu':
-      return `GPU ${reason.gpu} there is ${reason.why}`;
-    case 'victim':
-    case 'depends_on':
-      return 'something else would have to go first';
-    default:
-      return reasonText(reason);
-  }
-}
+const NOT_WANTED = 'it is not wanted any more';
+const FIRST = 'something else would have to go first';
+
+/** Of reasons that placement's own words do not tell. */
+const STALE_WORDS: Partial<Record<StaleReason['by'], string>> = {
+  not_wanted: NOT_WANTED,
+  already_placed: NOT_WANTED,
+  deployment_changed: 'its deployment has changed',
+  wrong_shape: 'its need of memory has changed',
+  victim: FIRST,
+  depends_on: FIRST,
+};
+
+const staleText = (reason: StaleReason): string =>
+  reason.by === 'gpu'
+    ? `GPU ${reason.gpu} there is ${reason.why}`
+    : (STALE_WORDS[reason.by] ?? reasonText(reason as Reason));
 
 interface Work {
   readonly input: MovesInput;
@@ -83,7 +83,7 @@ function begin({ input, draft, words }: Work, move: OrderedMove): RunningMove | 
   const planned = plannerName(move.deployment, move.revision);
   const wanted = snapshot.deployments.find(({ name }) => name === planned);
   const target = targets.get(planned);
-  if (wanted === undefined || target === undefined) return 'it is not wanted any more';
+  if (wanted === undefined || target === undefined) return NOT_WANTED;
   const assignment: Assignment = {
     deployment: planned,
     index: openIndex(snapshot, planned),

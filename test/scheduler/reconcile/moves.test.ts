@@ -12,13 +12,13 @@ const small = (replicas: number, more = {}) =>
   deployment(replicas, { gpuMemoryBytes: 15 * GIB, sharing: 'shared', placement: 'spread', ...more });
 
 /** Four replicas, each on a GPU that three more would fit on. */
-async function scattered() {
+async function scattered(settings = {}, replicas = 4) {
   const fleet = new Harness();
-  fleet.addNode('n1', { gpus: 2 });
-  fleet.addNode('n2', { gpus: 2 });
-  const scheduler = fleet.start('a');
-  await fleet.declare('Deployment', 'small', small(4));
-  await fleet.until('four', () => fleet.ready('small', 4));
+  fleet.addNode('n1', { gpus: replicas / 2 });
+  fleet.addNode('n2', { gpus: replicas / 2 });
+  const scheduler = fleet.start('a', settings);
+  await fleet.declare('Deployment', 'small', small(replicas));
+  await fleet.until('all', () => fleet.ready('small', replicas));
   return { fleet, scheduler };
 }
 
@@ -152,6 +152,25 @@ t.test('a move that does not hold any more ends the order with the reason, and w
       (fleet: Harness) => fleet.undeclare('Deployment', 'small'),
       /not wanted|does not run/,
     ],
+    [
+      'a GPU that is not sound',
+      async (fleet: Harness, to: string) => {
+        for (const gpu of [0, 1]) fleet.nodes.get(to)?.health.set(gpu, 'unhealthy');
+      },
+      /GPU \d there is failed|could not stay: a GPU/,
+    ],
+    [
+      'a replica that is elsewhere by now',
+      async (fleet: Harness) => {
+        for (const { name, value } of fleet.memory.projection.list('placement')) {
+          const { parts, ...rest } = value as unknown as { readonly parts: readonly object[] };
+          const after = { ...rest, parts: parts.map((part) => ({ ...part, gpus: [7] })) };
+          await fleet.append({ kind: 'placement.moved', resource: { kind: 'Replica', name }, after });
+        }
+      },
+      /runs elsewhere by now/,
+    ],
+    ['fewer of them', (fleet: Harness) => fleet.declare('Deployment', 'small', small(1)), /not wanted|does not run/],
     ['a freeze', undefined, /all \d moves are done/],
   ] as const) {
     const { fleet, scheduler } = await scattered();
@@ -190,6 +209,25 @@ t.test('a new engine that does not come up ends the order, and the old one serve
   await fleet.run(5000);
   t.ok(fleet.ready('small', 4));
   t.equal(gpusInUse(fleet), 4);
+});
+
+t.test('moves at a time are bounded for the fleet, and for each deployment by the share that may move', async (t) => {
+  for (const [settings, most] of [
+    [{ healMaxMovedPercent: 100 }, 2],
+    [{ healMaxMovedPercent: 20 }, 1],
+  ] as const) {
+    const { fleet, scheduler } = await scattered(settings, 6);
+    const { plan, moves } = await scheduler.view.defragment(16);
+    t.ok(moves.length > 2);
+    await orderer(fleet, scheduler)({ plan });
+    let seen = 0;
+    await fleet.until('all moves', () => {
+      const { replicas } = fleet.status('small');
+      seen = Math.max(seen, replicas.filter(({ state }) => state === 'draining').length);
+      return isOver(fleet)();
+    });
+    t.equal(seen, most);
+  }
 });
 
 t.test('the next leader goes on where the last one was, and an order that it cannot read is taken away', async (t) => {
