@@ -26,7 +26,7 @@ async function isRight(folder: string, file: SourceFile): Promise<boolean> {
 }
 
 /** Whether all files lie in an agent's folder of models with the right bytes. */
-export async function isWhole(modelsFolder: string, files: readonly SourceFile[]): Promise<boolean> {
+export async function hasWhole(modelsFolder: string, files: readonly SourceFile[]): Promise<boolean> {
   const folder = path.join(modelsFolder, `${REPOSITORY.replace('/', '--')}@${COMMIT}`);
   for (const file of files) if (!(await isRight(folder, file))) return false;
   return true;

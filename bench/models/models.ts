@@ -14,7 +14,7 @@ import { benchEnvironment } from '../config.ts';
 import { round, rssBytes } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
 import { type Admin, connectAdmin } from '../supervised/admin.ts';
-import { filesOf, isWhole } from './files.ts';
+import { filesOf, hasWhole } from './files.ts';
 import { measurePeers, type PeerFigures } from './peers.ts';
 import { REPOSITORY, type SourceFile, type SourceServer, startSource, sumOf } from './source_server.ts';
 
@@ -171,7 +171,7 @@ export async function measureModels({ megabytes, hosts, cuts }: ModelsOptions): 
     const wrongByteRefused = await isRefused(admin, folders[0] as string);
     admin.close();
     let checksumOk = watched.ready;
-    for (const folder of folders) if (!(await isWhole(folder, files))) checksumOk = false;
+    for (const folder of folders) if (!(await hasWhole(folder, files))) checksumOk = false;
     const bytesFetched = await receivedBytes(agents);
     return {
       bytes: total,

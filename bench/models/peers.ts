@@ -11,7 +11,7 @@ import { LOOPBACK, startLocalFleet } from '../../lib/io/local_fleet.ts';
 import { benchEnvironment } from '../config.ts';
 import { round } from '../process_stats.ts';
 import { type Admin, connectAdmin } from '../supervised/admin.ts';
-import { filesOf, isWhole } from './files.ts';
+import { filesOf, hasWhole } from './files.ts';
 import { REPOSITORY, type SourceServer, startSource, sumOf } from './source_server.ts';
 
 export interface PeerFigures {
@@ -19,7 +19,7 @@ export interface PeerFigures {
   /** Of the second host: what the source gave for it, and what came from the first host. */
   readonly sourceBytes: number;
   readonly peerBytes: number;
-  /** From its order until it has the model; and the same of the first host, which had the source alone. */
+  /** From when it began to be brought until it is whole; and the same of the first host, which had the source alone. */
   readonly seconds: number;
   readonly firstSeconds: number;
   /** How fast the source gives, to each connection. */
@@ -55,14 +55,21 @@ async function order({ url, key }: Fleet, node: string): Promise<void> {
   if (!answer.ok) throw new Error(`${node}: ${answer.status} ${await answer.text()}`);
 }
 
-/** Orders the model on a node and waits until it is whole there. @returns what is told of it, and the seconds it took */
+/**
+ * Orders the model on a node and waits until it is whole there. The time counts from when its agent tells of it, within a
+ * telemetry period: the first order of a fleet makes a database, which is no part of a fetch.
+ */
 async function bring(fleet: Fleet, node: string) {
-  const startMs = performance.now();
+  const endMs = performance.now() + LIMIT_MS;
+  let startMs: number | undefined;
   await order(fleet, node);
-  while (performance.now() - startMs < LIMIT_MS) {
-    const files = await fleet.admin.modelFiles();
-    const reading = files.find((each) => each.node === node && each.reading?.state === 'ready')?.reading;
-    if (reading !== undefined && reading !== null)
+  while (performance.now() < endMs) {
+    const reading =
+      (await fleet.admin.modelFiles()).find(
+        (each) => each.node === node && each.reading?.source.startsWith('hf:') === true,
+      )?.reading ?? undefined;
+    if (reading !== undefined) startMs ??= performance.now();
+    if (startMs !== undefined && reading?.state === 'ready')
       return { reading, seconds: round((performance.now() - startMs) / 1000) };
     await sleep(20);
   }
@@ -91,7 +98,7 @@ async function measure(root: string, source: SourceServer, megabytes: number, ch
     const second = await bring(fleet, NODES[1]);
     const folders = ['agent', 'agent-1'].map((name) => path.join(root, name, 'models'));
     let checksumOk = true;
-    for (const folder of folders) if (!(await isWhole(folder, files))) checksumOk = false;
+    for (const folder of folders) if (!(await hasWhole(folder, files))) checksumOk = false;
     return {
       bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
       sourceBytes: source.sentBytes() - sentBytes,
