@@ -219,7 +219,9 @@ program
 
 program
   .command('models')
-  .description('a model brought to hosts while its source is cut: bytes, seconds, checksums; and a source that lies')
+  .description(
+    'a model brought to hosts while its source is cut: bytes, seconds, checksums; a source that lies; and a host that gives to another',
+  )
   .option('--json', 'one JSON object as the last line')
   .option('--megabytes <n>', 'size of the model, in 10^6 bytes', wholeNumber, 1000)
   .option('--hosts <n>', 'hosts that need it, each an agent of its own', wholeNumber, 2)

@@ -31,6 +31,18 @@ export const RESOURCE_ERRORS = {
     'An order for a rollout cannot be carried out as the rollout stands, or another order waits.',
     'Look at `sophia rollout status NAME`, and order what can be done now.',
   ),
+  plan_stale: stands(
+    409,
+    'FAILED_PRECONDITION',
+    'A plan that was to be carried out is not what would be planned now: the fleet has changed since it was shown.',
+    'Look at the plan as it is now, and order that one.',
+  ),
+  plan_running: stands(
+    409,
+    'FAILED_PRECONDITION',
+    'A plan of this kind is being carried out already.',
+    'See `sophia plan defragment` for how far it is; wait for its end, or end it with `sophia plan defragment --cancel`.',
+  ),
   store_off: stands(
     503,
     'FAILED_PRECONDITION',

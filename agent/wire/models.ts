@@ -12,6 +12,7 @@ import type { ModelPeers__Output } from '../../proto/gen/fleet/v1/ModelPeers.ts'
 import type { ModelReading } from '../../proto/gen/fleet/v1/ModelReading.ts';
 import type { TicketIssuer__Output } from '../../proto/gen/fleet/v1/TicketIssuer.ts';
 import { createFactsReader, type FactsReader } from '../adapters/model_files/facts_reader.ts';
+import { createHubModels, type HubModel } from '../adapters/model_files/hub_models.ts';
 import { createModelFiles, type RunningModelFiles } from '../adapters/model_files/model_files.ts';
 import type { StoredFiles } from '../adapters/model_files/models_folder.ts';
 import { PeerBook } from '../adapters/model_files/peer_book.ts';
@@ -19,6 +20,7 @@ import { createRootModels } from '../adapters/model_files/root_models.ts';
 import { createModelServing, type ModelServing, type ModelServingDeps } from '../adapters/model_serving.ts';
 import { processEnvironment } from '../config.ts';
 import { pathModel } from '../core/model_files/facts.ts';
+import { hubCacheOf, isHubModel } from '../core/model_files/hub_cache.ts';
 import type { SchedulerLinks } from '../ports.ts';
 import type { RunLoop } from '../run_loop/run_loop.ts';
 import type { ServedModel } from '../workers/model_door_messages.ts';
@@ -45,11 +47,18 @@ export interface AgentModels {
 export const modelsFolder = ({ modelsDir }: AgentConfig, dataFolder: string): string =>
   modelsDir === undefined ? path.join(dataFolder, 'models') : path.resolve(modelsDir);
 
+/** The hub's caches of this host, and the environment that engines inherit. */
+export interface HubLooks {
+  readonly modelsIn: (cache: string) => readonly HubModel[];
+  readonly inherited: Readonly<Record<string, string | undefined>>;
+}
+
 /** What is known of models besides what brings them here. */
 export interface ModelLooks {
   readonly facts: FactsReader;
   /** Folders of models that nobody brought. */
   readonly rootModels: () => readonly string[];
+  readonly hub?: HubLooks;
 }
 
 const refusal = (message: string): CodedError => new CodedError('invalid_config', message, { param: 'modelsServeUrl' });
@@ -127,7 +136,11 @@ export function createModelsOf(parts: Parts, links: SchedulerLinks, figures: Mod
   });
   return {
     files,
-    looks: { facts, rootModels: createRootModels({ roots: config.modelRoots, except: folder, nowMs }) },
+    looks: {
+      facts,
+      rootModels: createRootModels({ roots: config.modelRoots, except: folder, nowMs }),
+      hub: { modelsIn: createHubModels(nowMs), inherited: inheritedHub(processEnvironment()) },
+    },
     connected: (scheduler) => serving?.connected(scheduler),
     onTicketIssuer: (scheduler, issuer) => serving?.onTicketIssuer(scheduler, issuer),
     onModelPeers: (scheduler, told) => peers?.set(scheduler, told),
@@ -143,15 +156,44 @@ export function createModelsOf(parts: Parts, links: SchedulerLinks, figures: Mod
   };
 }
 
+/** What an engine inherits of what decides about the cache (core/launch_plan.ts). */
+const inheritedHub = ({ HOME, HF_HOME }: Readonly<Record<string, string | undefined>>): HubLooks['inherited'] => ({
+  HOME,
+  HF_HOME,
+});
+
+/**
+ * Models of the hub in the caches of this host. What cannot be sized, such as one that is fetched just now, is told only
+ * where an engine here loads it.
+ */
+function hubModelReadings(loop: Pick<RunLoop, 'engines'>, { facts, hub }: ModelLooks): ModelReading[] {
+  if (hub === undefined) return [];
+  const { modelsIn, inherited } = hub;
+  const specs = loop.engines().flatMap(({ life }) => (isHubModel(life.spec) ? [life.spec] : []));
+  const used = new Set(specs.map(({ model }) => model));
+  const environments = [inherited, ...specs.map(({ environment }) => ({ ...inherited, ...environment }))];
+  const caches = new Set(environments.flatMap((each) => hubCacheOf(each) ?? []));
+  const told = new Map<string, ModelReading>();
+  for (const { name, commit, folder } of [...caches].flatMap(modelsIn)) {
+    const read = facts.of(folder);
+    const wanted = used.has(name);
+    if (read === undefined || told.has(name) || (read.problem !== '' && !wanted)) continue;
+    told.set(name, { source: name, state: 'ready', message: '', resolved: commit, wanted, facts: read });
+  }
+  return [...told.values()];
+}
+
 /**
  * Models that engines here load from a path as it is written, and those that lie in the roots: nobody brought them, and what
  * they need is told all the same.
  */
-export function pathModelReadings(loop: Pick<RunLoop, 'engines'>, { facts, rootModels }: ModelLooks): ModelReading[] {
+export function pathModelReadings(loop: Pick<RunLoop, 'engines'>, looks: ModelLooks): ModelReading[] {
+  const { facts, rootModels } = looks;
   const used = new Set(loop.engines().flatMap(({ life }) => pathModel(life.spec) ?? []));
-  return [...new Set([...used, ...rootModels()])].flatMap((source) => {
+  const paths = [...new Set([...used, ...rootModels()])].flatMap((source): ModelReading[] => {
     const read = facts.of(source);
     if (read === undefined) return [];
     return [{ source, state: 'ready', message: '', resolved: '', wanted: used.has(source), facts: read }];
   });
+  return [...paths, ...hubModelReadings(loop, looks)];
 }

@@ -3,8 +3,7 @@
  * agents fetch it, an engine starts on it, and afterwards every byte on every disk is checked by this program itself.
  * Beside it stands a source that gives one wrong byte, always: its model must never reach an engine.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -15,7 +14,9 @@ import { benchEnvironment } from '../config.ts';
 import { round, rssBytes } from '../process_stats.ts';
 import { alignRows } from '../relay/print.ts';
 import { type Admin, connectAdmin } from '../supervised/admin.ts';
-import { COMMIT, REPOSITORY, type SourceFile, type SourceServer, startSource, sumOf } from './source_server.ts';
+import { filesOf, hasWhole } from './files.ts';
+import { measurePeers, type PeerFigures } from './peers.ts';
+import { REPOSITORY, type SourceFile, type SourceServer, startSource, sumOf } from './source_server.ts';
 
 export interface ModelsOptions {
   readonly json?: true;
@@ -43,32 +44,14 @@ export interface ModelsFigures {
   readonly agentRssMb: number;
   /** Worst p99 of an agent's event loop lag that was seen, milliseconds. */
   readonly loopLagMs: number;
+  /** One host brings it from a source that is slow, the next one from that host. */
+  readonly peers: PeerFigures;
 }
 
-const SHARDS = 4;
 const OUTAGE_MS = 300;
 const LIMIT_MS = 240_000;
 const STOP_TIMEOUT_MS = 20_000;
 const LIE_BYTES = 4_000_000;
-
-function filesOf(megabytes: number): SourceFile[] {
-  const each = Math.ceil((megabytes * 1e6) / SHARDS);
-  const shard = (index: number): string => `model-0000${index + 1}-of-0000${SHARDS}.safetensors`;
-  const shards = Array.from({ length: SHARDS }, (_, index) => ({ path: shard(index), bytes: each, seed: index + 1 }));
-  return [{ path: 'config.json', bytes: 600, seed: 99 }, ...shards];
-}
-
-async function isRight(folder: string, file: SourceFile): Promise<boolean> {
-  const hash = createHash('sha256');
-  try {
-    for await (const part of createReadStream(path.join(folder, file.path), { highWaterMark: 1 << 20 }))
-      hash.update(part as Buffer);
-  } catch {
-    // It is not there, which is as wrong as any other bytes.
-    return false;
-  }
-  return hash.digest('hex') === sumOf(file);
-}
 
 /** Cuts the source each time that its share of the bytes has been sent. */
 async function cutAsItGoes(source: SourceServer, total: number, cuts: number, isOver: () => boolean): Promise<number> {
@@ -144,7 +127,7 @@ async function isRefused(admin: Admin, modelsFolder: string): Promise<boolean> {
   return false;
 }
 
-export async function measureModels({ megabytes, hosts, cuts }: ModelsOptions): Promise<ModelsFigures> {
+export async function measureModels({ megabytes, hosts, cuts }: ModelsOptions): Promise<Omit<ModelsFigures, 'peers'>> {
   const root = await mkdtemp(path.join(tmpdir(), 'sophia-bench-models-'));
   const files = filesOf(megabytes);
   // The sums take longer than the start of an agent, so they are there before it.
@@ -188,9 +171,7 @@ export async function measureModels({ megabytes, hosts, cuts }: ModelsOptions): 
     const wrongByteRefused = await isRefused(admin, folders[0] as string);
     admin.close();
     let checksumOk = watched.ready;
-    for (const folder of folders)
-      for (const file of files)
-        if (!(await isRight(path.join(folder, `${REPOSITORY.replace('/', '--')}@${COMMIT}`), file))) checksumOk = false;
+    for (const folder of folders) if (!(await hasWhole(folder, files))) checksumOk = false;
     const bytesFetched = await receivedBytes(agents);
     return {
       bytes: total,
@@ -215,7 +196,7 @@ export async function measureModels({ megabytes, hosts, cuts }: ModelsOptions): 
 }
 
 export async function runModels(options: ModelsOptions): Promise<void> {
-  const figures = await measureModels(options);
+  const figures = { ...(await measureModels(options)), peers: await measurePeers(options) };
   const { bytes, hosts, cuts, bytesFetched, refetchedBytes, seconds, checksumOk, wrongByteRefused } = figures;
   process.stdout.write(
     `a model brought to hosts while its source is cut\n${alignRows([
@@ -244,6 +225,22 @@ export async function runModels(options: ModelsOptions): Promise<void> {
         figures.loopLagMs,
       ],
     ])}\n`,
+  );
+  const { peers } = figures;
+  process.stdout.write(
+    `the same from another host of the fleet, with a source of ${round(peers.sourceBytesPerSecond / 1e6)} MB/s a connection\n${alignRows(
+      [
+        ['MB', 'MB from source', 'MB from peers', 'seconds', 'seconds of the first host', 'checksums'],
+        [
+          round(peers.bytes / 1e6),
+          round(peers.sourceBytes / 1e6),
+          round(peers.peerBytes / 1e6),
+          peers.seconds,
+          peers.firstSeconds,
+          peers.checksumOk ? 'right' : 'WRONG',
+        ],
+      ],
+    )}\n`,
   );
   if (options.json === true) process.stdout.write(`${JSON.stringify(figures)}\n`);
 }

@@ -58,6 +58,8 @@ import type { ModelFiles as _admin_v1_ModelFiles, ModelFiles__Output as _admin_v
 import type { MoveCost as _admin_v1_MoveCost, MoveCost__Output as _admin_v1_MoveCost__Output } from './admin/v1/MoveCost.ts';
 import type { Node as _admin_v1_Node, Node__Output as _admin_v1_Node__Output } from './admin/v1/Node.ts';
 import type { NodeDeclaration as _admin_v1_NodeDeclaration, NodeDeclaration__Output as _admin_v1_NodeDeclaration__Output } from './admin/v1/NodeDeclaration.ts';
+import type { OrderDefragmentationRequest as _admin_v1_OrderDefragmentationRequest, OrderDefragmentationRequest__Output as _admin_v1_OrderDefragmentationRequest__Output } from './admin/v1/OrderDefragmentationRequest.ts';
+import type { OrderDefragmentationResponse as _admin_v1_OrderDefragmentationResponse, OrderDefragmentationResponse__Output as _admin_v1_OrderDefragmentationResponse__Output } from './admin/v1/OrderDefragmentationResponse.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from './admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from './admin/v1/OrderRolloutResponse.ts';
 import type { PlanDefragmentationRequest as _admin_v1_PlanDefragmentationRequest, PlanDefragmentationRequest__Output as _admin_v1_PlanDefragmentationRequest__Output } from './admin/v1/PlanDefragmentationRequest.ts';
@@ -194,6 +196,8 @@ export interface ProtoGrpcType {
       MoveCost: MessageTypeDefinition<_admin_v1_MoveCost, _admin_v1_MoveCost__Output>
       Node: MessageTypeDefinition<_admin_v1_Node, _admin_v1_Node__Output>
       NodeDeclaration: MessageTypeDefinition<_admin_v1_NodeDeclaration, _admin_v1_NodeDeclaration__Output>
+      OrderDefragmentationRequest: MessageTypeDefinition<_admin_v1_OrderDefragmentationRequest, _admin_v1_OrderDefragmentationRequest__Output>
+      OrderDefragmentationResponse: MessageTypeDefinition<_admin_v1_OrderDefragmentationResponse, _admin_v1_OrderDefragmentationResponse__Output>
       OrderRolloutRequest: MessageTypeDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutRequest__Output>
       OrderRolloutResponse: MessageTypeDefinition<_admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutResponse__Output>
       PlanDefragmentationRequest: MessageTypeDefinition<_admin_v1_PlanDefragmentationRequest, _admin_v1_PlanDefragmentationRequest__Output>

@@ -30,6 +30,7 @@ export function lateOperations(options: OperationsOptions): ResourceOperations {
     declaredNodes: () => declaredNodes(options.control),
     plan: async (...given) => (await load()).plan(...given),
     defragment: async (...given) => (await load()).defragment(...given),
+    orderDefragment: async (...given) => (await load()).orderDefragment(...given),
     explain: async (...given) => (await load()).explain(...given),
     rollout: async (...given) => (await load()).rollout(...given),
     orderRollout: async (...given) => (await load()).orderRollout(...given),

@@ -37,6 +37,11 @@ t.test('the engine waits for its model, the list shows it, and it serves once th
     const { engines } = await fleet.admin<{ engines: { event?: { message: string } }[] }>('ListEngines');
     return /^model \d+ %, .*\/s/.test(engines[0]?.event?.message ?? '');
   });
+  // An engine's event comes at once, a reading of files with the next telemetry.
+  await eventually('its files are told', async () => {
+    const { files } = await fleet.admin<{ files: { reading?: { state: string } }[] }>('ListModels');
+    return files[0]?.reading?.state === 'fetching';
+  });
   const listed = (await run('model', 'list')).stdout;
   t.match(listed, /SOURCE +NODE +STATE +PROGRESS/);
   t.match(listed, /hf:\/\/maker\/model +test-node +fetching +\d+ % +3\.0 MB/);

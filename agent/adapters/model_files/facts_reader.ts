@@ -4,10 +4,15 @@
  */
 import { type FileHandle, open, readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { MOST_GGUF_HEADER_BYTES, readGgufHeader } from '../../../lib/gguf.ts';
 import { readSafetensorsHeader } from '../../../lib/safetensors.ts';
 import type { ModelFacts } from '../../../proto/gen/fleet/v1/ModelFacts.ts';
 import {
   type FactsRead,
+  ggufFacts,
+  ggufFiles,
+  type GgufPiece,
+  missingPieces,
   modelFacts,
   MOST_WEIGHT_FILES,
   type WeightHeader,
@@ -18,6 +23,8 @@ import {
 const MOST_CONFIG_BYTES = 4 * 1024 * 1024;
 /** Of one file; the largest known have some MiB. */
 const MOST_HEADER_BYTES = 32 * 1024 * 1024;
+/** Enough for all but the vocabulary of most. */
+const FIRST_GGUF_BYTES = 1024 * 1024;
 const MOST_MODELS = 1024;
 /** Files that could not be read, or hold nothing sound, are looked at again after this long: somebody may mend them. */
 const AGAIN_MS = 60_000;
@@ -75,6 +82,8 @@ function readHeader(folder: string, name: string): Promise<WeightHeader> {
 async function readWeights(folder: string, files: readonly string[]): Promise<FactsRead['weights']> {
   const names = weightFiles(files);
   if (names.length === 0) return 'there is no safetensors file';
+  const missing = missingPieces(names);
+  if (missing !== undefined) return missing;
   if (names.length > MOST_WEIGHT_FILES) return `there are more than ${MOST_WEIGHT_FILES} safetensors files`;
   const headers: WeightHeader[] = [];
   for (const name of names) {
@@ -87,10 +96,43 @@ async function readWeights(folder: string, files: readonly string[]): Promise<Fa
   return headers;
 }
 
-/** Facts of the model in a folder; undefined: there is no folder that can be read. */
+/** The header of a GGUF file has no length of its own: more of the file is read until it is whole. */
+function readGguf(folder: string, name: string): Promise<GgufPiece> {
+  return withFile(path.join(folder, name), async (file, bytes): Promise<GgufPiece> => {
+    for (let most = FIRST_GGUF_BYTES; ; most *= 2) {
+      const head = await readHead(file, Math.min(most, bytes));
+      const header = readGgufHeader(head);
+      const isAll = head.length >= Math.min(bytes, MOST_GGUF_HEADER_BYTES);
+      if (header.kind !== 'short' || isAll) return { file: name, bytes, header };
+    }
+  });
+}
+
+async function readGgufFacts(folder: string, names: readonly string[] | string): Promise<ModelFacts> {
+  if (typeof names === 'string') return ggufFacts(names);
+  if (names.length > MOST_WEIGHT_FILES) return ggufFacts(`there are more than ${MOST_WEIGHT_FILES} GGUF files`);
+  const pieces: GgufPiece[] = [];
+  for (const name of names) {
+    try {
+      pieces.push(await readGguf(folder, name));
+    } catch (error) {
+      return ggufFacts(`${name} cannot be read (${codeOf(error)})`);
+    }
+  }
+  return ggufFacts(pieces);
+}
+
+/** Facts of the model in a folder, or in a GGUF file; undefined: there is nothing that can be read. */
 async function readFacts(folder: string): Promise<ModelFacts | undefined> {
   const files = await readdir(folder).catch(() => undefined);
-  if (files === undefined) return undefined;
+  if (files === undefined) {
+    if (!/\.gguf$/i.test(folder)) return undefined;
+    const [parent, name] = [path.dirname(folder), path.basename(folder)];
+    const beside = await readdir(parent).catch((): string[] => []);
+    return beside.includes(name) ? readGgufFacts(parent, ggufFiles(beside, name)) : undefined;
+  }
+  const isGguf = weightFiles(files).length === 0 && files.some((name) => /\.gguf$/i.test(name));
+  if (isGguf) return readGgufFacts(folder, ggufFiles(files));
   return modelFacts({ config: await readConfig(folder), weights: await readWeights(folder, files) });
 }
 

@@ -18,6 +18,7 @@ import { actorOf } from '../../core/resources/actor.ts';
 import type { Caller, RawRef, ResourceOperations } from '../../core/resources/operations.ts';
 import type { Identity } from '../../ports.ts';
 import { failStream, statusFor } from './grpc_errors.ts';
+import { defragmentVerb } from '../../core/reconcile/moves.ts';
 import { orderVerb } from '../../core/rollout/orders.ts';
 import {
   defragmentMessage,
@@ -46,6 +47,7 @@ type ResourceMethod =
   | 'DescribeResource'
   | 'PlanResources'
   | 'PlanDefragmentation'
+  | 'OrderDefragmentation'
   | 'GetRollout'
   | 'OrderRollout'
   | 'SetFreeze'
@@ -178,6 +180,12 @@ export function createResourceHandlers(
     }),
     PlanDefragmentation: unary(async (operations, { maxMoves }) =>
       defragmentMessage(await operations.defragment(maxMoves)),
+    ),
+    OrderDefragmentation: unary(async (operations, { verb, maxMoves, ...rest }, caller) =>
+      operations.orderDefragment(
+        { ...rest, verb: defragmentVerb(verb), ...(maxMoves === undefined ? {} : { maxMoves }) },
+        caller,
+      ),
     ),
     GetRollout: unary(async (operations, { name }) => ({ rollout: rolloutMessage(await operations.rollout(name)) })),
     OrderRollout: unary(async (operations, { name, verb, reason }, caller) => ({

@@ -114,6 +114,18 @@ export function adminSchemas() {
       querystring: object({ maxMoves: whole('Up to 256; absent: 16.') }),
       ...json('The moves, in words and as data, what they gain and what they cost.'),
     }),
+    orderDefragment: describe(tag, 'Has a plan of such moves carried out by the leader, or ends that', {
+      body: object(
+        {
+          verb: { enum: ['apply', 'cancel'] },
+          plan: text('As it was shown.'),
+          maxMoves: whole('Absent: 16.'),
+          reason: REASON,
+        },
+        ['verb'],
+      ),
+      ...json('How many moves were ordered, and the correlation id of all their events.'),
+    }),
     list: describe(tag, 'Lists resources', {
       querystring: object({
         kind: text('Only of this kind; engines and quarantines then with those that nobody has declared.'),

@@ -15,6 +15,7 @@ import type {
   ResourceOutcome,
   ResourceView,
 } from '../../core/resources/operations.ts';
+import { defragmentVerb } from '../../core/reconcile/moves.ts';
 import { orderVerb } from '../../core/rollout/orders.ts';
 import { adminSchemas } from './admin_openapi.ts';
 import { Followers, type FollowOptions, followTo } from './event_follow.ts';
@@ -53,7 +54,7 @@ function listOf(body: Json, key: string): readonly unknown[] {
 }
 
 /** @throws CodedError invalid_value */
-function member<Value>(body: Json, key: string, type: 'string' | 'boolean', preset: Value): Value {
+function member<Value>(body: Json, key: string, type: 'string' | 'boolean' | 'number', preset: Value): Value {
   const value = body[key] ?? preset;
   if (typeof value === type) return value as Value;
   throw new CodedError('invalid_value', `${key} must be a ${type}.`, { param: key });
@@ -175,6 +176,19 @@ const ROUTES: readonly AdminRoute[] = [
     url: '/admin/v1/plan/defragment',
     doc: 'defragment',
     run: (operations, { query }) => operations.defragment(wholeIn(query, 'maxMoves')),
+  },
+  {
+    method: 'POST',
+    url: '/admin/v1/plan/defragment',
+    doc: 'orderDefragment',
+    run(operations, { body }, caller) {
+      const given = body();
+      onlyMembers(given, ['verb', 'plan', 'maxMoves', 'reason']);
+      const words = (name: string): string => member(given, name, 'string', '');
+      const maxMoves = given['maxMoves'] === undefined ? {} : { maxMoves: member(given, 'maxMoves', 'number', 0) };
+      const verb = defragmentVerb(words('verb'));
+      return operations.orderDefragment({ verb, plan: words('plan'), reason: words('reason'), ...maxMoves }, caller);
+    },
   },
   {
     method: 'GET',

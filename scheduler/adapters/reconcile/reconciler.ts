@@ -18,6 +18,7 @@ import { decide, type PassInput, snapshotToPlan } from '../../core/reconcile/dec
 import { type Gap, gapOf } from '../../core/reconcile/gap.ts';
 import { HealingMemory } from '../../core/reconcile/heal.ts';
 import { ModelBook } from '../../core/reconcile/model_book.ts';
+import { turnMoves } from '../../core/reconcile/moves_turn.ts';
 import { OrderBook } from '../../core/reconcile/orders.ts';
 import { changeKey } from '../../core/reconcile/pass_key.ts';
 import type { Leader } from './leader.ts';
@@ -236,7 +237,7 @@ export class Reconciler {
     this.#tellGap();
     if (!this.mayOrder() || !(await this.#settleUnsure())) return;
     const now = this.declared();
-    if (now.seq < this.#wrote || !(await this.#turnRollouts(now))) return;
+    if (now.seq < this.#wrote || !(await this.#turnRollouts(now)) || !(await this.#turnMoves())) return;
     await this.#place();
   }
 
@@ -278,6 +279,14 @@ export class Reconciler {
     const { rollouts } = this.#deps;
     if (rollouts === undefined || declared.frozen !== undefined) return true;
     const items = rollouts.turn(this.input(declared));
+    if (items.length > 0 && !(await this.#write(items))) return false;
+    return this.mayOrder() && this.declared().seq >= this.#wrote;
+  }
+
+  /** Takes an ordered defragmentation on, likewise. */
+  async #turnMoves(): Promise<boolean> {
+    const { items, lines } = turnMoves(this.input(this.declared()));
+    for (const line of lines) this.#deps.logger.info(`reconcile: ${line}`);
     if (items.length > 0 && !(await this.#write(items))) return false;
     return this.mayOrder() && this.declared().seq >= this.#wrote;
   }

@@ -9,6 +9,7 @@ import { defragmentTask, explainLines, explainTask, overlaid, planTask } from '.
 import { gpuSizes, type GpuSize, memoryNeed, memoryText } from '../../core/reconcile/memory_need.ts';
 import { KNOWS_NOTHING } from '../../core/reconcile/model_book.ts';
 import { engineReports, type InventoryFacts, quarantineReports } from '../../core/reconcile/inventory.ts';
+import { moveOrderText, planName } from '../../core/reconcile/moves.ts';
 import { statusOf } from '../../core/reconcile/status.ts';
 import type { DeploymentSpec, ReconcileView } from '../../core/resources/contract.ts';
 import type { Leader } from './leader.ts';
@@ -110,7 +111,12 @@ export function createReconcileView(reconciler: Reconciler, leader: Leader, part
       return foresee(planTask(input, overlaid(declared, applied, deleted)));
     },
     explainDeployment: async (name) => foresee(explainTask(current().input, name)),
-    defragment: async (maxMoves) => foresee(defragmentTask(current().input, maxMoves)),
+    async defragment(maxMoves) {
+      const { input, declared } = current();
+      const view = await foresee(defragmentTask(input, maxMoves));
+      const order = declared.moveOrder === undefined ? [] : [moveOrderText(declared.moveOrder)];
+      return { ...view, lines: [...order, ...view.lines], plan: planName(view.moves, declared.places) };
+    },
     rollout(name) {
       const { input, declared } = current();
       const deployment = declared.deployments.get(name);

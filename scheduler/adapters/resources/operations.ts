@@ -31,6 +31,7 @@ import {
   viewNamed,
   VIEWS,
 } from './inventory.ts';
+import { defragment, orderDefragment } from './defragment_operations.ts';
 import { orderRollout, showRollout } from './rollout_operations.ts';
 import { createTurns, type Turns } from './turns.ts';
 import { followEvents, liftFreeze, listEvents, replay, setFreeze } from './log_operations.ts';
@@ -49,9 +50,6 @@ type OperationsDeps = OperationsOptions & { readonly turns: Turns; readonly unde
 const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
 /** Events of one resource that `describe` shows. */
 const MAX_DESCRIBED = 20;
-/** Moves of one defragmentation plan: each is a load of weights, so a person wants to look at all of them. */
-const PRESET_MOVES = 16;
-const MAX_MOVES = 256;
 
 function viewOf(entry: Entry, reconcile: ReconcileView | undefined): ResourceView {
   const status = entry.kind === 'Deployment' ? reconcile?.deploymentStatus(entry.name) : undefined;
@@ -143,16 +141,6 @@ async function plan(deps: OperationsDeps, request: PlanRequest): Promise<PlanAns
   return { ...(await reconcile.plan(resources, refsOf(request.deleted))), outcomes };
 }
 
-/** @throws CodedError reconcile_unavailable, invalid_value, planner_busy, store_… */
-async function defragment(deps: OperationsDeps, maxMoves = PRESET_MOVES) {
-  const reconcile = deps.reconcile();
-  if (reconcile === undefined) throw new CodedError('reconcile_unavailable', NO_RECONCILE);
-  if (!Number.isSafeInteger(maxMoves) || maxMoves < 1 || maxMoves > MAX_MOVES)
-    throw new CodedError('invalid_value', `maxMoves is from 1 to ${MAX_MOVES}.`, { param: 'maxMoves' });
-  await readState(deps);
-  return reconcile.defragment(maxMoves);
-}
-
 /** @param name of a deployment, or `engine/NAME` */
 async function explain({ control, reconcile }: OperationsDeps, name: string) {
   const wanted = wantedBy(name);
@@ -176,6 +164,7 @@ export function createResourceOperations(options: OperationsOptions): ResourceOp
     declaredNodes: () => declaredNodes(control),
     plan: (request) => plan(deps, request),
     defragment: (maxMoves) => defragment(deps, maxMoves),
+    orderDefragment: (order, caller) => orderDefragment(deps, order, caller),
     explain: (name) => explain(deps, name),
     rollout: (name) => showRollout(deps, name),
     orderRollout: (request, caller) => orderRollout(deps, request, caller),

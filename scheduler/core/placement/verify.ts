@@ -42,6 +42,9 @@ export interface Refusal {
   readonly reasons: readonly StaleReason[];
 }
 
+/** What is checked of a plan. */
+export type CheckedPlan = Pick<PlacementPlan, 'assignments' | 'preemptions' | 'stops'>;
+
 export interface Verification {
   /** What may be carried out. Its `basedOn` is the state's version. */
   readonly accepted: Pick<PlacementPlan, 'basedOn' | 'assignments' | 'preemptions' | 'stops'>;
@@ -55,7 +58,7 @@ const idOf = ({ deployment, index }: ReplicaId): ReplicaId => ({ deployment, ind
  * @param state the newest snapshot; it may be the very one of the plan
  * @returns the assignments that can all be carried out together, in the plan's order, with the preemptions that they need
  */
-export function verifyPlan(plan: PlacementPlan, state: FleetSnapshot): Verification {
+export function verifyPlan(plan: CheckedPlan, state: FleetSnapshot): Verification {
   const { check, spare } = createCheck(plan, state);
   const accepted = new Map<Assignment, readonly Preemption[]>();
   const refused: Refusal[] = [];
@@ -115,7 +118,7 @@ interface Check {
   spare(): ReplicaId[];
 }
 
-function createCheck(plan: PlacementPlan, state: FleetSnapshot): Check {
+function createCheck(plan: CheckedPlan, state: FleetSnapshot): Check {
   const { board, units } = createSituation(state);
   const running = new Map<string, Unit>();
   const open = new Map<string, Unit>();

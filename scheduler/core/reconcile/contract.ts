@@ -7,6 +7,7 @@ import type { AppendItem } from '../events/store_port.ts';
 import type { AssignedPart } from '../placement/contract.ts';
 import type { DeploymentSpec, NodeSpec, PoolSpec, QuarantineSpec } from '../resources/contract.ts';
 import type { RolloutOrder, RolloutState } from '../rollout/contract.ts';
+import type { MoveOrder } from './moves.ts';
 import type { Symptom } from './symptoms.ts';
 
 /** Kind of the entries of the area `placement`. */
@@ -109,6 +110,8 @@ export interface Declared {
   /** By deployment; of deleted ones too, until the leader has ended them. */
   readonly rollouts: ReadonlyMap<string, RolloutEntry>;
   readonly rolloutOrders: ReadonlyMap<string, WaitingOrder>;
+  /** An ordered defragmentation that is not over; absent: there is none. */
+  readonly moveOrder?: MoveOrder;
   /** Who froze the fleet and why; undefined: it is not. */
   readonly frozen: string | undefined;
 }

@@ -20,6 +20,7 @@ import {
 } from './contract.ts';
 import { readState } from '../rollout/state_json.ts';
 import { revisionOf } from '../rollout/revision.ts';
+import { MOVE_ORDER, type MoveOrder, moveOrderOf } from './moves.ts';
 import { placeOf } from './places.ts';
 
 interface Building {
@@ -31,6 +32,7 @@ interface Building {
   readonly quarantines: Map<string, QuarantineResource>;
   readonly rollouts: Map<string, RolloutEntry>;
   readonly rolloutOrders: Map<string, WaitingOrder>;
+  moveOrder?: MoveOrder;
   frozen: string | undefined;
 }
 
@@ -95,6 +97,7 @@ const TAKE: Partial<Record<Entry['area'], (into: Building, entry: Entry) => void
   lifecycle(into, entry) {
     if (entry.kind === AVOID_KIND) into.avoidances.push(avoidanceOf(entry));
     if (entry.kind === ROLLOUT_KIND) into.rollouts.set(entry.name, rolloutOf(entry));
+    if (entry.kind === MOVE_ORDER.kind && entry.name === MOVE_ORDER.name) into.moveOrder = moveOrderOf(entry);
     if (entry.kind === ROLLOUT_ORDER_KIND) into.rolloutOrders.set(entry.name, orderOf(entry));
   },
   quarantine(into, entry) {

@@ -26,7 +26,7 @@ function plannedMove(move: Move, deployment: string, snapshot: FleetSnapshot): P
     revision: planned.slice(planned.lastIndexOf('@') + 1),
     index,
     from,
-    to: to.map(({ node, gpus }) => ({ node, gpus })),
+    to,
     gpuMemoryBytes: Math.max(...to.map((part) => part.gpuMemoryBytes)),
     modelOnDisk: disks.every((models) => model !== undefined && models.includes(model)),
   };
@@ -44,7 +44,8 @@ function gainLines(before: Wholeness, after: Wholeness): string[] {
   ];
 }
 
-export function defragmentView(snapshot: FleetSnapshot, wish: DefragmentWish): DefragmentView {
+/** @returns all but the plan's name, which follows from places that the snapshot does not have */
+export function defragmentView(snapshot: FleetSnapshot, wish: DefragmentWish): Omit<DefragmentView, 'plan'> {
   const { maxMoves, frozen, deploymentOf, nameOf } = wish;
   const { moves, before, after } = planDefragmentation(snapshot, { maxMoves });
   const planned = moves.map((move) =>

@@ -30,7 +30,8 @@ export class Draft {
   readonly #before: ReadonlyMap<string, Place>;
   readonly #now: Map<string, Place>;
   readonly #numbers = new Map<string, Set<number>>();
-  readonly #avoid: Avoidance[] = [];
+  /** One for each deployment and node: of two that fail together on one node the log takes one entry. */
+  readonly #avoid = new Map<string, Avoidance>();
   readonly #lifted = new Map<string, QuarantineResource>();
   readonly actions: Action[] = [];
   readonly withheld: (Action & { readonly why: string })[] = [];
@@ -51,7 +52,7 @@ export class Draft {
 
   /** What is declared, with the changes so far. */
   get declared(): Declared {
-    const avoidances = [...this.#declared.avoidances, ...this.#avoid];
+    const avoidances = [...this.#declared.avoidances, ...this.#avoid.values()];
     const left = [...this.#declared.quarantines].filter(([name]) => !this.#lifted.has(name));
     const quarantines = this.#lifted.size === 0 ? this.#declared.quarantines : new Map(left);
     return { ...this.#declared, places: this.places, avoidances, quarantines };
@@ -92,7 +93,7 @@ export class Draft {
   }
 
   avoid(avoidance: Avoidance): void {
-    this.#avoid.push(avoidance);
+    this.#avoid.set(`${avoidance.deployment}/${avoidance.node}`, avoidance);
   }
 
   /** Ends a quarantine whose time is over. */
@@ -133,7 +134,7 @@ export class Draft {
   }
 
   #records(by: Writer): AppendItem[] {
-    const avoided = this.#avoid.map(({ deployment, node, untilMs, times, version }): AppendItem => {
+    const avoided = [...this.#avoid.values()].map(({ deployment, node, untilMs, times, version }): AppendItem => {
       const resource = { kind: AVOID_KIND, name: `${deployment}/${node}` };
       const expected = version === 0 ? 'absent' : version;
       const reason = `engines of ${deployment} were given up there`;

@@ -12,6 +12,7 @@ import { createSituation } from '../placement/units.ts';
 import type { DefragmentView, PlanView } from '../resources/contract.ts';
 import { replicaText } from '../resources/pinned.ts';
 import { defragmentView } from './defragment_view.ts';
+import { type LaterStart, laterStarts } from './own_place.ts';
 
 /** What every question has. */
 export interface Asked {
@@ -52,7 +53,7 @@ export type ForesightTask = PlanTask | ExplainTask | DefragmentTask;
 export interface ForesightAnswers {
   readonly plan: PlanView;
   readonly explain: readonly string[];
-  readonly defragment: DefragmentView;
+  readonly defragment: Omit<DefragmentView, 'plan'>;
 }
 
 /** As the leader plans; what runs of a deployment that cannot be read goes on. */
@@ -74,12 +75,24 @@ function assignmentLine(assignment: Assignment, nameOf: (id: ReplicaId) => strin
   return `move ${target}, from ${cause.from.join(', ')}: ${cause.reasons.map(reasonText).join('; ')}`;
 }
 
+/** A replica that waits for nothing but a stop of this very plan, such as its own. */
+function laterLine({ assignment, after }: LaterStart, nameOf: (id: ReplicaId) => string): string {
+  const old = after.map((stop) => `${nameOf(stop)} on ${stop.from.join(', ')}`);
+  const names = new Set(after.map(({ deployment }) => deploymentPart(deployment)));
+  const isOwn = names.size === 1 && names.has(deploymentPart(assignment.deployment));
+  const words = isOwn ? `in its own place, once ${old.join(', ')} has stopped` : `once ${old.join(', ')} has stopped`;
+  return `start ${nameOf(assignment)} on ${where(assignment)}, ${words}`;
+}
+
+/** Of a planner's name. */
+const deploymentPart = (planned: string): string => planned.slice(0, planned.lastIndexOf('@'));
+
 /** Replicas that several revisions of a deployment have are told apart by the revision. */
 function namer(deploymentOf: Asked['deploymentOf']): (id: ReplicaId) => string {
   const revisions = new Map<string, number>();
   for (const name of deploymentOf.values()) revisions.set(name, (revisions.get(name) ?? 0) + 1);
   return ({ deployment: planned, index }) => {
-    const name = planned.slice(0, planned.lastIndexOf('@'));
+    const name = deploymentPart(planned);
     return (revisions.get(name) ?? 0) > 1 ? `${planned}/${index}` : replicaText(name, index);
   };
 }
@@ -88,6 +101,10 @@ export function answerPlan(task: PlanTask): PlanView {
   const { frozen, rolling, deploymentOf } = task;
   const plan = planOf(task);
   const nameOf = namer(deploymentOf);
+  const later = laterStarts(task.snapshot, plan, task.searchSteps);
+  const waits = new Set(later.map(({ assignment: { deployment, index } }) => `${deployment}/${index}`));
+  const pending = plan.pending.filter(({ deployment, index }) => !waits.has(`${deployment}/${index}`));
+  const starts = plan.assignments.length + later.length;
   const lines = [
     ...(frozen === undefined ? [] : [`nothing happens while the fleet is ${frozen}`]),
     ...plan.stops.map((stop) => `stop ${nameOf(stop)} on ${stop.from.join(', ')}: ${STOP_WORDS[stop.because]}`),
@@ -96,18 +113,19 @@ export function answerPlan(task: PlanTask): PlanView {
         `preempt ${nameOf(each)} on ${each.from.join(', ')}, for ${nameOf(each.by)} of priority ${each.byPriority}`,
     ),
     ...plan.assignments.map((assignment) => assignmentLine(assignment, nameOf)),
-    ...plan.pending.map((id) => `pending ${nameOf(id)}: no node can take it now`),
+    ...later.map((each) => laterLine(each, nameOf)),
+    ...pending.map((id) => `pending ${nameOf(id)}: no node can take it now`),
     ...rolling.map(
       ({ name, revision }) =>
-        `${name} rolls to revision ${revision} in steps; these ${plan.assignments.length} starts are what can be done now`,
+        `${name} rolls to revision ${revision} in steps; these ${starts} starts are what can be done now`,
     ),
   ];
   return {
     lines,
-    assignments: plan.assignments.length,
+    assignments: starts,
     preemptions: plan.preemptions.length,
     stops: plan.stops.length,
-    pending: plan.pending.length,
+    pending: pending.length,
   };
 }
 
@@ -151,7 +169,7 @@ export function answerExplain(task: ExplainTask): readonly string[] {
   return [...lines, ...notes];
 }
 
-export const answerDefragment = (task: DefragmentTask): DefragmentView => {
+export const answerDefragment = (task: DefragmentTask): Omit<DefragmentView, 'plan'> => {
   const nameOf = namer(task.deploymentOf);
   return defragmentView(task.snapshot, { ...task, nameOf });
 };

@@ -4,7 +4,15 @@
  * zod schemas beside the doors turn text into these. Sizes are bytes, times milliseconds.
  */
 import type { JsonObject } from '../events/json.ts';
-import type { AffinityTerm, GpuSharing, Preference, Requirement, Taint, Toleration } from '../placement/contract.ts';
+import type {
+  AffinityTerm,
+  AssignedPart,
+  GpuSharing,
+  Preference,
+  Requirement,
+  Taint,
+  Toleration,
+} from '../placement/contract.ts';
 
 export const RESOURCE_KINDS = ['Node', 'Engine', 'Deployment', 'Pool', 'Alias', 'Quarantine'] as const;
 export type ResourceKind = (typeof RESOURCE_KINDS)[number];
@@ -261,7 +269,8 @@ export interface PlannedMove {
   readonly revision: string;
   readonly index: number;
   readonly from: readonly { readonly node: string; readonly gpus: readonly number[] }[];
-  readonly to: readonly { readonly node: string; readonly gpus: readonly number[] }[];
+  /** With what it would be promised there. */
+  readonly to: readonly AssignedPart[];
   /** Promised on each of its GPUs, twice until the old engine has stopped. */
   readonly gpuMemoryBytes: number;
   /** The files of the model lie on the new node. */
@@ -279,6 +288,8 @@ export interface Wholeness {
 export interface DefragmentView {
   /** In words: a line each. */
   readonly lines: readonly string[];
+  /** Names these moves of these replicas as they run now, for whoever orders them; empty: there are none. */
+  readonly plan: string;
   /** Each fits after the ones before it, while the old engine still runs. */
   readonly moves: readonly PlannedMove[];
   readonly before: Wholeness;

@@ -97,6 +97,23 @@ export interface RolloutOrderRequest {
   readonly reason: string;
 }
 
+export interface DefragmentOrder {
+  /** `apply` lays the moves before the leader; `cancel` lets those that have begun end, and begins no other. */
+  readonly verb: 'apply' | 'cancel';
+  /** Name of the plan as it was shown; unused with `cancel`. */
+  readonly plan: string;
+  /** As it was planned with; absent: 16. */
+  readonly maxMoves?: number;
+  readonly reason: string;
+}
+
+export interface DefragmentAnswer {
+  /** Ordered; with `cancel` those that do not begin any more. */
+  readonly moves: number;
+  /** Every event of it has this. */
+  readonly correlationId: string;
+}
+
 export interface EventsRequest {
   /** Events after this one; absent: the newest ones. */
   readonly after?: number;
@@ -150,6 +167,8 @@ export interface ResourceOperations {
   plan(request: PlanRequest): Promise<PlanAnswer>;
   /** @param maxMoves absent: 16 @throws CodedError reconcile_unavailable, planner_busy besides */
   defragment(maxMoves?: number): Promise<DefragmentView>;
+  /** Lays moves before the leader. @throws CodedError reconcile_unavailable, planner_busy, fleet_frozen, plan_stale, plan_running */
+  orderDefragment(order: DefragmentOrder, caller: Caller): Promise<DefragmentAnswer>;
   /** The names of a deployment's model and why each node does or does not do; undefined: there is no such deployment. */
   explain(name: string): Promise<Explanation | undefined>;
   /** @throws CodedError reconcile_unavailable besides */

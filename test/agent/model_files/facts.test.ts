@@ -4,10 +4,20 @@ import path from 'node:path';
 import t from 'tap';
 import { createFactsReader, type FactsReader } from '../../../agent/adapters/model_files/facts_reader.ts';
 import { createRootModels } from '../../../agent/adapters/model_files/root_models.ts';
-import { modelFacts, pathModel, weightFiles } from '../../../agent/core/model_files/facts.ts';
+import { createHubModels } from '../../../agent/adapters/model_files/hub_models.ts';
+import {
+  ggufFacts,
+  ggufFiles,
+  missingPieces,
+  modelFacts,
+  pathModel,
+  weightFiles,
+} from '../../../agent/core/model_files/facts.ts';
+import { commitIn, hubCacheOf, hubModelOf, isHubModel } from '../../../agent/core/model_files/hub_cache.ts';
 import { startMemory } from '../../../agent/core/startup_log.ts';
 import { pathModelReadings } from '../../../agent/wire/models.ts';
 import type { ModelFacts } from '../../../proto/gen/fleet/v1/ModelFacts.ts';
+import { ggufHeader, SMALL } from '../../support/gguf.ts';
 import { until } from '../../support/waits.ts';
 import { address, place, temporary } from './place.ts';
 
@@ -203,4 +213,119 @@ t.test('what engines say of their memory while they start is read in the words o
   const more = 'weights memory: 8GiB; torch peak memory increase: 1.50GiB; non-torch';
   t.same(startMemory(more, first), { ...first, activationBytes: 1.5 * GIB });
   t.match(startMemory('PyTorch activation peak memory takes 1.25GiB', undefined), { activationBytes: 1.25 * GIB });
+});
+
+/** A whole GGUF file, with room for its tensors. */
+const gguf = (plan = SMALL): Buffer => Buffer.concat([ggufHeader(plan), Buffer.alloc(256)]);
+
+t.test('a GGUF model is sized by its own header, in one file or several, as a folder or as a file', async (t) => {
+  const home = temporary(t);
+  const reader = createFactsReader(() => 0);
+  const one = model(home, { 'm-Q4.gguf': gguf(), 'mmproj-m.gguf': 'x', 'README.md': '' });
+  const expected = {
+    weightBytes: 100,
+    problem: '',
+    shape: { hidden: 64, fullLayers: 4, kvHeads: 2, maxPositions: 4096 },
+  };
+  t.match(await look(reader, one), expected);
+  t.match(await look(reader, path.join(one, 'm-Q4.gguf')), expected);
+  const second = { ...SMALL, fields: [] };
+  const two = model(home, {
+    'm-00001-of-00002.gguf': gguf(),
+    'm-00002-of-00002.gguf': gguf(second),
+    'other.gguf': gguf(),
+  });
+  t.match(await look(reader, path.join(two, 'm-00001-of-00002.gguf')), { ...expected, weightBytes: 200 });
+  t.match((await look(reader, two)).problem, /^there are 2 GGUF models, and none is named$/);
+  // A header longer than what is read at first, by its vocabulary.
+  const words = Array.from({ length: 100_000 }, (_, index) => `word number ${index}`);
+  const long = { ...SMALL, fields: [...SMALL.fields.slice(0, -3), ['tokenizer.ggml.tokens', 9, words, 8] as const] };
+  t.match(await look(reader, model(home, { 'm.gguf': gguf(long) })), { shape: { vocabulary: 100_000 } });
+  t.equal(reader.of(path.join(home, 'none.gguf')), undefined);
+  for (const [files, problem] of [
+    [{ 'm.gguf': 'GGU' }, /^m\.gguf is shorter than its header says$/],
+    [{ 'm.gguf': 'GGML and so on' }, /^m\.gguf: it does not begin as a GGUF file does \(not_gguf\)$/],
+    [{ 'm.gguf': ggufHeader(SMALL) }, /^m\.gguf is shorter than its header says$/],
+    [{ 'm.gguf': gguf({ ...SMALL, fields: [] }) }, /^m\.gguf lacks general\.architecture$/],
+    [{ 'm.gguf': gguf({ ...SMALL, tensors: [] }) }, /^it holds no weights$/],
+    [{ 'm-00001-of-00003.gguf': gguf() }, /^2 of 3 pieces are missing$/],
+    [{ 'config.json': '{}', 'm-00001-of-00003.safetensors': tensors(20) }, /; 2 of 3 pieces are missing$/],
+  ] as const)
+    t.match((await look(reader, model(home, files))).problem, problem);
+  const folder = model(home, {});
+  mkdirSync(path.join(folder, 'm.gguf'));
+  t.match((await look(reader, folder)).problem, /^m\.gguf cannot be read \(EISDIR\)$/);
+  const many = Object.fromEntries(
+    Array.from({ length: 1025 }, (_, i) => [`m-${String(i + 1).padStart(5, '0')}-of-01025.gguf`, '']),
+  );
+  t.match((await look(reader, model(home, many))).problem, /more than 1024 GGUF files/);
+  t.equal(ggufFiles([]), 'there is no safetensors file');
+  t.equal(missingPieces(['m-00002-of-00002.gguf', 'm-00001-of-00002.gguf']), undefined);
+  t.match(ggufFacts('no'), { shape: null, problem: 'no' });
+});
+
+t.test('models of the hub that lie in the cache of the host are told under their names', async (t) => {
+  const home = temporary(t);
+  const cache = path.join(home, '.cache/huggingface/hub');
+  const commit = (digit: string): string => digit.repeat(40);
+  const put = (name: string, digit: string, files: Readonly<Record<string, string | Buffer>>, ref?: string): void => {
+    const snapshot = path.join(cache, name, 'snapshots', commit(digit));
+    const blobs = path.join(cache, name, 'blobs');
+    mkdirSync(snapshot, { recursive: true });
+    mkdirSync(blobs, { recursive: true });
+    for (const [file, content] of Object.entries(files)) {
+      writeFileSync(path.join(blobs, digit + file), content);
+      symlinkSync(path.join('../../blobs', digit + file), path.join(snapshot, file));
+    }
+    if (ref === undefined) return;
+    mkdirSync(path.join(cache, name, 'refs'), { recursive: true });
+    writeFileSync(path.join(cache, name, 'refs/main'), ref);
+  };
+  const whole = { 'config.json': JSON.stringify(CONFIG), 'model.safetensors': tensors(20) };
+  put('models--org--chat', 'a', { ...whole, 'model.safetensors': tensors(40) });
+  put('models--org--chat', 'b', whole, `${commit('b')}\n`);
+  put('models--gpt2', 'c', whole);
+  put('models--org--half', 'd', { ...whole, 'model.safetensors': Buffer.alloc(4) }, commit('d'));
+  put('models--org--two', 'e', whole);
+  put('models--org--two', 'f', whole);
+  put('datasets--org--data', 'a', whole);
+  const facts = createFactsReader(() => 0);
+  const hub = { modelsIn: createHubModels(() => 0), inherited: { HOME: home } };
+  const looks = { facts, rootModels: () => [], hub };
+  const spec = (model: string, more: object = {}) => ({
+    life: { spec: { name: 'e', model, environment: {}, ...more } },
+  });
+  const told = (...engines: object[]) => pathModelReadings({ engines: () => engines } as never, looks);
+  await until(() => told().length === 2, 'both models');
+  t.match(told(spec('org/chat')), [
+    { source: 'gpt2', state: 'ready', resolved: commit('c'), wanted: false, facts: { weightBytes: 20, problem: '' } },
+    { source: 'org/chat', resolved: commit('b'), wanted: true, facts: { weightBytes: 20, shape: { hidden: 64 } } },
+  ]);
+  t.match(
+    told(spec('org/chat', { modelSource: {} })).map(({ wanted }) => wanted),
+    [false, false],
+  );
+  await until(() => told(spec('org/half')).length === 3, 'the one that cannot be sized, which an engine loads');
+  t.match(told(spec('org/half'))[2], { source: 'org/half', wanted: true, facts: { problem: /shorter/ } });
+  // An engine may have a cache of its own; that there are many caches has an end.
+  const other = path.join(home, 'other');
+  const engines = [spec('org/chat', { environment: { HF_HOME: other } })];
+  told(...engines);
+  t.equal(told(...engines).length, 2);
+  for (let i = 0; i < 10; i++) hub.modelsIn(path.join(home, `none${i}`));
+  t.same(hub.modelsIn(path.join(home, 'none9')), []);
+  t.equal(told().length, 2);
+
+  t.equal(hubCacheOf({}), undefined);
+  t.equal(hubCacheOf({ HOME: '' }), undefined);
+  t.equal(hubCacheOf({ HF_HUB_CACHE: 'relative' }), undefined);
+  t.equal(hubCacheOf({ HF_HUB_CACHE: '/c', HF_HOME: '/h', HOME: '/u' }), '/c');
+  t.equal(hubCacheOf({ HF_HOME: '/h', HOME: '/u' }), '/h/hub');
+  for (const name of ['models--a--b--c', 'models--..--x', 'models--', 'models', 'spaces--a--b', 'models--a--b/../c'])
+    t.equal(hubModelOf(name), undefined, name);
+  t.equal(hubModelOf('models--Qwen--Qwen3-8B'), 'Qwen/Qwen3-8B');
+  t.notOk(isHubModel({ model: '/srv/m' }));
+  t.notOk(isHubModel({ model: 'a/b/c' }));
+  t.notOk(isHubModel({ model: 'a--b' }));
+  t.equal(commitIn('main'), undefined);
 });

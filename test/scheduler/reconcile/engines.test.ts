@@ -36,7 +36,7 @@ t.test('a pinned engine runs on its node and nowhere else, changes one after the
   const resources = [{ apiVersion: 'sophia/v1', kind: 'Engine', metadata: { name: 'probe' }, spec: changed }];
   t.match(
     ((await ask('plan', { resources }))['lines'] as string[]).join('\n'),
-    /^stop .* on n2: .*\npending .*\nengine\/probe rolls to revision \w+ in steps/,
+    /^stop (\S+) on n2: .*\nstart \S+ on n2 GPU 0, in its own place, once \1 on n2 has stopped\nengine\/probe rolls to revision \w+ in steps; these 1 starts/,
   );
   t.match(await apply('Engine', 'probe', changed), {
     outcomes: [{ outcome: 'changed' }],

@@ -171,6 +171,19 @@ t.test(
   },
 );
 
+t.test('two replicas of one deployment that are given up together on one node are both taken off it', async (t) => {
+  const fleet = new Harness();
+  fleet.addNode('n1', { fails: /chat/ });
+  fleet.start('a');
+  await fleet.declare('Deployment', 'chat', deployment(2));
+  await fleet.until('both to be taken off', () => fleet.actions().length === 2 && fleet.nodesOf('chat').length === 0);
+  t.match(fleet.actions(), [
+    { symptom: 'engine_failed', index: 0, node: 'n1' },
+    { symptom: 'engine_failed', index: 1, node: 'n1' },
+  ]);
+  t.equal(fleet.memory.projection.list('lifecycle', 'Avoid').length, 1);
+});
+
 t.test(
   'a node that was written off and comes back with its old engines takes nothing until they are gone',
   async (t) => {

@@ -47,13 +47,23 @@ export const VIEW: ReconcileView = {
   explainDeployment: async (name) => [`${name}: node-a does`],
   defragment: async (maxMoves) => ({
     lines: [`at most ${maxMoves}`],
+    plan: `plan-of-${maxMoves}`,
     moves: [
       {
         deployment: 'chat',
         revision: 'r1',
         index: 0,
         from: [{ node: 'node-a', gpus: [0] }],
-        to: [{ node: 'node-b', gpus: [1] }],
+        to: [
+          {
+            node: 'node-b',
+            gpus: [1],
+            gpuMemoryBytes: 5,
+            graceSpillBytes: 0,
+            gpuMemoryShare: 0.5,
+            hostMemoryBytes: 0,
+          },
+        ],
         gpuMemoryBytes: 5,
         modelOnDisk: true,
       },

@@ -64,7 +64,7 @@ const UNARY = [
   'PlanResources',
   'PlanDefragmentation',
 ];
-const MORE = ['GetRollout', 'OrderRollout', 'SetFreeze', 'LiftFreeze', 'GetFreeze', 'Replay'];
+const MORE = ['OrderDefragmentation', 'GetRollout', 'OrderRollout', 'SetFreeze', 'LiftFreeze', 'GetFreeze', 'Replay'];
 
 t.test('gRPC: operators and admins only, and without a store each method says so', async (t) => {
   const { call, stream } = await openGrpc(t);
@@ -222,6 +222,7 @@ t.test('both doors show what reconcile says', async (t) => {
   t.match(await call('ExplainDeployment', { model: 'chat' }), { lines: ['chat: node-a does'] });
   t.match(await call('PlanDefragmentation', { maxMoves: 3 }), {
     lines: ['at most 3'],
+    plan: 'plan-of-3',
     moves: [{ deployment: 'chat', from: [{ node: 'node-a', gpus: [0] }], gpuMemoryBytes: 5, modelOnDisk: true }],
     before: { pending: 1 },
     after: { emptyNodes: 1 },
@@ -229,6 +230,12 @@ t.test('both doors show what reconcile says', async (t) => {
   });
   t.match(await call('PlanDefragmentation'), { lines: ['at most 16'] });
   await t.rejects(call('PlanDefragmentation', { maxMoves: 257 }), { code: 'invalid_value' });
+  await t.rejects(call('OrderDefragmentation', { verb: 'dance' }), { code: 'invalid_value' });
+  await t.rejects(call('OrderDefragmentation', { verb: 'apply', plan: 'x' }), { code: 'plan_stale' });
+  const ordered = { verb: 'apply', plan: 'plan-of-3', maxMoves: 3, reason: 'whole GPUs' };
+  const { moves, correlationId } = (await call('OrderDefragmentation', ordered)) as Answer;
+  t.match({ moves, correlationId }, { moves: 1, correlationId: /^.{8,}$/ });
+  await t.rejects(call('OrderDefragmentation', ordered), { code: 'plan_running' });
   const { port, close } = await startDoor({}, undefined, { resources: operations });
   t.teardown(close);
   const get = async (path: string) => JSON.parse((await httpCall(port, { path, key: KEYS.admin })).text) as Answer;
@@ -239,6 +246,17 @@ t.test('both doors show what reconcile says', async (t) => {
     lines: ['at most 2'],
     cost: { gpuMemoryTwiceBytes: 5 },
   });
+  const order = async (given: object) => {
+    const sent = { path: '/admin/v1/plan/defragment', key: KEYS.admin, body: JSON.stringify(given) };
+    return JSON.parse((await httpCall(port, sent)).text) as Answer;
+  };
+  t.match(await order({ verb: 'cancel', reason: 'enough' }), { moves: 1, correlationId });
+  t.match(await order({ verb: 'cancel' }), { error: { code: 'not_found' } });
+  t.match(await order({ verb: 'apply', plan: 'plan-of-16' }), { moves: 1 });
+  t.match(await order({ verb: 'apply', plan: 1 }), { error: { code: 'invalid_value', param: 'plan' } });
+  t.match(await order({ verb: 'apply', maxMoves: '1' }), { error: { code: 'invalid_value', param: 'maxMoves' } });
+  t.match(await order({ verb: 'apply', maxMove: 1 }), { error: { code: 'unknown_field' } });
+  t.match(await order({}), { error: { code: 'invalid_value', param: 'verb' } });
   t.match(await get('/admin/v1/plan/defragment?maxMoves=0'), { error: { code: 'invalid_value', param: 'maxMoves' } });
 });
 

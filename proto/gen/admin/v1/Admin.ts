@@ -42,6 +42,8 @@ import type { ListResourcesRequest as _admin_v1_ListResourcesRequest, ListResour
 import type { ListResourcesResponse as _admin_v1_ListResourcesResponse, ListResourcesResponse__Output as _admin_v1_ListResourcesResponse__Output } from '../../admin/v1/ListResourcesResponse.ts';
 import type { ListUsageRequest as _admin_v1_ListUsageRequest, ListUsageRequest__Output as _admin_v1_ListUsageRequest__Output } from '../../admin/v1/ListUsageRequest.ts';
 import type { ListUsageResponse as _admin_v1_ListUsageResponse, ListUsageResponse__Output as _admin_v1_ListUsageResponse__Output } from '../../admin/v1/ListUsageResponse.ts';
+import type { OrderDefragmentationRequest as _admin_v1_OrderDefragmentationRequest, OrderDefragmentationRequest__Output as _admin_v1_OrderDefragmentationRequest__Output } from '../../admin/v1/OrderDefragmentationRequest.ts';
+import type { OrderDefragmentationResponse as _admin_v1_OrderDefragmentationResponse, OrderDefragmentationResponse__Output as _admin_v1_OrderDefragmentationResponse__Output } from '../../admin/v1/OrderDefragmentationResponse.ts';
 import type { OrderRolloutRequest as _admin_v1_OrderRolloutRequest, OrderRolloutRequest__Output as _admin_v1_OrderRolloutRequest__Output } from '../../admin/v1/OrderRolloutRequest.ts';
 import type { OrderRolloutResponse as _admin_v1_OrderRolloutResponse, OrderRolloutResponse__Output as _admin_v1_OrderRolloutResponse__Output } from '../../admin/v1/OrderRolloutResponse.ts';
 import type { PlanDefragmentationRequest as _admin_v1_PlanDefragmentationRequest, PlanDefragmentationRequest__Output as _admin_v1_PlanDefragmentationRequest__Output } from '../../admin/v1/PlanDefragmentationRequest.ts';
@@ -234,6 +236,15 @@ export interface AdminClient extends grpc.Client {
   listUsage(argument: _admin_v1_ListUsageRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
   listUsage(argument: _admin_v1_ListUsageRequest, callback: grpc.requestCallback<_admin_v1_ListUsageResponse__Output>): grpc.ClientUnaryCall;
   
+  OrderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  OrderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  OrderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  OrderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  orderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  orderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  orderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  orderDefragmentation(argument: _admin_v1_OrderDefragmentationRequest, callback: grpc.requestCallback<_admin_v1_OrderDefragmentationResponse__Output>): grpc.ClientUnaryCall;
+  
   OrderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
   OrderRollout(argument: _admin_v1_OrderRolloutRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
   OrderRollout(argument: _admin_v1_OrderRolloutRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_admin_v1_OrderRolloutResponse__Output>): grpc.ClientUnaryCall;
@@ -336,6 +347,8 @@ export interface AdminHandlers extends grpc.UntypedServiceImplementation {
   
   ListUsage: grpc.handleUnaryCall<_admin_v1_ListUsageRequest__Output, _admin_v1_ListUsageResponse>;
   
+  OrderDefragmentation: grpc.handleUnaryCall<_admin_v1_OrderDefragmentationRequest__Output, _admin_v1_OrderDefragmentationResponse>;
+  
   OrderRollout: grpc.handleUnaryCall<_admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse>;
   
   PlanDefragmentation: grpc.handleUnaryCall<_admin_v1_PlanDefragmentationRequest__Output, _admin_v1_PlanDefragmentationResponse>;
@@ -373,6 +386,7 @@ export interface AdminDefinition extends grpc.ServiceDefinition {
   ListNodes: MethodDefinition<_admin_v1_ListNodesRequest, _admin_v1_ListNodesResponse, _admin_v1_ListNodesRequest__Output, _admin_v1_ListNodesResponse__Output>
   ListResources: MethodDefinition<_admin_v1_ListResourcesRequest, _admin_v1_ListResourcesResponse, _admin_v1_ListResourcesRequest__Output, _admin_v1_ListResourcesResponse__Output>
   ListUsage: MethodDefinition<_admin_v1_ListUsageRequest, _admin_v1_ListUsageResponse, _admin_v1_ListUsageRequest__Output, _admin_v1_ListUsageResponse__Output>
+  OrderDefragmentation: MethodDefinition<_admin_v1_OrderDefragmentationRequest, _admin_v1_OrderDefragmentationResponse, _admin_v1_OrderDefragmentationRequest__Output, _admin_v1_OrderDefragmentationResponse__Output>
   OrderRollout: MethodDefinition<_admin_v1_OrderRolloutRequest, _admin_v1_OrderRolloutResponse, _admin_v1_OrderRolloutRequest__Output, _admin_v1_OrderRolloutResponse__Output>
   PlanDefragmentation: MethodDefinition<_admin_v1_PlanDefragmentationRequest, _admin_v1_PlanDefragmentationResponse, _admin_v1_PlanDefragmentationRequest__Output, _admin_v1_PlanDefragmentationResponse__Output>
   PlanResources: MethodDefinition<_admin_v1_PlanResourcesRequest, _admin_v1_PlanResourcesResponse, _admin_v1_PlanResourcesRequest__Output, _admin_v1_PlanResourcesResponse__Output>

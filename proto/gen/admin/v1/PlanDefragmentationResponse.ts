@@ -10,6 +10,7 @@ export interface PlanDefragmentationResponse {
   'before'?: (_admin_v1_Wholeness | null);
   'after'?: (_admin_v1_Wholeness | null);
   'cost'?: (_admin_v1_MoveCost | null);
+  'plan'?: (string);
 }
 
 export interface PlanDefragmentationResponse__Output {
@@ -18,4 +19,5 @@ export interface PlanDefragmentationResponse__Output {
   'before': (_admin_v1_Wholeness__Output | null);
   'after': (_admin_v1_Wholeness__Output | null);
   'cost': (_admin_v1_MoveCost__Output | null);
+  'plan': (string);
 }
