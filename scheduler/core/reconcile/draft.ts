@@ -68,7 +68,7 @@ export class Draft {
    * Starts a place for a replica; its number is the first that no other place of its index has.
    * @param addressOf where a node is reached by others
    */
-  assign(wish: PlaceWish, addressOf: (node: string) => string = String): void {
+  assign(wish: PlaceWish, addressOf: (node: string) => string): void {
     const numbers = this.#numbersOf(wish);
     let number = 1;
     while (numbers.has(number)) number += 1;

@@ -90,5 +90,7 @@ t.test('a killed member: its leader has nothing left to serve, and all of it com
 t.test('deleted: every process ends', async (t) => {
   await gang.undeclare();
   await untilEnded(before);
+  await until(async () => (await gang.members()).length === 0, 'nobody to speak of a member', ENDED_WITHIN_MS);
+  t.match((await gang.told()).join('\n'), /its part on .* has stopped/);
   t.comment((await gang.told()).join('\n'));
 });

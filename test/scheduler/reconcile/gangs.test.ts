@@ -60,6 +60,8 @@ t.test('a member that fails takes all of it down, and all of it comes again, eac
   const fleet = await running();
   const before = flag(specOn(fleet, 'n1'), '--master-port');
   node(fleet, 'n2').say(/wide/, 'ENGINE_STATE_FAILED', 'crashed', 'The engine was ended by SIGKILL.');
+  await fleet.until('its orders to change', () => node(fleet, 'n1').remembered?.engines?.length === 0);
+  t.same(node(fleet, 'n2').remembered?.engines, [], 'nobody waits for the drain of a leader that cannot compute');
   await fleet.until('the leader to be stopped', () => node(fleet, 'n1').engines.size === 0);
   t.same(startsOf(fleet), [1, 1], 'nobody starts before all have stopped');
   await fleet.until('ready again', () => fleet.ready('wide', 1) && startsOf(fleet).join() === '2,2');
