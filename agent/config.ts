@@ -326,6 +326,11 @@ export const settings = defineSettings('agent', {
     default: 0,
     doc: 'Loopback port of /metrics and /health/live; 0 opens none.',
   },
+  gangAddress: {
+    schema: text({ maxLength: 253 }),
+    default: undefined,
+    doc: 'Where other hosts reach engines of this one that span several hosts; unset: its first address that is not loopback.',
+  },
   directPort: {
     schema: port(),
     default: undefined,

@@ -27,7 +27,7 @@ import { createKvReporterOf } from './wire/kv_events.ts';
 import { createGpusOf, type Gpus } from './wire/gpus.ts';
 import { type AgentModels, createModelsOf } from './wire/models.ts';
 import { createLinksOf, createRelayOf, makeDataFolder, type Parts } from './wire/parts.ts';
-import type { AgentConfig } from './wire/settings.ts';
+import { type AgentConfig, gangAddressOf } from './wire/settings.ts';
 import { createTelemetryOf } from './wire/telemetry.ts';
 import { type AgentWatch, createAgentWatch } from './wire/watch.ts';
 
@@ -235,7 +235,7 @@ export function wireAgent(config: AgentConfig, logger: Logger): Lifecycle {
     telemetryPeriodMs: config.telemetryPeriodMs,
     probeTimeoutMs: config.probeTimeoutMs,
   });
-  const host = createHostFacts(dataFolder, systemClock);
+  const host = createHostFacts(dataFolder, systemClock, gangAddressOf(config));
   const sources = { loop, relay, links, gpus, models, host, metrics, onRound: watch.onRound };
   const telemetry = createTelemetryOf(parts, sources);
   const kv = createKvReporterOf(parts, { loop, links, metrics });

@@ -65,8 +65,11 @@ function remembered<Value>(clock: Clock, periodMs: number, ask: () => Promise<Va
   };
 }
 
-/** @param dataFolder the disk whose free space counts */
-export function createHostFacts(dataFolder: string, clock: Clock): HostFactsReader {
+/**
+ * @param dataFolder the disk whose free space counts
+ * @param gangAddress where other hosts reach engines of this one
+ */
+export function createHostFacts(dataFolder: string, clock: Clock, gangAddress?: string): HostFactsReader {
   let last: CpuTimes | undefined;
   const utilization = async (): Promise<number | undefined> => {
     const now = parseCpuTimes((await orUndefined(readFile('/proc/stat', 'latin1'))) ?? '');
@@ -111,6 +114,7 @@ export function createHostFacts(dataFolder: string, clock: Clock): HostFactsRead
         cpuCores: os.availableParallelism(),
         ...known('memoryBytes', memory?.total),
         nodeVersion: process.version,
+        ...known('gangAddress', gangAddress),
       };
     },
     reading: read,

@@ -66,7 +66,7 @@ const LLAMA_FLAGS = '--max-model-len --max-num-seqs --threads --seed';
 const SIM_FLAGS = `
   --max-model-len --max-num-seqs --max-num-batched-tokens --stream-interval --threads --seed --kv-events-config
   --enable-sleep-mode --enable-lora --enable-prompt-tokens-details --enable-server-load-tracking
-  --enable-prefix-caching
+  --enable-prefix-caching --nnodes --node-rank --master-addr --master-port --headless
 `;
 
 const words = (text: string): ReadonlySet<string> => new Set(text.trim().split(/\s+/));
@@ -85,6 +85,9 @@ const NUMBERS: Readonly<Record<string, { readonly more: number; readonly most: n
   '--kv-offloading-size': { more: -1e-9, most: 1e5 },
   '--tensor-parallel-size': { more: 0, most: 1024 },
   '--pipeline-parallel-size': { more: 0, most: 1024 },
+  '--nnodes': { more: 0, most: 1024 },
+  '--node-rank': { more: -1, most: 1023 },
+  '--master-port': { more: 0, most: 65_535 },
   '--max-num-seqs': { more: 0, most: 1e6 },
   '--block-size': { more: 0, most: 1e5 },
 };

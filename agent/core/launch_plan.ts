@@ -3,6 +3,7 @@
  * own environment reaches an engine but an allow-list, and no value ever passes through a shell.
  */
 import type { EngineAddress, LaunchPlan } from '../ports.ts';
+import { isHeadless, isMember } from './gang.ts';
 import { type AcceptedSpec, hashText, utf8Length } from './engine_spec.ts';
 
 /** What the host gives to every plan. */
@@ -20,6 +21,8 @@ export interface LaunchHost {
   readonly cpuCores: number;
   /** Whether vLLM engines are told to publish what their prefix caches hold. */
   readonly kvEvents?: boolean;
+  /** Where engines of other hosts reach those of this one. */
+  readonly gangAddress?: string;
   /** The agent's own environment, from which the allow-list takes. */
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
@@ -124,7 +127,7 @@ function namedSockets(config: string): KvSockets | undefined {
 export function kvSocketsOf(spec: AcceptedSpec, address: EngineAddress, host: KvHost): KvSockets | undefined {
   const named = flagValue(spec.extraFlags, KV_FLAG);
   if (named !== undefined) return namedSockets(named);
-  if (spec.kind !== 'vllm' || host.kvEvents !== true) return undefined;
+  if (spec.kind !== 'vllm' || host.kvEvents !== true || isHeadless(spec.extraFlags)) return undefined;
   const hinders = (flag: string): boolean =>
     flag.startsWith('--data-parallel') || flag === '--no-enable-prefix-caching' || flag === '-dp';
   if (spec.extraFlags.some(hinders)) return undefined;
@@ -150,7 +153,8 @@ function kvFlags(spec: AcceptedSpec, sockets: KvSockets | undefined): string[] {
   return [KV_FLAG, JSON.stringify(config)];
 }
 
-function addressFlags(address: EngineAddress): string[] {
+function addressFlags(spec: AcceptedSpec, address: EngineAddress): string[] {
+  if (isHeadless(spec.extraFlags)) return [];
   return address.kind === 'unix' ? ['--uds', address.path] : ['--host', address.host, '--port', String(address.port)];
 }
 
@@ -173,6 +177,9 @@ function environmentOf(
     if (value !== undefined) environment[name] = value;
   }
   if (spec.kind === 'vllm') Object.assign(environment, VLLM_FIXED);
+  // Without it vLLM guesses on a host with several networks (vllm/utils/network_utils.py, get_ip).
+  if (spec.kind === 'vllm' && isMember(spec.extraFlags) && host.gangAddress !== undefined)
+    environment['VLLM_HOST_IP'] = host.gangAddress;
   if (spec.gpuIds.length > 0) {
     environment['CUDA_VISIBLE_DEVICES'] = spec.gpuIds.join(',');
     // nvidia-smi and NVML count by bus, CUDA by speed unless it is told otherwise.
@@ -203,7 +210,7 @@ export function buildLaunchPlan(
     args = [
       'serve',
       spec.model,
-      ...addressFlags(address),
+      ...addressFlags(spec, address),
       ...common,
       '--enable-prompt-tokens-details',
       ...kvFlags(spec, kvSocketsOf(spec, address, host)),
@@ -216,7 +223,7 @@ export function buildLaunchPlan(
       `${host.engineProgramFolder}/${spec.kind}/main.js`,
       '--model',
       spec.model,
-      ...addressFlags(address),
+      ...addressFlags(spec, address),
       ...common,
       ...(spec.kind === 'llama' && !spec.extraFlags.some((flag) => flag.startsWith('--threads')) ? threads : []),
       ...spec.extraFlags,

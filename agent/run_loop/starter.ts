@@ -1,6 +1,7 @@
 /** Brings an engine from the look at the host to its first real token. */
 import { CodedError } from '../../lib/errors.ts';
 import { type Diagnosis, rowDiagnosis, seenDiagnosis } from '../core/crash_classifier.ts';
+import { isHeadless } from '../core/gang.ts';
 import { buildLaunchPlan, chooseAddress } from '../core/launch_plan.ts';
 import type { EngineLife } from '../core/lifecycle/life.ts';
 import { WITH_PROCESS } from '../core/lifecycle/table.ts';
@@ -120,6 +121,10 @@ export async function probeStart(core: LoopCore, runtime: Runtime, plan: LaunchP
   const { incarnation, spec } = runtime.life;
   await readOutput(core, runtime);
   tellProgress(core, runtime);
+  if (isHeadless(plan.args)) {
+    core.send(spec.name, { kind: 'serving', models: [] });
+    return;
+  }
   if ((await probe.health(plan.address, times.probeTimeoutMs)) !== 'ok') return;
   const models = await probe.models(plan.address, times.probeTimeoutMs);
   if (models === undefined || runtime.life.incarnation !== incarnation) return;
@@ -130,6 +135,10 @@ export async function probeStart(core: LoopCore, runtime: Runtime, plan: LaunchP
 export async function probeAdopted(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
   const { probe, times, unhealthyAfter } = core.parts;
   const { name } = runtime.life.spec;
+  if (isHeadless(plan.args)) {
+    core.send(name, { kind: 'serving', models: [] });
+    return;
+  }
   const health = await probe.health(plan.address, times.probeTimeoutMs);
   if (health === 'timeout') {
     // One that loads refuses connections; one that takes them and never answers stands still, and nothing else tells.
@@ -152,6 +161,10 @@ export async function probeAdopted(core: LoopCore, runtime: Runtime, plan: Launc
 export async function warmEngine(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
   const { probe, times, clock } = core.parts;
   const { incarnation, spec, models } = runtime.life;
+  if (isHeadless(plan.args)) {
+    core.send(spec.name, { kind: 'warmed', message: 'The member runs; the leader of its gang answers for it.' });
+    return;
+  }
   const model = models[0]?.id ?? spec.servedModelName;
   const isCurrent = (): boolean => runtime.life.incarnation === incarnation && runtime.life.status === 'warming';
   let last = '';

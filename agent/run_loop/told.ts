@@ -3,6 +3,7 @@
  * relay tells of them, for their journals.
  */
 import type { NodeEvent } from '../../proto/gen/fleet/v1/NodeEvent.ts';
+import { isHeadless } from '../core/gang.ts';
 import type { Hold } from '../core/lifecycle/life.ts';
 import type { OpenRequests } from '../core/open_requests.ts';
 import { toDrain } from '../core/report.ts';
@@ -15,6 +16,7 @@ export function relayTargets(runtimes: Iterable<Runtime>): RelayTarget[] {
   const targets: RelayTarget[] = [];
   for (const { life, plan } of runtimes) {
     if (plan === undefined || (life.status !== 'ready' && life.status !== 'draining')) continue;
+    if (isHeadless(plan.args)) continue;
     const most = life.spec.maxConcurrentRequests;
     targets.push({
       engine: life.spec.name,

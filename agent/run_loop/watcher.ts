@@ -1,5 +1,6 @@
 /** Looks after engines that serve: their health, their progress, their faults, and their drains. */
 import { untilNextBeatMs } from '../../lib/clock.ts';
+import { isHeadless } from '../core/gang.ts';
 import { beginDrain, drainEtaMs } from '../core/drain_estimate.ts';
 import type { DrainView } from '../core/report.ts';
 import type { EngineStatus } from '../core/lifecycle/table.ts';
@@ -35,10 +36,19 @@ export function probeDelayMs({ clock, times }: Pick<RunLoopParts, 'clock' | 'tim
     : Math.min(CLOSE_PROBE_MS, probePeriodMs);
 }
 
-/** One question for the health of a running engine. */
+/** Whose memory on a GPU is this engine's. */
+async function notePids({ life, launched, pids }: Runtime): Promise<void> {
+  if (life.spec.gpuIds.length > 0) for (const pid of (await launched?.processes()) ?? []) pids.add(pid);
+}
+
+/** One question for the health of a running engine; a member without a door has only its process. */
 export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchPlan): Promise<void> {
   const { probe, relay, times, unhealthyAfter } = core.parts;
   const { incarnation, spec } = runtime.life;
+  if (isHeadless(plan.args)) {
+    await notePids(runtime);
+    return;
+  }
   runtime.healthAsks += 1;
   // Most of what an idle agent costs are connections to its engines. A door that once did not open is tried each time.
   const knocks = runtime.badProbes > 0 || runtime.healthAsks % KNOCK_EVERY === 0;
@@ -51,7 +61,7 @@ export async function probeReady(core: LoopCore, runtime: Runtime, plan: LaunchP
   if (health === 'ok') runtime.badProbes = 0;
   // A process that has ended refuses too; its end is told by the launcher, with the cause.
   else if (!isBusy && runtime.launched?.ended() !== true) runtime.badProbes += 1;
-  if (spec.gpuIds.length > 0) for (const pid of (await runtime.launched?.processes()) ?? []) runtime.pids.add(pid);
+  await notePids(runtime);
   if (runtime.badProbes < unhealthyAfter) return;
   if (health === 'timeout') {
     const message = `It took ${runtime.badProbes} connections and answered none of them.`;
@@ -155,6 +165,7 @@ export function tickAll(core: LoopCore, policy: WatchdogPolicy = WATCHDOG): void
     const progress = stats.progress[life.spec.name];
     if (progress?.incarnation === life.incarnation) tickFaults(core, runtime, plan, progress.faults);
     if (life.status === 'draining') tickDrain(core, runtime, stats.openByEngine[life.spec.name] ?? 0);
+    if (isHeadless(plan.args)) continue;
     if (!life.sleeping && (runtime.life.status === 'ready' || runtime.life.status === 'draining'))
       tickProgress(core, runtime, plan, stats, policy);
   }

@@ -16,7 +16,7 @@ import type { RunLoopTimes } from '../run_loop/parts.ts';
 import { RunLoop } from '../run_loop/run_loop.ts';
 import { createQuestions } from '../workers/engine_questions.ts';
 import { modelsFolder } from './models.ts';
-import type { AgentConfig } from './settings.ts';
+import { type AgentConfig, gangAddressOf } from './settings.ts';
 
 /** Where sockets go whose path under the data folder would be too long. */
 export const shortSocketFolder = (dataFolder: string): string =>
@@ -93,6 +93,7 @@ export function createLoop(parts: ControlParts): RunLoop {
       shortSocketFolder: shortSocketFolder(dataFolder),
       cpuCores: os.availableParallelism(),
       kvEvents: config.kvEvents,
+      gangAddress: gangAddressOf(config),
       environment,
     },
     times: timesOf(config),

@@ -157,13 +157,15 @@ function onLaunchFailed(life: EngineLife, event: Of<'launch_failed'>, context: L
 
 function onServing(life: EngineLife, event: Of<'serving'>, context: LifecycleContext): StepResult {
   const { models } = event;
+  // A member of a gang without a door serves no model.
+  const said = models.length === 0 ? 'The engine runs' : 'The engine answers';
   if (life.status === 'adopted') {
-    const message = 'The engine answers; an earlier agent started it.';
+    const message = `${said}; an earlier agent started it.`;
     return stay(enter({ ...life, models }, 'ready', context.nowMs, { reason: 'adopted', message }));
   }
   if (life.status !== 'starting' || life.pid === undefined) return stay(life);
   const timerAtMs = Math.max(life.timerAtMs ?? 0, context.nowMs + LEAST_WARM_MS);
-  const message = 'The engine answers; one token is asked of it.';
+  const message = models.length === 0 ? `${said}.` : `${said}; one token is asked of it.`;
   return stay(enter({ ...life, models }, 'warming', context.nowMs, { reason: 'warming', message, timerAtMs }));
 }
 

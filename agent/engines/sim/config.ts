@@ -4,9 +4,10 @@
  */
 import { parseArgs } from 'node:util';
 import { ENGINE_DEFAULTS, TIMING_ROWS, type TimingRowName } from '../../../lib/engine_timing.ts';
+import { type GangConfig, gangOf } from './gang.ts';
+import { UsageError } from './usage_error.ts';
 
-/** A command line that cannot be run; its message is one sentence for the user. */
-export class UsageError extends Error {}
+export { UsageError } from './usage_error.ts';
 
 export interface SimConfig {
   readonly listen: { readonly uds: string } | { readonly host: string; readonly port: number };
@@ -37,6 +38,8 @@ export interface SimConfig {
   readonly runtimeLora: boolean;
   /** Fault specifications, in the syntax of faults.ts. */
   readonly faults: readonly string[];
+  /** Absent: it runs on one host. */
+  readonly gang?: GangConfig;
 }
 
 const FLAGS = {
@@ -51,6 +54,11 @@ const FLAGS = {
   'shutdown-timeout': { type: 'string' },
   'stream-interval': { type: 'string' },
   threads: { type: 'string' },
+  nnodes: { type: 'string' },
+  'node-rank': { type: 'string' },
+  'master-addr': { type: 'string' },
+  'master-port': { type: 'string' },
+  headless: { type: 'boolean' },
   seed: { type: 'string' },
   'kv-events-config': { type: 'string' },
   'enable-sleep-mode': { type: 'boolean' },
@@ -103,6 +111,7 @@ export function parseConfig(
     const raw = values[name];
     return typeof raw === 'string' ? raw : fallback;
   };
+  const gang = gangOf(values, number);
   const contextTokens = number('max-model-len', 32_768, 16, 4_000_000);
   const kvTokens = number('sim-kv-tokens', Math.max(ENGINE_DEFAULTS.kvTokens, contextTokens), 16, 100_000_000);
   if (kvTokens < contextTokens) {
@@ -118,7 +127,9 @@ export function parseConfig(
   const devMode = values['sim-dev-mode'] === true || env['VLLM_SERVER_DEV_MODE'] === '1';
   const lora = env['VLLM_ALLOW_RUNTIME_LORA_UPDATING'];
   return Object.freeze({
-    listen: listenOf(values, number),
+    // A member without a door is never asked.
+    listen: gang?.headless === true ? { host: '127.0.0.1', port: 0 } : listenOf(values, number),
+    ...(gang === undefined ? {} : { gang }),
     model,
     servedModelName: text('served-model-name', model),
     contextTokens,

@@ -8,6 +8,7 @@ import { startSurface, type Surface } from '../surface/server.ts';
 import { parseConfig, UsageError, type SimConfig } from './config.ts';
 import { startCore, type CoreClient, type KvBatch } from './core_client.ts';
 import { createFaults } from './faults.ts';
+import { awaitMembers, computeTogether, takePart } from './gang.ts';
 import { createKvLog } from './kv_log.ts';
 import { startKvPublisher } from './kv_publisher.ts';
 import { createSimRoutes } from './routes.ts';
@@ -72,6 +73,7 @@ async function run(engine: Engine): Promise<void> {
   const { config } = engine;
   process.stdout.on('error', () => undefined);
   process.stderr.on('error', () => undefined);
+  if (config.gang?.headless === true) return takePart(config.gang, log);
   process.on('SIGTERM', () => void stop(engine));
   process.on('SIGINT', () => void stop(engine));
   const kvLog = createKvLog();
@@ -83,6 +85,11 @@ async function run(engine: Engine): Promise<void> {
   };
   engine.core = startCore(config, { onDeath: () => void die(engine), onKvEvents });
   await engine.core.ready;
+  if (config.gang !== undefined) {
+    const { core } = engine;
+    log(`waiting for ${config.gang.size - 1} members on ${config.gang.address}:${config.gang.port}`);
+    computeTogether(await awaitMembers(config.gang), (ms) => core.control({ op: 'hang', ms }));
+  }
   const faults = createFaults({ specs: config.faults, core: engine.core });
   engine.surface = await startSurface({
     backend: faults.wrap(engine.core.backend),

@@ -9,6 +9,7 @@ import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedMode
 import type { Endpoint } from '../../ports.ts';
 import type { EngineFacts, Refusal } from '../routing/engine_slot.ts';
 import { priorOf } from '../routing/speed_priors.ts';
+import { isGangMember } from './gang_member.ts';
 import { isGone, modelsOf } from './models.ts';
 import { type EngineRecord, type NodeState, stateWord } from './state.ts';
 
@@ -26,6 +27,8 @@ function whyNotServing(node: NodeState, engine: EngineRecord, hasLane: boolean):
   const { event } = engine;
   if (!node.connected) return { by: 'node_lost', detail: `The agent of ${node.name} is not connected.` };
   if (node.nodeEvent !== undefined) return { by: 'node_draining', detail: `${node.name} drains as a whole.` };
+  if (isGangMember(node, engine.name))
+    return { by: 'gang_member', detail: 'It computes for the replica; the leader of the gang takes its requests.' };
   if (event.state !== 'ENGINE_STATE_READY') return { by: stateWord(event.state), detail: event.message };
   if (!hasLane) return { by: 'no_lane', detail: `${node.name} has opened no lane.` };
   return undefined;

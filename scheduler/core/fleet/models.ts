@@ -5,6 +5,7 @@
 import type { EngineId, NodeId } from '../../../lib/ids.ts';
 import type { ServedModel__Output } from '../../../proto/gen/fleet/v1/ServedModel.ts';
 import type { ModelView } from '../../ports.ts';
+import { isGangMember } from './gang_member.ts';
 import type { EngineRecord, FleetState, NodeState } from './state.ts';
 
 /** The engines of one model, with what they say about it. */
@@ -22,6 +23,7 @@ export const isGone = (engine: EngineRecord): boolean => engine.event.state === 
 /** The models that an engine stands for now: what it serves or served, else what it is meant to serve. */
 export function modelsOf(node: NodeState, engine: EngineRecord): readonly string[] {
   if (engine.models.length > 0) return engine.models.map((model) => model.id);
+  if (isGangMember(node, engine.name)) return [];
   const wanted = node.desired?.engines?.find((spec) => spec.name === engine.name)?.servedModelName;
   return wanted === undefined || wanted === '' ? [] : [wanted];
 }

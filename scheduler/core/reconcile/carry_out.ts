@@ -8,6 +8,7 @@ import type { Reason } from '../placement/reasons.ts';
 import type { DeploymentResource, Place } from './contract.ts';
 import type { Draft } from './draft.ts';
 import { isLost, nodeNames, plannerName } from './fleet_view.ts';
+import { gangAddress } from './gang.ts';
 import { actionOf, type HealFacts, whyNot } from './heal.ts';
 import { promisedSpec } from './memory_need.ts';
 import { observe } from './observe.ts';
@@ -41,7 +42,7 @@ function movingOf(facts: HealFacts, reasons: readonly Reason[], from: readonly s
 }
 
 /** Whether so many nodes seem lost that the fault is more likely here. */
-function doubtsItself(facts: HealFacts): boolean {
+export function doubtsItself(facts: HealFacts): boolean {
   const names = nodeNames(facts).filter((name) => facts.declared.nodes.get(name)?.spec.retired !== true);
   const lost = names.filter((name) => isLost(facts, name)).length;
   return lost > names.length * facts.options.maxLostShare;
@@ -157,7 +158,7 @@ class Carrier {
       );
       this.#draft.move(old, isLostNow ? 'lost' : 'leaving', words);
     }
-    this.#draft.assign({
+    const wish = {
       deployment: deployment.name,
       index,
       revision: target.revision,
@@ -167,7 +168,8 @@ class Carrier {
       waitsFor: waitsFor.flatMap((id) => this.#standing.get(keyOf(id))?.name ?? []),
       reason: words,
       ...(old === undefined || old.phase === 'waiting' ? {} : { replaces: old.name }),
-    });
+    };
+    this.#draft.assign(wish, (node) => gangAddress(this.#facts.fleet, node));
   }
 }
 

@@ -27,6 +27,17 @@ export const ROLLOUT_ORDER_KIND = 'RolloutOrder';
  */
 export type PlacePhase = 'waiting' | 'placed' | 'leaving' | 'stopping' | 'lost';
 
+/** What the members of a replica over several hosts must agree on; written with the place, so that every leader orders the same. */
+export interface Gang {
+  /** Where the members find the first one. */
+  readonly address: string;
+  readonly port: number;
+  /** Its nodes by rank; the first one leads and has the only door. */
+  readonly nodes: readonly string[];
+  /** A member has failed: all of it stops at once, as nothing that it runs can end well. */
+  readonly broken?: true;
+}
+
 export interface Place {
   /** Name of its entry: `deployment/index/number`. */
   readonly name: string;
@@ -49,6 +60,8 @@ export interface Place {
   readonly waitsFor: readonly string[];
   /** Name of the place that leaves once this one is ready. */
   readonly replaces?: string;
+  /** Of a replica over several hosts; absent: of one, or written by a version that knew no gangs. */
+  readonly gang?: Gang;
 }
 
 export interface DeploymentResource {

@@ -13,7 +13,9 @@ import { carryOut, type TargetsByName } from './carry_out.ts';
 import type { Declared, Decision, ReconcileOptions, Targets } from './contract.ts';
 import { Draft, type Writer } from './draft.ts';
 import { snapshotOf } from './fleet_view.ts';
+import { unsoundGang } from './gang.ts';
 import { type HealFacts, healEngines } from './heal.ts';
+import { healGangs } from './heal_gangs.ts';
 import { KNOWS_NOTHING, type ModelKnowledge } from './model_book.ts';
 import { observe } from './observe.ts';
 import { liftOver } from './quarantines.ts';
@@ -71,24 +73,24 @@ function withoutUnsound(plan: PlacementPlan, { unsound }: Question): PlacementPl
 function sift(wanted: readonly WantedDeployment[], targets: TargetsByName) {
   const unsound = new Map<string, string>();
   const sound = wanted.filter((each) => {
-    // Real engines of one replica on several hosts would have to find each other, which nobody tells them yet.
-    if ((each.hosts ?? 1) > 1 && targets.get(each.name)?.target.spec.engine !== 'sim') {
-      unsound.set(each.name, `${each.name} asks for ${each.hosts} hosts, and engines are started on one host only.`);
-      return false;
-    }
-    try {
-      compileDemands(NO_FLEET, [each]);
-      return true;
-    } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      unsound.set(each.name, error.message);
-      return false;
-    }
+    const why = unsoundGang(targets.get(each.name)?.target.spec) ?? unsoundDemand(each);
+    if (why !== undefined) unsound.set(each.name, why);
+    return why === undefined;
   });
   return { sound, unsound };
 }
 
 const NO_FLEET = compileFleet([]);
+
+function unsoundDemand(wanted: WantedDeployment): string | undefined {
+  try {
+    compileDemands(NO_FLEET, [wanted]);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    return error.message;
+  }
+}
 const NOTHING: Decision = { items: [], lines: [], actions: [], withheld: [], pending: 0, planned: false };
 
 /** What a plan would be asked for in this pass, for whoever plans elsewhere. */
@@ -102,6 +104,7 @@ function begin(input: PassInput): Draft {
   liftOver(draft, input.declared, input.storeMs);
   settle(draft, input);
   healEngines(draft, input);
+  healGangs(draft, input);
   return draft;
 }
 

@@ -14,6 +14,7 @@ import {
   type QuarantineResource,
 } from './contract.ts';
 import { replicaText, wantedBy } from '../resources/pinned.ts';
+import { withGang } from './gang.ts';
 import { newPlace, placeValue, type PlaceWish } from './places.ts';
 
 export interface Writer {
@@ -30,6 +31,8 @@ export class Draft {
   readonly #before: ReadonlyMap<string, Place>;
   readonly #now: Map<string, Place>;
   readonly #numbers = new Map<string, Set<number>>();
+  /** What is said of a change where it is not the place's own reason. */
+  readonly #words = new Map<string, string>();
   /** One for each deployment and node: of two that fail together on one node the log takes one entry. */
   readonly #avoid = new Map<string, Avoidance>();
   readonly #lifted = new Map<string, QuarantineResource>();
@@ -62,13 +65,20 @@ export class Draft {
     return this.#now.get(name);
   }
 
-  /** Starts a place for a replica; its number is the first that no other place of its index has. */
-  assign(wish: PlaceWish): void {
+  /**
+   * Starts a place for a replica; its number is the first that no other place of its index has.
+   * @param addressOf where a node is reached by others
+   */
+  assign(wish: PlaceWish, addressOf: (node: string) => string): void {
     const numbers = this.#numbersOf(wish);
     let number = 1;
     while (numbers.has(number)) number += 1;
     numbers.add(number);
-    const place = newPlace({ ...wish, reason: cut(wish.reason) }, number);
+    const place = withGang(newPlace({ ...wish, reason: cut(wish.reason) }, number), {
+      addressOf,
+      seq: this.#declared.seq,
+      places: [...this.#now.values()],
+    });
     this.#now.set(place.name, place);
     const where = place.parts.map(({ node, gpus }) => `${node}${gpus.length === 0 ? '' : ` GPU ${gpus.join(',')}`}`);
     const waits = place.phase === 'waiting' ? ', once what is there has stopped' : '';
@@ -85,6 +95,20 @@ export class Draft {
     }
     this.#now.set(place.name, { ...place, phase, reason: cut(reason) });
     this.lines.push(`${WORDS[phase]} ${replicaText(place.deployment, place.index)} (${placeText(place)}): ${reason}`);
+  }
+
+  /** All members of a gang stop at once: what one of them alone still does is of no use. */
+  breakUp(place: Place, phase: 'stopping' | 'lost', reason: string): void {
+    this.move(place, phase, reason);
+    const moved = this.#now.get(place.name);
+    if (moved?.gang !== undefined) this.#now.set(place.name, { ...moved, gang: { ...moved.gang, broken: true } });
+  }
+
+  /** What it held on some of its hosts is free; why it goes stays what was said of it. */
+  keepParts(place: Place, parts: Place['parts'], reason: string): void {
+    this.#now.set(place.name, { ...place, parts });
+    this.#words.set(place.name, reason);
+    this.lines.push(`free ${replicaText(place.deployment, place.index)} (${placeText(place)}): ${reason}`);
   }
 
   release(place: Place, reason: string): void {
@@ -121,8 +145,10 @@ export class Draft {
       const expected = place.version;
       if (now === undefined)
         released.push({ kind: 'placement.released', resource, ...by, reason: 'it is gone', after: null, expected });
-      else if (now !== place)
-        moved.push({ kind: 'placement.moved', resource, ...by, reason: now.reason, after: placeValue(now), expected });
+      else if (now !== place) {
+        const reason = this.#words.get(place.name) ?? now.reason;
+        moved.push({ kind: 'placement.moved', resource, ...by, reason, after: placeValue(now), expected });
+      }
     }
     for (const place of this.#now.values()) {
       if (this.#before.has(place.name)) continue;

@@ -63,7 +63,7 @@ export function whyNot({ options, memory, nowMs }: HealFacts, taken: number): st
     : `${options.maxActions} actions were taken within ${Math.round(options.actionWindowMs / 1000)} s`;
 }
 
-function avoidanceOf({ declared, options, wallMs }: HealFacts, deployment: string, node: string): Avoidance {
+export function avoidanceOf({ declared, options, wallMs }: HealFacts, deployment: string, node: string): Avoidance {
   const before = declared.avoidances.find((each) => each.deployment === deployment && each.node === node);
   const { version = 0, times = 0, untilMs = 0 } = before ?? {};
   // Whoever ran well there for as long as it was kept away before begins anew.
@@ -78,7 +78,8 @@ export function healEngines(draft: Draft, facts: HealFacts): void {
   const { fleet, memory, nowMs, options } = facts;
   memory.keepOnly(new Set(facts.declared.places.map((place) => place.name)));
   for (const place of draft.places) {
-    if (place.phase !== 'placed') continue;
+    // A gang has rules of its own.
+    if (place.phase !== 'placed' || place.gang !== undefined) continue;
     const { state, detail, node } = observe(fleet, place);
     const symptom = SYMPTOM_OF[state];
     const lastedMs = memory.lastedMs(place.name, symptom !== undefined, nowMs);

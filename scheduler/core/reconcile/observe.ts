@@ -59,22 +59,11 @@ export function observe(fleet: FleetState, { engine, parts }: Place): Observed {
   return seen[0] ?? { state: 'absent', detail: 'it has no part', node: '' };
 }
 
-function isGoneFrom(node: NodeState | undefined, engine: string, generation: number | undefined): boolean {
+/** Whether a node's agent has confirmed that it does not run the engine; its orders must lack it. */
+export function isGoneFrom(node: NodeState | undefined, engine: string, generation: number | undefined): boolean {
   if (node?.connected !== true || generation === undefined) return false;
   // The agent has taken up exactly the orders that lack the engine, and has no such process.
   if (node.observedGeneration !== generation) return false;
   const state = node.engines.get(engine)?.event.state;
   return state === undefined || state === 'ENGINE_STATE_STOPPED';
-}
-
-/**
- * Whether each agent has confirmed that the place's engine does not run. The orders of the nodes must lack it.
- * @param generationOf of the newest orders of a node; undefined: it got none from this leader
- */
-export function isGone(
-  fleet: FleetState,
-  { engine, parts }: Place,
-  generationOf: (node: string) => number | undefined,
-): boolean {
-  return parts.every(({ node }) => isGoneFrom(fleet.nodes.get(node as NodeId), engine, generationOf(node)));
 }

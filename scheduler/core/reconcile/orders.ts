@@ -6,9 +6,10 @@ import type { DesiredState } from '../../../proto/gen/fleet/v1/DesiredState.ts';
 import type { EngineSpec } from '../../../proto/gen/fleet/v1/EngineSpec.ts';
 import { ENGINE_KINDS } from '../fleet/desired.ts';
 import type { AssignedPart } from '../placement/contract.ts';
-import type { DeploymentSpec, ModelSource } from '../resources/contract.ts';
+import type { ModelSource } from '../resources/contract.ts';
 import type { Place } from './contract.ts';
-import { isOrdered, sharingOf } from './places.ts';
+import { gangFlags } from './gang.ts';
+import { isOrderedOn, sharingOf } from './places.ts';
 
 /** An engine's share of a GPU is said with three digits, rounded down: two halves must not be more than one. */
 const SHARE_STEPS = 1000;
@@ -21,11 +22,11 @@ function shareOf({ gpuMemoryShare }: AssignedPart): number {
 }
 
 /** Flags that follow from the place; what the deployment says itself wins. Only vLLM divides a model or a GPU. */
-function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
+function placeFlags({ spec, gang }: Place, part: AssignedPart): string[] {
   if (spec.engine !== 'vllm') return [];
   const given = spec.extraFlags.map((flag) => flag.replaceAll('_', '-'));
   const flags: string[] = [];
-  if (part.gpus.length > 1 && !names(given, '--tensor-parallel-size', '-tp'))
+  if (gang === undefined && part.gpus.length > 1 && !names(given, '--tensor-parallel-size', '-tp'))
     flags.push('--tensor-parallel-size', String(part.gpus.length));
   // Without a need of memory the engine takes what it takes of a GPU that is its own.
   if (spec.gpuMemoryBytes !== undefined && part.gpus.length > 0 && !names(given, '--gpu-memory-utilization')) {
@@ -37,7 +38,8 @@ function placeFlags(spec: DeploymentSpec, part: AssignedPart): string[] {
 const sourceMessage = ({ url, revision = '', sha256 = {} }: ModelSource) => ({ url, revision, sha256: { ...sha256 } });
 
 /** The engine of a place on one of its nodes. */
-export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineSpec {
+export function engineSpec(place: Place, part: AssignedPart): EngineSpec {
+  const { engine, spec, gang } = place;
   const { maxConcurrentRequests, source } = spec;
   const isShared = part.gpus.length > 0 && sharingOf(spec) !== 'exclusive';
   return {
@@ -46,9 +48,13 @@ export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineS
     model: spec.model,
     servedModelName: spec.servedModelName,
     gpuIds: [...part.gpus],
-    extraFlags: [...spec.extraFlags, ...placeFlags(spec, part)],
+    extraFlags: [...spec.extraFlags, ...placeFlags(place, part), ...gangFlags(place, part)],
     environment: { ...spec.environment },
-    limits: maxConcurrentRequests === undefined ? {} : { maxConcurrentRequests },
+    limits: {
+      ...(maxConcurrentRequests === undefined ? {} : { maxConcurrentRequests }),
+      // A member that its agent starts again by itself would find no gang.
+      ...(gang === undefined ? {} : { maxRestarts: 0 }),
+    },
     ...(isShared ? { gpuMemoryShare: shareOf(part) } : {}),
     ...(source === undefined ? {} : { modelSource: sourceMessage(source) }),
   };
@@ -58,8 +64,8 @@ export function engineSpec({ engine, spec }: Place, part: AssignedPart): EngineS
 export function enginesByNode(places: readonly Place[]): Map<string, EngineSpec[]> {
   const found = new Map<string, EngineSpec[]>();
   for (const place of places) {
-    if (!isOrdered(place)) continue;
     for (const part of place.parts) {
+      if (!isOrderedOn(place, part.node)) continue;
       const engines = found.get(part.node) ?? [];
       engines.push(engineSpec(place, part));
       found.set(part.node, engines);

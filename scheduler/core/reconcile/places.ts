@@ -4,7 +4,7 @@ import type { Entry } from '../events/projection.ts';
 import type { AssignedPart, GpuSharing } from '../placement/contract.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
 import { engineOfPinned } from '../resources/pinned.ts';
-import { PLACE_KIND, type Place, type PlacePhase } from './contract.ts';
+import { type Gang, PLACE_KIND, type Place, type PlacePhase } from './contract.ts';
 
 const PHASES: readonly unknown[] = ['waiting', 'placed', 'leaving', 'stopping', 'lost'] satisfies PlacePhase[];
 /** An engine's name may have 63 characters; index, revision and number take up to 25 of them. */
@@ -76,6 +76,7 @@ export interface PlaceWish {
   readonly waitsFor: readonly string[];
   readonly reason: string;
   readonly replaces?: string;
+  readonly gang?: Gang;
 }
 
 /** A new place for a replica. @param number one that no other place of its index has */
@@ -97,6 +98,18 @@ export const sharingOf = (spec: DeploymentSpec): GpuSharing =>
 
 /** Phases in which a place's engines are among the orders of their nodes. */
 export const isOrdered = ({ phase }: Place): boolean => phase === 'placed' || phase === 'leaving';
+
+/**
+ * Whether the place's engine is among the orders of one of its nodes. When a gang is to stop, its leader is told first: the
+ * others compute what its running requests still need, and go when it has ended.
+ */
+export function isOrderedOn(place: Place, node: string): boolean {
+  if (isOrdered(place)) return true;
+  const { phase, gang, parts } = place;
+  if (gang === undefined || gang.broken === true || phase !== 'stopping') return false;
+  const leader = gang.nodes[0];
+  return node !== leader && parts.some((part) => part.node === leader);
+}
 
 /** Phases in which a place stands for its replica. */
 export const isStanding = ({ phase }: Place): boolean => phase === 'placed' || phase === 'waiting';

@@ -6,7 +6,8 @@ import type { NodeId } from '../../../lib/ids.ts';
 import type { Place } from './contract.ts';
 import type { Draft } from './draft.ts';
 import { type FleetFacts, isLost } from './fleet_view.ts';
-import { isGone, observe } from './observe.ts';
+import { isGoneFrom, observe } from './observe.ts';
+import { isOrderedOn } from './places.ts';
 
 export interface SettleFacts extends FleetFacts {
   /** Of the newest orders of a node; undefined: it got none from this leader. */
@@ -21,11 +22,24 @@ function isWrittenOff({ declared, fleet }: FleetFacts, place: Place): boolean {
   );
 }
 
+/** What nobody has confirmed yet to have ended, host by host. */
+function partsLeft({ fleet, generationOf }: SettleFacts, place: Place): Place['parts'] {
+  return place.parts.filter(
+    ({ node }) =>
+      isOrderedOn(place, node) || !isGoneFrom(fleet.nodes.get(node as NodeId), place.engine, generationOf(node)),
+  );
+}
+
 function settleEnding(draft: Draft, facts: SettleFacts, place: Place): void {
-  if (isGone(facts.fleet, place, facts.generationOf)) draft.release(place, 'its agent confirms that it has stopped');
+  const left = partsLeft(facts, place);
+  if (left.length === 0) draft.release(place, 'its agent confirms that it has stopped');
   else if (isWrittenOff(facts, place)) draft.release(place, 'its node is retired and gone');
   else if (place.phase === 'stopping' && place.parts.some(({ node }) => isLost(facts, node)))
     draft.move(place, 'lost', 'its node was lost before it confirmed the stop');
+  else if (left.length < place.parts.length) {
+    const gone = place.parts.filter((part) => !left.includes(part)).map(({ node }) => node);
+    draft.keepParts(place, left, `its part on ${gone.join(' and ')} has stopped`);
+  }
 }
 
 function settleWaiting(draft: Draft, place: Place): void {

@@ -20,6 +20,18 @@ export const SYMPTOMS = {
     action: 'stop_and_avoid',
     words: 'the agent has given the engine up',
   },
+  gang_member_failed: {
+    action: 'restart_gang',
+    words: 'a member of a replica over several hosts has failed, so all of it is stopped and started again',
+  },
+  gang_start_failed: {
+    action: 'stop_and_avoid',
+    words: 'a member of a replica over several hosts does not start, so all of it is stopped',
+  },
+  gang_host_lost: {
+    action: 'restart_gang',
+    words: 'a host of a replica over several hosts was not reachable for too long, so all of it is stopped',
+  },
   spec_rejected: {
     action: 'stop_and_avoid',
     words: 'the agent refuses the specification',

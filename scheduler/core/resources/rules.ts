@@ -15,6 +15,7 @@ import type {
   ResourceKind,
   RolloutStrategy,
 } from './contract.ts';
+import { unsoundGang } from '../reconcile/gang.ts';
 import { nameProblem } from './names.ts';
 import { pinnedSpec } from './pinned.ts';
 
@@ -41,6 +42,15 @@ const SPEC_FLAGS: readonly (readonly [flag: string, member: keyof DeploymentSpec
   ['--gpu-memory-utilization', 'gpuMemoryBytes'],
   ['--kv-cache-memory-bytes', 'gpuMemoryBytes'],
 ];
+
+/** How the members of a replica over several hosts find each other. */
+const MEMBER_FLAGS: ReadonlySet<string> = new Set([
+  '--nnodes',
+  '--node-rank',
+  '--master-addr',
+  '--master-port',
+  '--headless',
+]);
 
 const PARALLEL_FLAGS: ReadonlySet<string> = new Set([
   '--tensor-parallel-size',
@@ -79,6 +89,10 @@ function flagProblems(spec: DeploymentSpec): Problem[] {
   for (const { name, value, index } of readFlags(spec.extraFlags)) {
     const own = Object.hasOwn(OWN_FLAGS, name) ? OWN_FLAGS[name] : undefined;
     if (own !== undefined) problems.push(no(path(index), `${name} may not be set: ${own}`));
+    if ((spec.hosts ?? 1) > 1 && MEMBER_FLAGS.has(name))
+      problems.push(
+        no(path(index), `${name} may not be set: the scheduler tells each of the ${spec.hosts} hosts its own`),
+      );
     if (seen.has(name)) problems.push(no(path(index), `${name} stands twice`));
     seen.add(name);
     const member = SPEC_FLAGS.find(([flag]) => flag === name)?.[1];
@@ -86,9 +100,12 @@ function flagProblems(spec: DeploymentSpec): Problem[] {
       problems.push(no(path(index), `${name} and spec.${member} both say how much GPU memory is taken; keep one`));
     if (PARALLEL_FLAGS.has(name)) parallel *= Number(value);
   }
-  const gpus = spec.gpusPerHost * (spec.hosts ?? 1);
-  if (spec.engine === 'vllm' && parallel > Math.max(1, gpus))
-    problems.push(no('spec.extraFlags', `the flags ask for ${parallel} GPUs, gpusPerHost and hosts for ${gpus}`));
+  const { hosts = 1 } = spec;
+  // Without GPUs each host counts as one.
+  if (spec.engine === 'vllm' && hosts === 1 && parallel > Math.max(1, spec.gpusPerHost))
+    problems.push(
+      no('spec.extraFlags', `the flags ask for ${parallel} GPUs, gpusPerHost and hosts for ${spec.gpusPerHost}`),
+    );
   const [first] = spec.extraFlags;
   if (first !== undefined && !first.startsWith('-'))
     problems.push(no(path(0), 'a value stands without a flag before it'));
@@ -104,8 +121,8 @@ function gpuProblems(spec: DeploymentSpec): Problem[] {
       if (spec[member] !== undefined) problems.push(no(`spec.${member}`, 'makes no sense with gpusPerHost 0'));
   if ((spec.graceSpillBytes ?? 0) > (spec.gpuMemoryBytes ?? Infinity))
     problems.push(no('spec.graceSpillBytes', 'is a part of gpuMemoryBytes, and larger than that'));
-  if ((spec.hosts ?? 1) > 1 && spec.engine === 'llama')
-    problems.push(no('spec.hosts', 'an engine of kind llama runs on one host'));
+  const why = unsoundGang(spec);
+  if (why !== undefined) problems.push(no('spec.hosts', why));
   return problems;
 }
 

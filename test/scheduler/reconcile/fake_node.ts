@@ -39,6 +39,8 @@ export interface NodeOptions {
   /** Engines whose name matches never become ready, and are given up. */
   readonly fails?: RegExp;
   readonly rejects?: RegExp;
+  /** What its agent says why it gave one up. */
+  readonly failsWith?: string;
 }
 
 export class FakeNode {
@@ -131,6 +133,17 @@ export class FakeNode {
     return { ...telemetry([]), engines, gpus, models, host: { memoryUsedBytes: GIB } } as ReturnType<typeof telemetry>;
   }
 
+  /** Its agent says this of one of its engines. */
+  say(name: RegExp, state: EngineEvent__Output['state'], reason: string, message: string): void {
+    for (const [engine, record] of this.engines) {
+      if (!name.test(engine)) continue;
+      record.state = state;
+      record.dueAtMs = Infinity;
+      const event = { ...this.#eventOf(engine, record), reason, message, atMs: this.#fleet.nowMs };
+      this.#tell((sink, session) => sink.onEngineEvent(session, event));
+    }
+  }
+
   gpuEvent(index: number, quarantined: boolean): void {
     const event = { index, kind: 'xid', action: 'GPU_ACTION_DRAIN', quarantined, message: 'XID 79' };
     this.#tell((sink, session) => sink.onGpuEvent(session, event as unknown as GpuEvent__Output));
@@ -182,7 +195,9 @@ export class FakeNode {
 
   #event(name: string, engine: FakeEngine, state: FakeEngine['state']): void {
     engine.state = state;
-    this.#tell((sink, session) => sink.onEngineEvent(session, this.#eventOf(name, engine)));
+    const { failsWith } = this.options;
+    const why = state === 'ENGINE_STATE_FAILED' && failsWith !== undefined ? { reason: failsWith } : {};
+    this.#tell((sink, session) => sink.onEngineEvent(session, { ...this.#eventOf(name, engine), ...why }));
   }
 
   #tell(say: (sink: FleetSink, session: SessionHandle) => void): void {

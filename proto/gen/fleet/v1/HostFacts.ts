@@ -11,6 +11,7 @@ export interface HostFacts {
   'cpuCores'?: (number);
   'memoryBytes'?: (number | string | Long);
   'nodeVersion'?: (string);
+  'gangAddress'?: (string);
   '_hostname'?: "hostname";
   '_os'?: "os";
   '_kernel'?: "kernel";
@@ -19,6 +20,7 @@ export interface HostFacts {
   '_cpuCores'?: "cpuCores";
   '_memoryBytes'?: "memoryBytes";
   '_nodeVersion'?: "nodeVersion";
+  '_gangAddress'?: "gangAddress";
 }
 
 export interface HostFacts__Output {
@@ -30,6 +32,7 @@ export interface HostFacts__Output {
   'cpuCores'?: (number);
   'memoryBytes'?: (number);
   'nodeVersion'?: (string);
+  'gangAddress'?: (string);
   '_hostname'?: "hostname";
   '_os'?: "os";
   '_kernel'?: "kernel";
@@ -38,4 +41,5 @@ export interface HostFacts__Output {
   '_cpuCores'?: "cpuCores";
   '_memoryBytes'?: "memoryBytes";
   '_nodeVersion'?: "nodeVersion";
+  '_gangAddress'?: "gangAddress";
 }

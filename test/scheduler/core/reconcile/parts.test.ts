@@ -6,11 +6,11 @@ import { createProjection } from '../../../../scheduler/core/events/projection.t
 import type { NodeId } from '../../../../lib/ids.ts';
 import type { Place } from '../../../../scheduler/core/reconcile/contract.ts';
 import { deploymentOf, readDeclared } from '../../../../scheduler/core/reconcile/declared.ts';
-import { isGone, observe } from '../../../../scheduler/core/reconcile/observe.ts';
+import { isGoneFrom, observe } from '../../../../scheduler/core/reconcile/observe.ts';
 import { engineSpec, enginesByNode, OrderBook } from '../../../../scheduler/core/reconcile/orders.ts';
 import { engineName, newPlace, placeOf, placeValue, sharingOf } from '../../../../scheduler/core/reconcile/places.ts';
 import { rollingTargets } from '../../../../scheduler/core/reconcile/wanted.ts';
-import type { NodeState } from '../../../../scheduler/core/fleet/state.ts';
+import type { FleetState, NodeState } from '../../../../scheduler/core/fleet/state.ts';
 import { deployment } from '../../reconcile/harness.ts';
 
 const part = (node: string, gpus: readonly number[], share = 0.5) => ({
@@ -173,13 +173,15 @@ t.test('a replica is as its worst part, and gone when every agent says so', asyn
     detail: 'no',
   });
   t.equal(observe(fleet(), place({ parts: [] })).state, 'absent');
-  const all = (generation: number | undefined) => () => generation;
+  const isGone = (from: FleetState, name: string, generation: number | undefined): boolean =>
+    isGoneFrom(from.nodes.get(name as NodeId), two.engine, generation);
   const stopped = fleet(node('n1', 'ENGINE_STATE_STOPPED'), node('n2', undefined));
-  t.ok(isGone(stopped, two, all(3)));
-  t.notOk(isGone(stopped, two, all(4)), 'it has not taken up the newest orders');
-  t.notOk(isGone(stopped, two, all(undefined)), 'it was told nothing by this leader');
-  t.notOk(isGone(fleet(node('n1', 'ENGINE_STATE_STOPPED')), two, all(3)));
-  t.notOk(isGone(fleet(node('n1', 'ENGINE_STATE_STOPPING'), node('n2', undefined)), two, all(3)));
+  t.ok(isGone(stopped, 'n1', 3));
+  t.ok(isGone(stopped, 'n2', 3));
+  t.notOk(isGone(stopped, 'n1', 4), 'it has not taken up the newest orders');
+  t.notOk(isGone(stopped, 'n1', undefined), 'it was told nothing by this leader');
+  t.notOk(isGone(stopped, 'n3', 3), 'nobody has heard of it');
+  t.notOk(isGone(fleet(node('n1', 'ENGINE_STATE_STOPPING')), 'n1', 3));
 });
 
 t.test('old revisions give up their places as new ones become ready', async (t) => {

@@ -84,6 +84,15 @@ t.test('flags that the agent sets, that stand twice, or that contradict the spec
   t.same(problems(memory), [], 'alone it is the word that counts');
   t.match(problems({ ...memory, gpuMemoryBytes: 1 }), [/both say how much GPU memory/]);
   t.match(problems({ extraFlags: ['-tp', '4'], gpusPerHost: 2 }), [/ask for 4 GPUs, gpusPerHost and hosts for 2/]);
+  t.same(problems({ extraFlags: ['-tp', '4'], gpusPerHost: 2, hosts: 2 }), []);
+  t.same(problems({ extraFlags: ['-tp', '3'], gpusPerHost: 0, hosts: 3 }), [], 'without GPUs a host counts as one');
+  t.match(problems({ extraFlags: ['-tp', '4'], gpusPerHost: 2, hosts: 3 }), [
+    /do not divide the model over 3 hosts of 2/,
+  ]);
+  t.match(problems({ extraFlags: ['--node-rank', '1'], hosts: 2 }), [
+    /--node-rank may not be set: .* each of the 2 hosts/,
+  ]);
+  t.same(problems({ extraFlags: ['--node-rank', '1'] }), [], 'whoever puts hosts together by hand may');
   t.same(problems({ extraFlags: ['-tp', '4', '-pp', '2'], gpusPerHost: 4, hosts: 2 }), []);
   t.same(problems({ extraFlags: ['constructor=1'].map((flag) => `--${flag}`) }), []);
 });
