@@ -29,14 +29,14 @@ export function judgeRelease(
   const held: string[] = [];
   for (const gpu of gpuIds) {
     const { processes, processesAtMs = sample.atMs } = sample.gpus.find(({ index }) => index === gpu) ?? {};
+    if (processesAtMs <= endedAtMs)
+      return { kind: 'wait', message: 'Whether its GPU memory is free could not be read: no sample came in time.' };
     if (processes === undefined)
       return {
         // NVML reads its list less often than the rest; nvidia-smi prints both at once.
         kind: sample.source === 'nvml' ? 'wait' : 'blind',
         message: `Whether its GPU memory is free could not be read: GPU ${gpu} lists no processes.`,
       };
-    if (processesAtMs <= endedAtMs)
-      return { kind: 'wait', message: 'Whether its GPU memory is free could not be read: no sample came in time.' };
     for (const { pid, memoryBytes } of processes.filter((one) => pids.has(one.pid))) {
       const size = memoryBytes === undefined ? '' : ` (${Math.round(memoryBytes / MIB)} MiB)`;
       held.push(`pid ${pid} on GPU ${gpu}${size}`);
