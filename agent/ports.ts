@@ -249,6 +249,8 @@ export interface GpuReader {
   onIncident(listener: (incident: GpuIncident) => void): void;
   /** A new sample is there. */
   onSample(listener: (sample: GpuSample) => void): void;
+  /** Somebody waits for a new list of processes: it is read next and not at its period. Not while readings fail. */
+  readProcessesSoon(): void;
   start(): Promise<void>;
   stop(): Promise<void>;
 }

@@ -87,7 +87,7 @@ const ROWS = [
     retry: 'backoff',
     patterns: [
       /NVRM: Xid/,
-      /CUDA error: (?:an illegal memory access|uncorrectable|unspecified launch failure|device-side assert|misaligned address|unknown error|the launch timed out)/i,
+      /CUDA error: (?:an illegal memory access|uncorrectable|unspecified launch failure|device-side assert|misaligned address|unknown error|the launch timed out|invalid device ordinal|no CUDA-capable device|all CUDA-capable devices are busy|system not yet initialized)/i,
       /cudaError(?:IllegalAddress|ECCUncorrectable|LaunchFailure|HardwareStackError)/,
       /CUBLAS_STATUS_(?:EXECUTION_FAILED|INTERNAL_ERROR)/,
       /NCCL error:? (?:unhandled cuda|remote process|system error)/i,

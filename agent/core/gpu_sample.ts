@@ -17,6 +17,8 @@ export interface GpuState {
   readonly utilizationRatio?: number;
   readonly memoryUsedBytes?: number;
   readonly memoryTotalBytes?: number;
+  /** What a program can have: less than total without used, for the driver keeps some (615 MiB of an H200). */
+  readonly memoryFreeBytes?: number;
   readonly temperatureCelsius?: number;
   readonly powerWatts?: number;
   readonly memoryTemperatureCelsius?: number;
@@ -52,6 +54,8 @@ export interface GpuState {
   readonly pcieFatalTotal?: number;
   /** Processes with memory on this GPU; absent where the list could not be read. */
   readonly processes?: readonly { readonly pid: number; readonly memoryBytes?: number }[];
+  /** Wall-clock milliseconds when that list was asked for; lists are read less often than loads. */
+  readonly processesAtMs?: number;
 }
 
 /** What the driver said by itself: an Xid, a GPU that fell off the bus, a changed recovery action. */

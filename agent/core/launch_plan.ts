@@ -33,6 +33,8 @@ export type KvHost = Pick<LaunchHost, 'dataFolder' | 'shortSocketFolder' | 'kvEv
 /** Variables that an engine inherits: paths, locale, caches, and what an air-gapped host needs to stay offline. */
 const INHERITED = [
   'PATH',
+  // Where the driver's libraries were mounted into a container, nothing else leads an engine to them.
+  'LD_LIBRARY_PATH',
   'HOME',
   'LANG',
   'LC_ALL',

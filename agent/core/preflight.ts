@@ -180,12 +180,20 @@ function checkGpuIds({ spec, sample, others, quarantinedGpus }: PreflightInput):
   return found('gpu_ids', 'ok', `GPU ${spec.gpuIds.join(', ')}.`);
 }
 
+/** Free bytes: what the driver keeps for itself is neither used nor free. */
+const freeBytes = (gpu: GpuState): number =>
+  gpu.memoryFreeBytes ?? (gpu.memoryTotalBytes as number) - (gpu.memoryUsedBytes as number);
+
+/** The total that CUDA tells a program, of which vLLM's share is one: 143,156 MiB of an H200's 143,771 MiB. */
+const usableBytes = (gpu: GpuState): number =>
+  gpu.memoryUsedBytes === undefined ? (gpu.memoryTotalBytes as number) : freeBytes(gpu) + gpu.memoryUsedBytes;
+
 /** Bytes that the engine wants free on one GPU at its start; undefined: not known before it runs. */
 function gpuNeedBytes(spec: AcceptedSpec, gpu: GpuState): number | undefined {
   if (spec.kind !== 'vllm' || gpu.memoryTotalBytes === undefined) return undefined;
   const absolute = numberFlag(spec.extraFlags, '--kv-cache-memory-bytes');
   if (absolute !== undefined) return absolute;
-  return (numberFlag(spec.extraFlags, '--gpu-memory-utilization') ?? DEFAULT_UTILIZATION) * gpu.memoryTotalBytes;
+  return (numberFlag(spec.extraFlags, '--gpu-memory-utilization') ?? DEFAULT_UTILIZATION) * usableBytes(gpu);
 }
 
 /** On a GH200 the operating system may own the GPU's memory as a NUMA node: then its page cache counts as used. */
@@ -202,9 +210,9 @@ function checkGpuMemory({ spec, sample }: PreflightInput): Finding {
       if (verdict === 'ok') verdict = 'unknown';
       continue;
     }
-    const free = gpu.memoryTotalBytes - gpu.memoryUsedBytes;
+    const free = freeBytes(gpu);
     const cache = isNuma(gpu) ? ' Page cache of the host counts as used on this GPU (addressing mode ats).' : '';
-    lines.push(`GPU ${id}: ${gib(free)} of ${gib(gpu.memoryTotalBytes)} are free, ${gib(need)} are needed.${cache}`);
+    lines.push(`GPU ${id}: ${gib(free)} of ${gib(usableBytes(gpu))} are free, ${gib(need)} are needed.${cache}`);
     if (free < need) verdict = 'fail';
   }
   const detail = lines.join(' ');

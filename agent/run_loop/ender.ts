@@ -24,6 +24,7 @@ async function awaitGpuRelease(core: LoopCore, runtime: Runtime, endedAtMs: numb
   for (;;) {
     const verdict = judgeRelease(gpus.latest(), gpuIds, runtime.pids, endedAtMs);
     if (verdict.kind === 'released' || verdict.kind === 'blind' || clock.monotonicMs() >= until) return verdict;
+    gpus.readProcessesSoon();
     await pause(core, RELEASE_PERIOD_MS);
   }
 }

@@ -53,7 +53,7 @@ export interface RunLoopParts {
   readonly probe: EngineProbe;
   readonly relay: Pick<Relay, 'setTargets' | 'stats'>;
   readonly links: Pick<SchedulerLinks, 'sendEngineEvent' | 'sendDesiredStateAck' | 'sendNodeEvent'>;
-  readonly gpus: Pick<GpuReader, 'latest'>;
+  readonly gpus: Pick<GpuReader, 'latest' | 'readProcessesSoon'>;
   readonly inspector: HostInspector;
   readonly journal: EngineJournal;
   readonly store: StateStore;

@@ -28,6 +28,7 @@ export const readingsSchema = z.object({
   utilizationRatio: figure,
   memoryUsedBytes: figure,
   memoryTotalBytes: figure,
+  memoryFreeBytes: figure,
   temperatureCelsius: figure,
   temperatureLimitCelsius: figure,
   powerWatts: figure,

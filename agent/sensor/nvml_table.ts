@@ -37,7 +37,10 @@ const first = (values: readonly number[]): number => values[0] as number;
 export const CALL_READINGS: Readonly<Record<Group, readonly CallReading[]>> = {
   load: [
     { call: 'utilization', take: (values) => ({ utilizationRatio: first(values) / 100 }) },
-    { call: 'memory', take: ([total, used]) => ({ memoryTotalBytes: total, memoryUsedBytes: used }) },
+    {
+      call: 'memory',
+      take: ([total, used, free]) => ({ memoryTotalBytes: total, memoryUsedBytes: used, memoryFreeBytes: free }),
+    },
     { call: 'temperature', take: (values) => ({ temperatureCelsius: Math.max(0, first(values)) }) },
     { call: 'smClock', take: (values) => ({ smClockMhz: first(values) }) },
     { call: 'memoryClock', take: (values) => ({ memoryClockMhz: first(values) }) },

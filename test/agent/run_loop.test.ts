@@ -200,7 +200,7 @@ t.test(
     await blind.clock.pass(500);
     blind.engine().end({ exitCode: 1 });
     await blind.clock.pass(100);
-    t.match(notes(blind), [{ message: /for want of NVML/ }]);
+    t.match(notes(blind), [{ message: /GPUs are not read/ }]);
     t.equal(blind.latest('e1')?.state, 'ENGINE_STATE_BACKOFF');
   },
 );

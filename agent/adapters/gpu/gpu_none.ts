@@ -7,6 +7,7 @@ export function createNoGpuReader(reason: string, atMs: number): GpuReader {
     latest: () => sample,
     onIncident: () => undefined,
     onSample: () => undefined,
+    readProcessesSoon: () => undefined,
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
   };

@@ -69,6 +69,19 @@ export function isOnPath(program: string, searchPath: string | undefined): boole
   });
 }
 
+/**
+ * The sensor's whole environment. The loader's path is of it: where the driver is mounted into a container or by a
+ * package manager of its own, nothing else leads to libnvidia-ml, also for nvidia-smi itself.
+ */
+function sensorEnvironment(environment: GpuReaderOptions['environment']): Record<string, string> {
+  const libraries = environment['LD_LIBRARY_PATH'];
+  return {
+    PATH: environment['PATH'] ?? '',
+    LANG: 'C',
+    ...(libraries === undefined ? {} : { LD_LIBRARY_PATH: libraries }),
+  };
+}
+
 type Mode = 'nvml' | 'nvidia-smi' | 'none';
 
 class GpuSensor implements GpuReader {
@@ -96,7 +109,7 @@ class GpuSensor implements GpuReader {
     this.#sample = { source: mode, atMs: clock.wallMs(), gpus: [], reason: `${mode} has not answered yet` };
     this.#sensor = new SensorProcess({
       clock,
-      environment: { PATH: environment['PATH'] ?? '', LANG: 'C' },
+      environment: sensorEnvironment(environment),
       ...(options.startTimeoutMs === undefined ? {} : { startTimeoutMs: options.startTimeoutMs }),
       ...(options.spawn === undefined ? {} : { spawn: options.spawn }),
       ...(options.kill === undefined ? {} : { kill: options.kill }),
@@ -128,6 +141,13 @@ class GpuSensor implements GpuReader {
 
   onSample(listener: (sample: GpuSample) => void): void {
     this.#sampleListeners.push(listener);
+  }
+
+  readProcessesSoon(): void {
+    // A sensor that fails is asked at its own pace, whoever waits.
+    if (this.#failures > 0 || this.#mode === 'none') return;
+    this.#dueAtMs.set('process', 0);
+    this.#wake();
   }
 
   async start(): Promise<void> {
@@ -223,6 +243,7 @@ class GpuSensor implements GpuReader {
     if (indexes.length > 0 && indexes.every((index) => skip.includes(index)))
       return Math.max(0, Math.min(...[...this.#suspects.values()].map(({ untilMs }) => untilMs)) - now);
     for (const group of groups) this.#dueAtMs.set(group, now + this.#periodOf(group));
+    const askedAtMs = clock.wallMs();
     const outcome = await this.#sensor.ask({ ask: 'read', groups, skip }, nvmlTimeoutMs);
     if (this.#stopped) return 0;
     if (outcome.kind !== 'answer') return this.#onNoAnswer(outcome);
@@ -232,7 +253,7 @@ class GpuSensor implements GpuReader {
       return this.#fail('failed', outcome.answer.kind === 'failed' ? outcome.answer.reason : 'no answer');
     }
     for (const { index } of outcome.answer.gpus) this.#suspects.delete(index);
-    this.#tell(this.#table.take(outcome.answer.gpus, clock.wallMs()));
+    this.#tell(this.#table.take(outcome.answer.gpus, clock.wallMs(), askedAtMs));
     this.#publish('nvml', this.#table.states(), this.#reasonOfNvml());
     return Math.max(0, Math.min(...this.#dueAtMs.values()) - clock.monotonicMs());
   }
@@ -249,7 +270,8 @@ class GpuSensor implements GpuReader {
   }
 
   async #readSmi(): Promise<number> {
-    const { nvidiaSmiTimeoutMs, nvidiaSmiPeriodMs } = this.#options;
+    const { nvidiaSmiTimeoutMs, nvidiaSmiPeriodMs, clock } = this.#options;
+    const askedAtMs = clock.wallMs();
     const outcome = await this.#sensor.ask({ ask: 'nvidia-smi' }, nvidiaSmiTimeoutMs);
     if (this.#stopped) return 0;
     if (outcome.kind === 'timeout')
@@ -262,7 +284,9 @@ class GpuSensor implements GpuReader {
     }
     this.#publish(
       'nvidia-smi',
-      answer.gpus as readonly GpuState[],
+      (answer.gpus as readonly GpuState[]).map((gpu) =>
+        gpu.processes === undefined ? gpu : { ...gpu, processesAtMs: askedAtMs },
+      ),
       answer.gpus.length === 0 ? 'nvidia-smi lists no GPU' : undefined,
     );
     return nvidiaSmiPeriodMs;

@@ -18,6 +18,8 @@ interface Row {
   facts: GpuFacts;
   lost: boolean;
   readonly groups: Map<Group, Readings>;
+  /** When the list of processes was asked for. */
+  processesAtMs?: number;
 }
 
 export class GpuTable {
@@ -50,13 +52,15 @@ export class GpuTable {
     return incidents;
   }
 
-  /** Takes readings; tells GPUs that were lost since. */
-  take(read: readonly ReadGpu[], atMs: number): GpuIncident[] {
+  /** Takes readings that were asked for at `askedAtMs`; tells GPUs that were lost since. */
+  take(read: readonly ReadGpu[], atMs: number, askedAtMs: number): GpuIncident[] {
     const incidents: GpuIncident[] = [];
     for (const { index, lost, groups } of read) {
       this.#mark(index, lost === true, atMs, incidents);
       for (const [group, readings] of Object.entries(groups))
         this.#rows.get(index)?.groups.set(group as Group, readings);
+      const row = this.#rows.get(index);
+      if (row !== undefined && groups.process?.processes !== undefined) row.processesAtMs = askedAtMs;
     }
     return incidents;
   }
@@ -76,8 +80,9 @@ export class GpuTable {
 
   states(): GpuState[] {
     return this.indexes().map((index) => {
-      const { facts, groups } = this.#rows.get(index) as Row;
-      return Object.assign({}, facts, ...groups.values()) as GpuState;
+      const { facts, groups, processesAtMs } = this.#rows.get(index) as Row;
+      const state = Object.assign({}, facts, ...groups.values()) as GpuState;
+      return state.processes === undefined || processesAtMs === undefined ? state : { ...state, processesAtMs };
     });
   }
 

@@ -63,6 +63,7 @@ t.test('every reading of a GPU that tells all of it, in base units', async (t) =
     utilizationRatio: 0.35,
     memoryTotalBytes: 102_625_181_696,
     memoryUsedBytes: 524_288_000,
+    memoryFreeBytes: 102_625_181_696 - 524_288_000,
     temperatureCelsius: 31,
     temperatureLimitCelsius: 87,
     memoryTemperatureLimitCelsius: 95,
@@ -92,6 +93,7 @@ t.test('every reading of a GPU that tells all of it, in base units', async (t) =
     pcieFatalTotal: 2,
     persistenceMode: true,
     processes: [],
+    processesAtMs: b.gpu().processesAtMs,
   });
 });
 
@@ -108,6 +110,8 @@ t.test('what a GPU does not have is unknown, never 0, and is asked once', async 
       uuid: 'GPU-0',
       driverVersion: '580.95.05',
       memoryUsedBytes: 10,
+      memoryFreeBytes: 990,
+      processesAtMs: b.gpu().processesAtMs,
       memoryTotalBytes: 1000,
       processes: [],
     },
@@ -240,4 +244,29 @@ t.test('memory belongs to engines by their pids, and is released only when it is
   child.kill('SIGKILL');
   await until(() => release().kind === 'released', 'the memory to be free');
   await until(() => before - (b.gpu().memoryUsedBytes as number) === 70_000_000_000, 'the figure to fall');
+});
+
+t.test('who waits for a list of processes gets one before its period, and hurries no sensor that fails', async (t) => {
+  const hour = 3_600_000;
+  const b = gpuBench(t, {
+    play: [gh200(0)],
+    groupPeriodsMs: { process: hour, gh200: hour, c2c: hour, throttle: hour, health: hour },
+  });
+  await opened(b);
+  const listedAtMs = (): number => b.gpu().processesAtMs as number;
+  const first = listedAtMs();
+  const { atMs } = b.reader.latest();
+  await until(() => b.reader.latest().atMs > atMs + 300, 'later loads');
+  t.equal(listedAtMs(), first, 'a new load does not make the list new');
+  b.nvml.play(gh200(0), `process gpu=0 pid=${process.pid} memory=5000`);
+  b.reader.readProcessesSoon();
+  await until(() => listedAtMs() > first, 'a new list');
+  t.same(b.gpu().processes, [{ pid: process.pid, memoryBytes: 5000 }]);
+  const ill = gpuBench(t, { reader: 'nvml', play: ['status call=nvmlInit_v2 code=9'] });
+  await ill.reader.start();
+  for (let turn = 0; turn < 60; turn++) {
+    ill.reader.readProcessesSoon();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  t.ok(ill.failures.length < 10, `${ill.failures.length} failures: the pause after a failure is kept`);
 });

@@ -9,6 +9,7 @@ import { normalise, parseFigure } from '../../../agent/sensor/nvidia_smi.ts';
 import { createLogger } from '../../../lib/io/logger.ts';
 import { systemClock, systemRandom } from '../../../lib/io/system.ts';
 import { removeFolder, until } from '../../support/fake_scheduler.ts';
+import { OPTIONS } from '../../support/gpu_bench.ts';
 
 const gpuXml = (
   uuid: string,
@@ -168,6 +169,29 @@ t.test('stopping in the middle of a hang leaves nothing behind', async (t) => {
   await starting;
   await until(() => processesWith('sleep\u0000986').length === 0, 'the program to be gone');
   t.pass();
+});
+
+t.test('the sensor looks for the driver where the agent was told to, and inherits nothing else', async (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'fleet-smi-'));
+  const script = `#!/bin/sh
+cat <<END
+${xml('<gpu><uuid>$LD_LIBRARY_PATH</uuid><product_name>secret: $CANARY</product_name></gpu>')}
+END
+`;
+  writeFileSync(path.join(folder, 'nvidia-smi'), script);
+  chmodSync(path.join(folder, 'nvidia-smi'), 0o755);
+  const reader = createGpuReader({
+    ...OPTIONS,
+    reader: 'nvidia-smi',
+    nvmlLibrary: path.join(folder, 'none'),
+    environment: { PATH: `${folder}:/usr/bin:/bin`, LD_LIBRARY_PATH: '/drivers/lib64', CANARY: 'x' },
+  });
+  t.teardown(async () => {
+    await reader.stop();
+    await removeFolder(folder);
+  });
+  await reader.start();
+  t.match(reader.latest().gpus, [{ uuid: '/drivers/lib64', name: 'secret:' }]);
 });
 
 t.test('figures are read with their units or not at all', async (t) => {

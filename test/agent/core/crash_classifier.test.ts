@@ -47,6 +47,9 @@ const LINES: readonly (readonly [line: string, cause: string, retry: string])[] 
   ['safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge', 'bad_model', 'never'],
   ['ERROR [llama] The weights at /x cannot be loaded: ENOENT: no such file or directory', 'bad_model', 'never'],
   ['RuntimeError: CUDA error: an illegal memory access was encountered', 'gpu_fault', 'backoff'],
+  // Printed by PyTorch 2.11 on an H100: a device that is not among the visible ones, and none of them.
+  ['torch.AcceleratorError: CUDA error: invalid device ordinal', 'gpu_fault', 'backoff'],
+  ['RuntimeError: No CUDA GPUs are available', 'gpu_fault', 'backoff'],
   ['NVRM: Xid (PCI:0000:01:00): 79, pid=1, GPU has fallen off the bus.', 'gpu_fault', 'backoff'],
   ['RuntimeError: CUDA error: uncorrectable ECC error encountered', 'gpu_fault', 'backoff'],
   ['OSError: [Errno 28] No space left on device', 'disk_full', 'backoff'],

@@ -21,6 +21,7 @@ const HOST: LaunchHost = {
   cpuCores: 8,
   environment: {
     PATH: '/bin',
+    LD_LIBRARY_PATH: '/usr/local/nvidia/lib64',
     HOME: '/home/x',
     AWS_SECRET_ACCESS_KEY: 'canary',
     SOPHIA_AGENT_KEY_FILE: 'canary',
@@ -111,6 +112,7 @@ t.test('a specification that says itself where events go is followed there', asy
 t.test("nothing of the agent's environment is inherited but the list", async (t) => {
   t.same(buildLaunchPlan(SPEC, 4, 0, HOST, CHOICE).environment, {
     PATH: '/bin',
+    LD_LIBRARY_PATH: '/usr/local/nvidia/lib64',
     HOME: '/other',
     HF_HUB_OFFLINE: '1',
     VLLM_NO_USAGE_STATS: '1',

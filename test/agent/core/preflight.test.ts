@@ -116,6 +116,14 @@ t.test('GPU memory is judged by the flags of vLLM', async (t) => {
   t.equal(verdicts({ gpu: used, spec: { extraFlags: ['--gpu-memory-utilization', '0.5'] } })['gpu_memory'], 'ok');
   t.equal(verdicts({ gpu: used, spec: { extraFlags: ['--gpu_memory_utilization=0.5'] } })['gpu_memory'], 'ok');
   t.equal(verdicts({ gpu: used, spec: { extraFlags: [`--kv-cache-memory-bytes=${GIB}`] } })['gpu_memory'], 'ok');
+  // An H200: of 143,771 MiB the driver keeps 615 for itself, and what vLLM takes its share of is the rest.
+  const h200 = { memoryTotalBytes: 150_754_820_096, memoryUsedBytes: 0, memoryFreeBytes: 150_109_880_320 };
+  const whole = judge({ gpu: h200, spec: { extraFlags: ['--gpu-memory-utilization', '1'] } });
+  t.match(whole.checks.find(({ name }) => name === 'gpu_memory')?.detail, /139.8 GiB of 139.8 GiB are free, 139.8 GiB/);
+  t.equal(whole.kind, 'go');
+  // Bytes that are free by subtraction alone are not to be had.
+  const absolute = { extraFlags: [`--kv-cache-memory-bytes=${h200.memoryTotalBytes}`] };
+  t.equal(verdicts({ gpu: h200, spec: absolute })['gpu_memory'], 'fail');
   t.equal(flagValue(['--a'], '--a'), undefined);
   t.equal(flagValue(['--b', '1'], '--a'), undefined);
 });

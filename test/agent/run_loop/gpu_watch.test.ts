@@ -21,6 +21,7 @@ function watchOn(folder: string, expectGpus = false) {
   const watch = new GpuWatch({
     reader: {
       latest: () => latest,
+      readProcessesSoon: () => undefined,
       onIncident: (listener) => (told.incident = listener),
       onSample: (listener) => (told.sample = listener),
       start: () => Promise.resolve(),

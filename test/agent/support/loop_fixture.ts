@@ -263,7 +263,7 @@ function createParts(fixture: Fixture, options: FixtureOptions): ConstructorPara
       sendDesiredStateAck: (generation, rejections) => void fixture.acks.push({ generation, rejections }),
       sendNodeEvent: (event) => void fixture.nodeEvents.push(event),
     },
-    gpus: { latest: () => fixture.sample },
+    gpus: { latest: () => fixture.sample, readProcessesSoon: () => undefined },
     inspector: {
       preflight: () => Promise.resolve(fixture.facts),
       runDelaysMs: ([pid = 0]) => Promise.resolve(new Map([[pid, fixture.runDelayMs()]])),
