@@ -7,17 +7,14 @@ import { CodedError } from '../../lib/errors.ts';
 import { systemRandom } from '../../lib/io/system.ts';
 import type { TlsMaterial } from '../../lib/io/tls_files.ts';
 import { decodeSubmit, FRAME, type Frame, FrameError, encodeJson, readIds } from '../../proto/codec.ts';
-import { ProgressTracker, shiftTimes } from '../core/engine_progress.ts';
+import { shiftTimes } from '../core/engine_progress.ts';
 import { OpenList } from '../core/open_requests.ts';
-import { EngineSteps } from '../core/step_gather.ts';
 import type { RelayTarget } from '../ports.ts';
 import { DirectDoor, type DirectOrder } from './direct_door.ts';
 import type { DirectAnswer } from './direct_answer.ts';
-import { EmbeddingBatcher } from './embedding_batcher.ts';
-import { EnginePool } from './engine_connection.ts';
 import { Lane, type LaneHooks } from './lane.ts';
-import { RelayedRequest, type RequestOrder, type SendToEngine } from './relayed_request.ts';
-import { sharedClockMs, type Target } from './relay_target.ts';
+import { RelayedRequest, type RequestOrder } from './relayed_request.ts';
+import { newTarget, sharedClockMs, type Target } from './relay_target.ts';
 import type { FromRelay, RelaySettings, RelayTask, ToRelay, WorkerProgress, WorkerStats } from './relay_messages.ts';
 import { RequestBook, type Refusal } from './request_book.ts';
 import { whyMalformed } from './request_checks.ts';
@@ -25,7 +22,6 @@ import { type FrameSink, RequestOutlet, type RetainBudget } from './request_outl
 import { StatsTurn } from './stats_turn.ts';
 import { type PulseFigures, ThreadPulse } from './thread_pulse.ts';
 
-const MAX_IDLE_CONNECTIONS = 256;
 /** How fresh the figures are that a watchdog of 2 s judges by. */
 const STATS_PERIOD_MS = 250;
 /** Ticks that one period of the pulse lasts. */
@@ -118,30 +114,10 @@ class RelayWorker {
       }
       known.pool.destroy();
     }
-    for (const target of targets) if (!this.#targets.has(target.engine)) this.#addTarget(target);
+    for (const target of targets)
+      if (!this.#targets.has(target.engine)) this.#targets.set(target.engine, newTarget(target, this.#settings));
     this.#statsTurn.stir();
     this.#tick();
-  }
-
-  #addTarget(target: RelayTarget): void {
-    const pool = new EnginePool(target.address, {
-      connectTimeoutMs: this.#settings.engineConnectTimeoutMs,
-      idleSocketMs: this.#settings.engineIdleSocketMs,
-      maxIdle: MAX_IDLE_CONNECTIONS,
-    });
-    const direct: SendToEngine = (request, sink) => pool.send(request, sink);
-    const batcher = new EmbeddingBatcher(direct);
-    const batched: SendToEngine = (request, sink) => batcher.send(request, sink);
-    const send = this.#settings.batchEmbeddings ? batched : direct;
-    this.#targets.set(target.engine, {
-      target,
-      pool,
-      batcher,
-      send,
-      tracker: new ProgressTracker(),
-      steps: new EngineSteps(),
-      open: 0,
-    });
   }
 
   #setSchedulers(addresses: readonly string[]): void {

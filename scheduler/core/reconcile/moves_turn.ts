@@ -15,6 +15,7 @@ import type { Place } from './contract.ts';
 import { type PlanInput, question } from './decide.ts';
 import { Draft, type Writer } from './draft.ts';
 import { plannerName } from './fleet_view.ts';
+import { gangAddress } from './gang.ts';
 import { promisedSpec } from './memory_need.ts';
 import { MOVE_ORDER, type MoveState, moveOrderValue, type OrderedMove, placeFor, type RunningMove } from './moves.ts';
 
@@ -103,7 +104,7 @@ function begin({ input, draft, words }: Work, move: OrderedMove): RunningMove | 
   }
   const before = new Set(draft.places.map(({ name }) => name));
   draft.move(old, 'leaving', words);
-  draft.assign({
+  const wish = {
     deployment: move.deployment,
     index: move.index,
     revision: move.revision,
@@ -113,7 +114,8 @@ function begin({ input, draft, words }: Work, move: OrderedMove): RunningMove | 
     waitsFor: [],
     reason: words,
     replaces: old.name,
-  });
+  };
+  draft.assign(wish, (node) => gangAddress(input.fleet, node));
   const made = draft.places.find(({ name }) => !before.has(name)) as Place;
   return { from: old.name, to: made.name };
 }
