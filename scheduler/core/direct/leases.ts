@@ -108,7 +108,12 @@ export class DirectLeases implements DirectRouter {
       return keys.find(({ keyId }) => known?.has(keyId ?? ''))?.keyId;
     };
     const place = pick(request, (node) => keyFor(node) !== undefined);
-    const listener = this.#listeners.get(place.node) as Listener;
+    const listener = this.#listeners.get(place.node);
+    const keyId = keyFor(place.node);
+    if (listener === undefined || keyId === undefined) {
+      place.ended({ outcome: 'direct_unavailable', usage: undefined, firstTokenAtMs: undefined });
+      throw new CodedError('direct_unavailable', `The agent of ${place.node} takes no direct calls now.`);
+    }
     const held: Held = {
       id: `tkt_${randomToken(random, LEASE_CHARACTERS)}`,
       listener: listener.life,
@@ -123,7 +128,7 @@ export class DirectLeases implements DirectRouter {
     return {
       url: `${listener.url}${ENDPOINT_PATHS[request.endpoint]}`,
       engine: place.lease.engine,
-      keyId: keyFor(place.node) as string,
+      keyId,
       claims: this.#claims(held, request, { iss: iss ?? '', bodySha256 }),
       release: () => this.#end(held, 'unused', { outcome: 'internal', usage: undefined }),
     };

@@ -4,8 +4,9 @@ import t from 'tap';
 import { seededRandom } from '../../../../lib/rng.ts';
 import type { DirectLease__Output } from '../../../../proto/gen/fleet/v1/DirectLease.ts';
 import type { TicketIssuer } from '../../../../proto/gen/fleet/v1/TicketIssuer.ts';
+import { DirectLeases } from '../../../../scheduler/core/direct/leases.ts';
 import type { TicketEvent } from '../../../../scheduler/ports.ts';
-import { engineEvent, engineIdOf, fakeSession, hello, NODE, request, testLoop } from '../../fakes.ts';
+import { engineEvent, engineIdOf, fakeClock, fakeSession, hello, NODE, request, testLoop } from '../../fakes.ts';
 import type { RequestId } from '../../../../lib/ids.ts';
 
 const OPTIONS = { ticketTtlMs: 30_000, skewMs: 5000, leaseMs: 10_000, maxLeases: 3, requestTimeoutMs: 60_000 };
@@ -261,4 +262,32 @@ t.test('over any history no place is kept and none is given back twice', async (
     }),
     { numRuns: 300 },
   );
+});
+
+t.test('an engine whose breaker is open is not taken in a panic when its agent takes no direct calls', async (t) => {
+  const { open, listen, use, reserved, record, loop } = setUp();
+  listen();
+  for (let i = 0; i < 10; i++) use(open().claims.jti, 'DIRECT_PHASE_ENDED', { code: 'engine_died' });
+  open();
+  t.equal(record('r11')?.decisions[0]?.mode, 'panic', 'the breaker is open, and there is no other engine');
+  const held = loop.inspector.reservations.total;
+  listen({ url: '' });
+  t.throws(() => open(), { code: 'direct_unavailable' });
+  t.match(record('r12')?.decisions[0]?.verdicts, [{ kind: 'refused', by: 'no_direct_listener' }]);
+  t.equal(reserved(), held, 'nothing is held for it');
+});
+
+t.test('a place on a node without a listener is given back', async (t) => {
+  const ends: string[] = [];
+  const direct = new DirectLeases({
+    clock: fakeClock(),
+    random: seededRandom(1),
+    options: OPTIONS,
+    issuer: () => ({ issuer: 'sched', keys: [KEY] }),
+    place: () => ({ node: NODE, name: 'e0', ended: ({ outcome }: { outcome: string }) => ends.push(outcome) }) as never,
+    count: () => undefined,
+  });
+  t.throws(() => direct.open(request({ door: 'direct' })), { code: 'direct_unavailable' });
+  t.same(ends, ['direct_unavailable']);
+  t.equal(direct.size, 0);
 });
