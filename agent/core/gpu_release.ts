@@ -1,7 +1,7 @@
 /**
  * Whether an engine's GPUs are free of it: a GPU is released only when its memory is, whatever the process table says.
  * Only a list of processes that was asked for after the end can tell, and it takes one of every GPU; what is unknown is
- * never taken for released. On an H100 the memory was given back 60 to 144 ms after SIGKILL, with the process (measured).
+ * never taken for released. How long that takes on real GPUs: docs/GPU.md.
  */
 import type { GpuSample } from '../ports.ts';
 

@@ -14,7 +14,7 @@ export class StepGather {
     this.#streams += 1;
   }
 
-  /** It has ended, or nobody can take more of it for now. */
+  /** It has ended, or its reader takes no more at present. */
   leave(): void {
     this.#streams -= 1;
   }

@@ -1,7 +1,7 @@
 /**
  * What the files of a model say of its size, for the scheduler's estimate of memory: the weights by the headers of its
- * safetensors files, the shape by its config.json, or both by the header of a GGUF file. The files are foreign: what cannot be read is told with its reason, and
- * harms nothing else.
+ * safetensors files, the shape by its config.json, or both by the header of a GGUF file. The files are foreign: what cannot be
+ * read is told with its reason, and harms nothing else.
  */
 import type { GgufResult } from '../../../lib/gguf.ts';
 import { readModelShape } from '../../../lib/model_shape.ts';

@@ -3,23 +3,20 @@
  * only the leader begins moves, under its fence, and what is in the log survives the loss of either.
  */
 import { CodedError } from '../../../lib/errors.ts';
-import { headProblemText } from '../../core/events/head.ts';
-import type { AppendItem } from '../../core/events/store_port.ts';
 import { MOVE_ORDER, moveOrderOf, moveOrderText, moveOrderValue, orderedMoves } from '../../core/reconcile/moves.ts';
 import type { DefragmentView, ReconcileView } from '../../core/resources/contract.ts';
-import type { ControlPlane } from '../../core/resources/control_port.ts';
 import type { Caller, DefragmentAnswer, DefragmentOrder } from '../../core/resources/operations.ts';
+import { layOrder, type OrderDeps } from './lay_order.ts';
 
-export interface DefragmentDeps {
-  readonly control: ControlPlane;
+export interface DefragmentDeps extends OrderDeps {
   readonly reconcile: () => ReconcileView | undefined;
-  readonly newId: () => string;
 }
 
 /** Moves of one plan: each is a load of weights, so a person wants to look at all of them. */
 const PRESET_MOVES = 16;
 const MAX_MOVES = 256;
-const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
+/** What is said wherever the answer would be the reconciler's. */
+export const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
 
 /** @throws CodedError reconcile_unavailable, invalid_value, planner_busy, store_… */
 export async function defragment(deps: DefragmentDeps, maxMoves = PRESET_MOVES): Promise<DefragmentView> {
@@ -33,38 +30,24 @@ export async function defragment(deps: DefragmentDeps, maxMoves = PRESET_MOVES):
 
 const stale = (text: string): CodedError => new CodedError('plan_stale', text, { param: 'plan' });
 
-/** @throws CodedError plan_running, plan_stale, store_behind, invalid_value, internal, store_… */
-async function write({ control, newId }: DefragmentDeps, item: AppendItem): Promise<void> {
-  const outcome = await control.store.append({ idempotencyId: newId(), items: [item] });
-  switch (outcome.kind) {
-    case 'appended':
-      return;
-    case 'conflict':
-      if (item.after === null) throw stale('The leader has just gone on with it; look again.');
-      throw new CodedError('plan_running', 'Another order came first.');
-    case 'behind':
-      throw new CodedError('store_behind', `Nothing was ordered: ${headProblemText(outcome.problem)}.`);
-    case 'invalid':
-      throw new CodedError('invalid_value', outcome.problem, { param: 'reason' });
-    default:
-      throw new CodedError('internal', `The store answered ${outcome.kind}.`);
-  }
-}
-
 async function cancel(deps: DefragmentDeps, reason: string, caller: Caller): Promise<DefragmentAnswer> {
   const entry = (await deps.control.catchUp()).get('lifecycle', MOVE_ORDER.kind, MOVE_ORDER.name);
   if (entry === undefined) throw new CodedError('not_found', 'No defragmentation is under way.');
   const { state } = moveOrderOf(entry);
   const correlationId = state?.correlationId ?? caller.correlationId;
-  await write(deps, {
-    kind: 'lifecycle.ended',
-    resource: MOVE_ORDER,
-    actor: caller.actor,
-    correlationId,
-    reason,
-    after: null,
-    expected: entry.version,
-  });
+  await layOrder(
+    deps,
+    {
+      kind: 'lifecycle.ended',
+      resource: MOVE_ORDER,
+      actor: caller.actor,
+      correlationId,
+      reason,
+      after: null,
+      expected: entry.version,
+    },
+    () => stale('The leader has just gone on with it; look again.'),
+  );
   return { moves: state === undefined ? 0 : state.moves.length - state.begun, correlationId };
 }
 
@@ -100,7 +83,11 @@ export async function orderDefragment(
     begun: 0,
     running: [],
   });
-  await write(deps, { kind: 'lifecycle.changed', resource: MOVE_ORDER, ...caller, reason, after, expected: 'absent' });
+  await layOrder(
+    deps,
+    { kind: 'lifecycle.changed', resource: MOVE_ORDER, ...caller, reason, after, expected: 'absent' },
+    () => new CodedError('plan_running', 'Another order came first.'),
+  );
   await control.catchUp();
   return { moves: now.moves.length, correlationId: caller.correlationId };
 }

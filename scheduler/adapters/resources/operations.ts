@@ -31,7 +31,7 @@ import {
   viewNamed,
   VIEWS,
 } from './inventory.ts';
-import { defragment, orderDefragment } from './defragment_operations.ts';
+import { defragment, NO_RECONCILE, orderDefragment } from './defragment_operations.ts';
 import { orderRollout, showRollout } from './rollout_operations.ts';
 import { createTurns, type Turns } from './turns.ts';
 import { followEvents, liftFreeze, listEvents, replay, setFreeze } from './log_operations.ts';
@@ -47,7 +47,6 @@ export interface OperationsOptions {
 
 type OperationsDeps = OperationsOptions & { readonly turns: Turns; readonly undeclared: () => PlanUndeclared };
 
-const NO_RECONCILE = 'This scheduler does not reconcile: nothing is known of replicas, placements and plans.';
 /** Events of one resource that `describe` shows. */
 const MAX_DESCRIBED = 20;
 

@@ -3,19 +3,16 @@
  * the leader takes it up in the same append in which it writes what became of it; so it is carried out once, by whoever leads.
  */
 import { CodedError } from '../../../lib/errors.ts';
-import { headProblemText } from '../../core/events/head.ts';
 import { ROLLOUT_KIND, ROLLOUT_ORDER_KIND } from '../../core/reconcile/contract.ts';
 import type { ReconcileView, RolloutReport } from '../../core/resources/contract.ts';
-import type { ControlPlane } from '../../core/resources/control_port.ts';
 import { resourceText } from '../../core/resources/names.ts';
 import type { Caller, RolloutOrderRequest } from '../../core/resources/operations.ts';
 import { orderProblem } from '../../core/rollout/orders.ts';
 import { readState } from '../../core/rollout/state_json.ts';
+import { layOrder, type OrderDeps } from './lay_order.ts';
 
-export interface RolloutDeps {
-  readonly control: ControlPlane;
+export interface RolloutDeps extends OrderDeps {
   readonly reconcile: () => ReconcileView | undefined;
-  readonly newId: () => string;
 }
 
 /** @throws CodedError reconcile_unavailable, not_found */
@@ -39,33 +36,19 @@ const conflict = (text: string): CodedError => new CodedError('rollout_conflict'
 
 /** @throws CodedError rollout_conflict, invalid_value, store_… */
 async function layBefore(deps: RolloutDeps, request: RolloutOrderRequest, caller: Caller): Promise<void> {
-  const { control, newId } = deps;
   const { name, verb, reason } = request;
-  const outcome = await control.store.append({
-    idempotencyId: newId(),
-    items: [
-      {
-        kind: 'lifecycle.changed',
-        resource: { kind: ROLLOUT_ORDER_KIND, name },
-        ...caller,
-        reason,
-        after: { verb, reason },
-        expected: 'absent',
-      },
-    ],
-  });
-  switch (outcome.kind) {
-    case 'appended':
-      return;
-    case 'conflict':
-      throw conflict('Another order came first, and the leader has not taken it up yet.');
-    case 'behind':
-      throw new CodedError('store_behind', `Nothing was ordered: ${headProblemText(outcome.problem)}.`);
-    case 'invalid':
-      throw new CodedError('invalid_value', outcome.problem, { param: 'reason' });
-    default:
-      throw new CodedError('internal', `The store answered ${outcome.kind}.`);
-  }
+  await layOrder(
+    deps,
+    {
+      kind: 'lifecycle.changed',
+      resource: { kind: ROLLOUT_ORDER_KIND, name },
+      ...caller,
+      reason,
+      after: { verb, reason },
+      expected: 'absent',
+    },
+    () => conflict('Another order came first, and the leader has not taken it up yet.'),
+  );
 }
 
 /** @throws CodedError reconcile_unavailable, not_found, rollout_conflict, invalid_value, store_… */

@@ -77,7 +77,7 @@ export class Draft {
     const place = withGang(newPlace({ ...wish, reason: cut(wish.reason) }, number), {
       addressOf,
       seq: this.#declared.seq,
-      places: [...this.#now.values()],
+      places: this.#now.values(),
     });
     this.#now.set(place.name, place);
     const where = place.parts.map(({ node, gpus }) => `${node}${gpus.length === 0 ? '' : ` GPU ${gpus.join(',')}`}`);

@@ -27,12 +27,13 @@ export interface GangFacts {
   readonly addressOf: (node: string) => string;
   /** Of the log: another try takes another port, as something may still listen on the one before. */
   readonly seq: number;
-  /** All places that there are. */
-  readonly places: readonly Place[];
+  /** All places that there are; looked at for a gang only. */
+  readonly places: Iterable<Place>;
 }
 
 function freePort(place: Place, address: string, { seq, places }: GangFacts): number {
-  const taken = new Set(places.flatMap(({ gang }) => (gang?.address === address ? [gang.port] : [])));
+  const taken = new Set<number>();
+  for (const { gang } of places) if (gang?.address === address) taken.add(gang.port);
   const start = Number.parseInt(shortHash(`${place.name}@${seq}`), 16);
   let port = GANG_PORTS.first + (start % GANG_PORTS.count);
   for (let tries = 0; taken.has(port) && tries < GANG_PORTS.count; tries++)

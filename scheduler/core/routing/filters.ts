@@ -1,7 +1,4 @@
-/**
- * The registry of filters, in the order in which they are asked. To add one: a file in filters/, and its place here. The first
- * that refuses speaks for the engine, so those that hold always stand before those that panic or need may pass over.
- */
+/** The registry of filters, in the order in which they are asked. To add one: a file in filters/, and its place here. */
 import { breaker } from './filters/breaker.ts';
 import { capacity } from './filters/capacity.ts';
 import { directListener } from './filters/direct_listener.ts';
@@ -12,4 +9,11 @@ import { stale } from './filters/stale.ts';
 import { state } from './filters/state.ts';
 import { tried } from './filters/tried.ts';
 
-export const FILTERS: readonly Filter[] = [state, revision, endpoint, tried, capacity, directListener, stale, breaker];
+const REGISTERED: readonly Filter[] = [state, revision, endpoint, tried, capacity, stale, breaker, directListener];
+
+const RANK: Readonly<Record<Filter['strength'], number>> = { always: 0, unless_last: 1, ejected: 2 };
+
+/** The first that refuses speaks for an engine, so what always holds is asked before what need or panic may pass over. */
+export const FILTERS: readonly Filter[] = REGISTERED.toSorted(
+  (left, right) => RANK[left.strength] - RANK[right.strength],
+);

@@ -18,10 +18,14 @@ interface Sent {
   readonly bytes: number;
   readonly ids: number[];
   readonly urgent: boolean;
+  /** With it the step of the engine was whole; undefined: it belongs to no step. */
+  readonly whole: boolean | undefined;
 }
 
 class Sink implements FrameSink {
   readonly sent: Sent[] = [];
+  /** Of steps; with another one the count begins anew. */
+  epoch = 0;
   blocked = false;
   frame(kind: number, fields: FrameFields, payload: Uint8Array, ids: ArrayLike<number>, step?: StepGather): void {
     const { stream, index, flags, aux } = fields;
@@ -34,6 +38,7 @@ class Sink implements FrameSink {
       bytes: payload.length,
       ids: Array.from(ids),
       urgent: step === undefined,
+      whole: step?.arrive(this.epoch),
     });
   }
   get kinds(): number[] {
@@ -48,15 +53,24 @@ interface Made {
   readonly unattachable: () => number;
 }
 
-function make(more: { stream?: boolean; credit?: number; maxBytes?: number; retain?: boolean } = {}): Made {
-  const sink = new Sink();
+function make(
+  more: {
+    stream?: boolean;
+    credit?: number;
+    maxBytes?: number;
+    retain?: boolean;
+    beside?: Sink;
+    steps?: EngineSteps;
+  } = {},
+): Made {
+  const sink = more.beside ?? new Sink();
   const budget = { usedBytes: 0, maxBytes: more.maxBytes ?? 1 << 20, maxIds: 1000 };
   let count = 0;
   const outlet = new RequestOutlet(
     sink,
     { stream: 1, attempt: 0, incarnation: 7 },
     { credit: more.credit ?? 10_000, stream: more.stream ?? true },
-    { budget, steps: new EngineSteps() },
+    { budget, steps: more.steps ?? new EngineSteps() },
     more.retain ?? true,
     () => {
       count += 1;
@@ -212,4 +226,39 @@ t.test('a plain answer beyond the bound of memory cannot be come back for, and s
   outlet.end(FRAME.DONE, bytes(2), 0);
   t.same([unattachable(), outlet.attachable], [1, false]);
   t.match(sink.sent, [{ bytes: 10_000, flags: FLAG.LAST }, { kind: FRAME.DONE }]);
+});
+
+t.test('a step waits for the answers that get tokens, and for no other', async (t) => {
+  const sink = new Sink();
+  const steps = new EngineSteps();
+  const answer = (credit?: number): RequestOutlet => {
+    const { outlet } = make({ beside: sink, steps, ...(credit === undefined ? {} : { credit }) });
+    outlet.head();
+    outlet.tokens(bytes(10), [0]);
+    return outlet;
+  };
+  const speaker = answer();
+  const isWhole = (): boolean | undefined => {
+    sink.epoch += 1;
+    speaker.tokens(bytes(10), [1]);
+    return sink.sent.at(-1)?.whole;
+  };
+  t.equal(isWhole(), true, 'alone');
+  const ends = answer();
+  t.equal(isWhole(), false, 'one is missing');
+  ends.tokens(bytes(10), [1]);
+  t.equal(sink.sent.at(-1)?.whole, true, 'now it is here');
+  ends.end(FRAME.DONE, bytes(2), 0);
+  t.equal(isWhole(), true, 'it has ended');
+  const stalls = answer(15);
+  stalls.tokens(bytes(10), [1]);
+  t.equal(isWhole(), true, 'its reader has no credit left');
+  stalls.grant(100);
+  t.equal(isWhole(), false, 'it has credit again');
+  stalls.detach();
+  t.equal(isWhole(), true, 'its lane is lost');
+  stalls.attach(sink, { ...place, index: 2 });
+  t.equal(isWhole(), false, 'it is back');
+  stalls.dispose();
+  t.equal(isWhole(), true, 'it was given up');
 });
