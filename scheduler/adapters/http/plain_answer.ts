@@ -15,6 +15,7 @@ import type { StreamEnd } from './event_stream.ts';
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
 export interface PlainAnswerHost {
+  readonly windowBytes: number;
   ended(answer: GenerationSink, end: StreamEnd): void;
 }
 
@@ -27,7 +28,8 @@ export class PlainAnswer implements GenerationSink {
   #generation: Generation | undefined;
   #parts: Buffer[] = [];
   #heldBytes = 0;
-  #ungranted = 0;
+  /** Bytes that were taken and not granted yet. */
+  #owed = 0;
   #begun = false;
   #ended = false;
   #stalled = false;
@@ -44,7 +46,7 @@ export class PlainAnswer implements GenerationSink {
   attach(generation: Generation): void {
     this.#generation = generation;
     if (this.#cancelled !== undefined) generation.cancel(this.#cancelled);
-    else this.#grant(this.#ungranted);
+    else this.#owe(0);
   }
 
   get stalled(): boolean {
@@ -73,7 +75,7 @@ export class PlainAnswer implements GenerationSink {
     this.#parts.push(copy);
     this.#heldBytes += copy.length;
     if (this.#heldBytes <= MAX_HELD_BYTES) {
-      this.#grant(copy.length);
+      this.#owe(copy.length);
       return;
     }
     this.#begun = true;
@@ -125,17 +127,19 @@ export class PlainAnswer implements GenerationSink {
 
   #write(bytes: Buffer, counted = bytes.length): void {
     if (!this.#response.write(bytes)) this.#stalled = true;
-    if (this.#stalled) this.#ungranted += counted;
-    else this.#grant(counted);
+    this.#owe(counted);
   }
 
-  #grant(bytes: number): void {
-    if (this.#generation === undefined) {
-      this.#ungranted += bytes;
-      return;
-    }
-    this.#ungranted = 0;
-    if (bytes > 0) this.#generation.grant(bytes);
+  /**
+   * Grants in halves of the window: a grant costs a message on the lane, and most answers are over before they need
+   * one.
+   */
+  #owe(bytes: number): void {
+    this.#owed += bytes;
+    if (this.#stalled || this.#generation === undefined || this.#owed * 2 < this.#host.windowBytes) return;
+    const granted = this.#owed;
+    this.#owed = 0;
+    this.#generation.grant(granted);
   }
 
   #end(end: StreamEnd): void {
@@ -149,7 +153,7 @@ export class PlainAnswer implements GenerationSink {
   readonly #onDrain = (): void => {
     this.#stalled = false;
     this.stalledSweeps = 0;
-    this.#grant(this.#ungranted);
+    this.#owe(0);
   };
 
   readonly #onClose = (): void => {
