@@ -5,7 +5,7 @@
  */
 
 export interface HoldFacts {
-  /** The frame holds a first token, a head or an end: it never waits. */
+  /** The frame holds a first token or an end: it never waits. */
   readonly urgent: boolean;
   /** Longest hold by configuration; 0: none. */
   readonly maxHoldMs: number;

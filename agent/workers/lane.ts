@@ -54,8 +54,8 @@ export class Lane {
   #reconnect: NodeJS.Timeout | undefined;
   #hold: NodeJS.Timeout | undefined;
   #immediate: NodeJS.Immediate | undefined;
-  /** The hold that runs waits for the rest of a step. */
-  #holdsStep = false;
+  /** What the hold that runs waits for. */
+  #holdsFor: 'company' | 'step' | 'first_token' = 'company';
   /** Holds that ran to their end. */
   #epoch = 0;
   readonly #flush = (): void => this.flush();
@@ -148,18 +148,29 @@ export class Lane {
     fields.kind = kind;
     this.#batch.append(fields, payload, ids);
     if (this.#batch.bytes >= FLUSH_BYTES) this.flush();
+    else if (kind === FRAME.HEAD && this.#settings.laneHoldMs > 0) this.#holdHead();
     else this.#schedule(step);
+  }
+
+  /** A head leaves with what leaves next, which is its first token where that comes soon. */
+  #holdHead(): void {
+    if (this.#immediate !== undefined || this.#hold !== undefined) return;
+    this.#holdsFor = 'first_token';
+    this.#hold = setTimeout(this.#flush, this.#settings.laneHoldMs);
   }
 
   #schedule(step: StepGather | undefined): void {
     const urgent = step === undefined;
     const whole = urgent || step.arrive(this.#epoch);
     if (this.#immediate !== undefined) return;
-    if (this.#hold !== undefined) {
+    if (this.#hold !== undefined && (urgent || this.#holdsFor !== 'first_token')) {
       // A hold that runs is as long as it was to be; only what is urgent, or what it waited for, cuts it short.
-      if (urgent || (whole && this.#holdsStep)) this.#immediate = setImmediate(this.#flush);
+      if (urgent || (whole && this.#holdsFor === 'step')) this.#immediate = setImmediate(this.#flush);
       return;
     }
+    // Tokens of other answers do not wait as long as a head does.
+    clearTimeout(this.#hold);
+    this.#hold = undefined;
     const { laneHoldMs: maxHoldMs } = this.#settings;
     const busyMs = holdMs({
       urgent,
@@ -168,7 +179,7 @@ export class Lane {
       unsentBytes: this.#unsentBytes,
       sinceLastSendMs: performance.now() - this.#lastFlushMs,
     });
-    this.#holdsStep = busyMs <= 0;
+    this.#holdsFor = busyMs > 0 ? 'company' : 'step';
     const waitMs = busyMs > 0 || whole ? busyMs : stepHoldMs(maxHoldMs);
     if (waitMs > 0) this.#hold = setTimeout(this.#giveUp, waitMs);
     else this.#immediate = setImmediate(this.#flush);

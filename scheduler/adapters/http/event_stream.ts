@@ -4,7 +4,7 @@
  * The head and the end of the answer go through Node's response, which keeps its books of the connection; what is
  * between is framed here and written to the socket as one buffer, because Node's response makes four writes and a
  * writev of each chunk. Tokens that arrive within one turn of the event loop leave in one write; the first token of an
- * answer leaves at once.
+ * answer leaves with all that came in its message: the head before it and, of a short answer, the end.
  *
  * Measured on Node 20, chunks of 200 bytes, CPU microseconds per token of the serving process (medians; user part in
  * brackets), for response.write / own framing at once / own framing once per turn:
@@ -48,7 +48,9 @@ export interface EventStreamHost {
   readonly windowBytes: number;
   /** Asks for `flush()` at the end of this turn, or within the coalescing time. */
   due(stream: EventStream): void;
-  /** The first token left. */
+  /** Asks for `flush()` as soon as what has arrived is read. */
+  soon(stream: EventStream): void;
+  /** The first token is here. */
   firstToken(stream: EventStream): void;
   ended(answer: GenerationSink, end: StreamEnd): void;
 }
@@ -131,8 +133,8 @@ export class EventStream implements GenerationSink {
       return;
     }
     this.#tokensArrived = true;
-    this.flush();
     this.#host.firstToken(this);
+    this.#host.soon(this);
   }
 
   /** An engine that answers a streamed request with a plain body is not expected; its bytes are passed on all the same. */
