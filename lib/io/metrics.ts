@@ -5,6 +5,7 @@
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type MetricObject, Registry } from 'prom-client';
 import { METRICS, type MetricName, type MetricSpec } from './metric_names.ts';
+import { type Labels, SeriesSums } from './series_sums.ts';
 
 type NamesOfType<Type extends MetricSpec['type']> = {
   [Name in MetricName]: (typeof METRICS)[Name]['type'] extends Type ? Name : never;
@@ -76,8 +77,6 @@ const MAX_SERIES = 20_000;
 const OTHER = 'other';
 const LONGEST_LABEL = 128;
 
-type Labels = Record<string, string>;
-
 /** Lets the first `max` distinct values of each label through. A removed series frees its value when nothing else holds it. */
 function createLabelGuard(labelNames: readonly string[], max: number) {
   const seen = new Map(labelNames.map((name) => [name, new Set<string>()]));
@@ -120,6 +119,69 @@ function describe(metric: MetricObject): ProcessMetric {
   return { name: metric.name, type: String(metric.type), labels: labelNames, help: metric.help };
 }
 
+interface Settings {
+  readonly name: string;
+  readonly help: string;
+  readonly labelNames: string[];
+  readonly registers: Registry[];
+}
+
+function createCounter(settings: Settings, max: number) {
+  const { guard } = createLabelGuard(settings.labelNames, max);
+  const sums = new SeriesSums(settings.labelNames, guard);
+  const metric: Counter = new Counter({
+    ...settings,
+    collect: () => sums.drain((labels, amount) => metric.inc(labels, amount)),
+  });
+  return {
+    inc(labels: Labels, amount = 1): void {
+      // What cannot be added is for the package to refuse.
+      const sum = amount >= 0 && amount < Infinity ? sums.find(labels) : undefined;
+      if (sum === undefined) metric.inc(guard(labels), amount);
+      else sum.pending += amount;
+    },
+  };
+}
+
+function createGauge(settings: Settings, max: number) {
+  const { guard, holds, forget } = createLabelGuard(settings.labelNames, max);
+  const sums = new SeriesSums(settings.labelNames, guard);
+  const tell = (): void => sums.drain((labels, amount) => metric.inc(labels, amount));
+  const metric: Gauge = new Gauge({ ...settings, collect: tell });
+  const add = (labels: Labels, amount: number): void => {
+    const sum = Number.isFinite(amount) ? sums.find(labels) : undefined;
+    if (sum === undefined) metric.inc(guard(labels), amount);
+    else sum.pending += amount;
+  };
+  return {
+    set(labels: Labels, value: number): void {
+      tell();
+      metric.set(guard(labels), value);
+    },
+    inc: (labels: Labels, amount = 1) => add(labels, amount),
+    dec: (labels: Labels, amount = 1) => add(labels, -amount),
+    remove(labels: Labels): void {
+      // A value that did not get a place is counted in `other`, together with those of its kind: that stays.
+      if (!holds(labels)) return;
+      tell();
+      sums.clear();
+      metric.remove(labels);
+      forget(labels);
+    },
+    replace(series: readonly (readonly [labels: Labels, value: number])[]): void {
+      sums.clear();
+      metric.reset();
+      for (const [labels, value] of series.slice(0, MAX_SERIES)) metric.set(labels, value);
+    },
+  };
+}
+
+function createHistogram(settings: Settings & { readonly buckets?: number[] }, max: number) {
+  const { guard } = createLabelGuard(settings.labelNames, max);
+  const metric = new Histogram(settings);
+  return { observe: (labels: Labels, value: number) => metric.observe(guard(labels), value) };
+}
+
 /** Metrics of one process, in a registry of their own, so that tests can make as many as they like. */
 export function createMetrics(options: MetricsOptions = {}): Metrics {
   const registry = new Registry();
@@ -141,37 +203,13 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
   };
 
   const counter = <Name extends CounterName>(name: Name): CounterHandle<Name> =>
-    once(name, () => {
-      const metric = new Counter(settings(name));
-      const { guard } = createLabelGuard(METRICS[name].labels, max);
-      return { inc: (labels, amount = 1) => metric.inc(guard(labels), amount) };
-    });
+    once(name, () => createCounter(settings(name), max));
   const gauge = <Name extends GaugeName>(name: Name): GaugeHandle<Name> =>
-    once(name, () => {
-      const metric = new Gauge(settings(name));
-      const { guard, holds, forget } = createLabelGuard(METRICS[name].labels, max);
-      return {
-        set: (labels, value) => metric.set(guard(labels), value),
-        inc: (labels, amount = 1) => metric.inc(guard(labels), amount),
-        dec: (labels, amount = 1) => metric.dec(guard(labels), amount),
-        remove: (labels) => {
-          // A value that did not get a place is counted in `other`, together with those of its kind: that stays.
-          if (!holds(labels)) return;
-          metric.remove(labels);
-          forget(labels);
-        },
-        replace: (series) => {
-          metric.reset();
-          for (const [labels, value] of series.slice(0, MAX_SERIES)) metric.set(labels, value);
-        },
-      };
-    });
+    once(name, () => createGauge(settings(name), max));
   const histogram = <Name extends HistogramName>(name: Name): HistogramHandle<Name> =>
     once(name, () => {
       const { buckets }: MetricSpec = METRICS[name];
-      const metric = new Histogram({ ...settings(name), ...(buckets === undefined ? {} : { buckets: [...buckets] }) });
-      const { guard } = createLabelGuard(METRICS[name].labels, max);
-      return { observe: (labels, value) => metric.observe(guard(labels), value) };
+      return createHistogram({ ...settings(name), ...(buckets === undefined ? {} : { buckets: [...buckets] }) }, max);
     });
 
   return {

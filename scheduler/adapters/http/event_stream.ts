@@ -150,7 +150,7 @@ export class EventStream implements GenerationSink {
 
   onError(error: CodedError): void {
     if (this.#ended) return;
-    if (!this.#headSent) {
+    if (!this.#headSent && !this.#tokensArrived) {
       this.#ended = true;
       this.#response.off('close', this.#onClose);
       sendError(this.#response, this.#headers, error);

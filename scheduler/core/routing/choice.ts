@@ -34,6 +34,8 @@ function compare({ open, cachedTokens }: PolicyAsk, left: number, right: number)
 }
 
 const best = new Int32Array(MOST_OPEN);
+/** A cost and its parts. */
+let costs = new Float64Array(16);
 
 /** The numbers of the picked engine and of the cheapest others, for whoever asks later. */
 export function keepBest(
@@ -56,13 +58,16 @@ export function keepBest(
   }
   const { partNames } = policy;
   const width = 1 + partNames.length;
-  const numbers = new Float64Array(kept * width);
+  if (costs.length < width) costs = new Float64Array(width);
   const engines = [];
+  // A typed array that is kept for long costs more than the numbers in it.
+  const numbers: number[] = [];
   for (let k = 0; k < kept; k++) {
     const at = best[k] as number;
     engines.push((ask.open[at] as EngineSlot).engine);
-    numbers[k * width] = totals[at] as number;
-    policy.parts(ask, at, numbers, k * width + 1);
+    costs[0] = totals[at] as number;
+    policy.parts(ask, at, costs, 1);
+    for (let i = 0; i < width; i++) numbers.push(costs[i] as number);
   }
   return { engines, picked: picked !== undefined, partNames, numbers };
 }

@@ -66,10 +66,10 @@ export interface OpenEngines {
   readonly picked: boolean;
   readonly partNames: readonly string[];
   /** A cost and its parts for each engine. */
-  readonly numbers: Float64Array;
+  readonly numbers: readonly number[];
 }
 
-export const NO_ENGINES: OpenEngines = { engines: [], picked: false, partNames: [], numbers: new Float64Array(0) };
+export const NO_ENGINES: OpenEngines = { engines: [], picked: false, partNames: [], numbers: [] };
 
 export function traceOf(
   known: Pick<DecisionTrace, 'policy' | 'mode' | 'engines' | 'refused'>,

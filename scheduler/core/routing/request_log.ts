@@ -73,6 +73,7 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
     verdicts -= verdictsOf(record);
   };
   const trim = (): void => {
+    if (records.size <= limits.maxRequests && verdicts <= limits.maxVerdicts) return;
     for (const [id, record] of records) {
       if (records.size <= limits.maxRequests && verdicts <= limits.maxVerdicts) return;
       forget(id, record);

@@ -1,4 +1,5 @@
 /** On a busy thread the tokens of a lane leave together; on an idle one, and with the hold turned off, they do not wait. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import { until } from '../../support/fake_scheduler.ts';
 import { startStand } from '../support/relay_stand.ts';
@@ -99,4 +100,37 @@ t.test('an answer whose neighbours are silent gets its tokens all the same', asy
   }
   t.same(speaker?.answer.ids, [0, 1, 2, 3, 4, 5]);
   t.ok(silent.every(({ answer }) => answer.ids.length === 1));
+});
+
+t.test('a head leaves with its first token, and alone when that takes its time', async (t) => {
+  const stand = await startStand(t, { laneHoldMs: 200 });
+  const lane = await stand.lane();
+  const soon = await stand.begin({ credit: 1e8, autoCredit: false });
+  let before = lane.messages;
+  soon.exchange.begin();
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+  soon.exchange.token(0);
+  await until(() => soon.answer.ids.length === 1, 'the first token');
+  t.equal(lane.messages - before, 1, 'one message for both');
+  const late = await stand.begin({ credit: 1e8, autoCredit: false });
+  before = lane.messages;
+  late.exchange.begin();
+  await until(() => lane.messages > before, 'the head');
+  t.same(late.answer.ids, []);
+});
+
+t.test('tokens of other answers do not wait for as long as a head does', async (t) => {
+  const stand = await startStand(t, { laneHoldMs: 20_000 });
+  const lane = await stand.lane();
+  const [speaker] = await running(stand, 1);
+  // A thread that has just started is busy, and holds tokens for that.
+  await sleep(2_000);
+  const loading = await stand.begin({ credit: 1e8, autoCredit: false });
+  const before = lane.messages;
+  loading.exchange.begin();
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(lane.messages, before, 'the head waits');
+  speaker?.exchange.token(1);
+  await until(() => speaker?.answer.ids.length === 2, 'the token');
+  t.equal(lane.messages, before + 1);
 });

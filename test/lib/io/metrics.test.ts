@@ -45,6 +45,40 @@ t.test('a label that a client chooses cannot grow without bound', async (t) => {
   t.notMatch(await metrics.render(), 'x'.repeat(129));
 });
 
+t.test('what is counted between two looks is told once, in its order with what was set', async (t) => {
+  const metrics = createMetrics({ processMetrics: false });
+  const dropped = metrics.counter('dropped_total');
+  const active = metrics.gauge('chat_requests_active');
+  dropped.inc({ where: 'queue' }, 0);
+  t.match(await metrics.render(), 'dropped_total{where="queue"} 0', 'a series without a sum is there');
+  dropped.inc({ where: 'queue' }, 2);
+  active.inc({ door: 'http' }, 5);
+  active.set({ door: 'http' }, 1);
+  active.inc({ door: 'http' });
+  for (let look = 0; look < 2; look++) {
+    const text = await metrics.render();
+    t.match(text, 'dropped_total{where="queue"} 2');
+    t.match(text, 'chat_requests_active{door="http"} 2');
+  }
+  active.replace([[{ door: 'grpc' }, 3]]);
+  active.inc({ door: 'http' }, 4);
+  const text = await metrics.render();
+  t.match(text, 'chat_requests_active{door="grpc"} 3');
+  t.match(text, 'chat_requests_active{door="http"} 4');
+  t.throws(() => dropped.inc({ where: 'queue' }, -1));
+  t.throws(() => dropped.inc({ where: 'queue' }, Infinity));
+});
+
+t.test('series beyond those that are kept are counted all the same', async (t) => {
+  const metrics = createMetrics({ processMetrics: false, maxLabelValues: 5000 });
+  const dropped = metrics.counter('dropped_total');
+  for (let i = 0; i < 3000; i++) dropped.inc({ where: `w${i % 2500}` });
+  const text = await metrics.render();
+  t.match(text, 'dropped_total{where="w0"} 2');
+  t.match(text, 'dropped_total{where="w2499"} 1');
+  t.match(text, 'dropped_total{where="w400"} 2');
+});
+
 t.test('a removed series frees its place', async (t) => {
   const metrics = createMetrics({ processMetrics: false, maxLabelValues: 2 });
   const running = metrics.gauge('lane_requests_active');

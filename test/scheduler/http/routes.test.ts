@@ -80,6 +80,21 @@ t.test('a plain answer comes whole with its length; embeddings and completions t
   t.equal(Buffer.from(generator.runs[2]?.request.body ?? '').toString(), '{"model":"m","input":["a"]}');
 });
 
+t.test('a short plain answer grants nothing, a long one in halves of the window', async (t) => {
+  const { port, generator, close } = await startDoor({ clientWindowBytes: 64 * 1024 });
+  t.teardown(close);
+  generator.onStart = (run) => run.answer({ text: 'short' });
+  await call(port, { path: CHAT, body: PLAIN_BODY });
+  t.equal(generator.runs[0]?.granted, 0);
+  generator.onStart = (run) => {
+    run.sink.onHead();
+    for (let i = 0; i < 10; i++) run.sink.onBody(Buffer.alloc(16 * 1024, 0x61), i === 9);
+    run.sink.onDone(undefined);
+  };
+  await call(port, { path: CHAT, body: PLAIN_BODY });
+  t.equal(generator.runs[1]?.granted, 160 * 1024);
+});
+
 t.test('a plain answer that fails half-way is a proper error', async (t) => {
   const { port, generator, close } = await startDoor();
   t.teardown(close);
