@@ -74,7 +74,7 @@ export function estimateOf(run: DeploymentSpec, models: ModelKnowledge): Estimat
   if (facts === undefined) return { why: NOT_SEEN };
   const { shape, weightBytes } = facts;
   if (shape === undefined || weightBytes === undefined) return { why: missingOf(facts) };
-  const flag = voidFlag(run.extraFlags);
+  const flag = voidFlag(run.extraFlags, run.environment);
   if (flag !== undefined) return { why: `with ${flag} the files do not say what lies on a GPU` };
   const use = useOf(run, shape);
   const estimate = estimateMemory(shape, weightBytes, use);
