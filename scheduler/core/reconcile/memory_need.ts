@@ -16,6 +16,7 @@ import { voidFlag } from '../placement/memory/engine_use.ts';
 import { estimateMemory } from '../placement/memory/estimate.ts';
 import { type CorrectedEstimate, correctEstimate } from '../placement/memory/measured.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
+import { programBytes } from './fleet_view.ts';
 import { measuredOf, type ModelKnowledge, useOf } from './model_book.ts';
 
 /** Of a GPU that an engine has to itself without a stated need: what vLLM takes of it when nothing is said. */
@@ -26,12 +27,15 @@ export interface GpuSize {
   readonly bytes: number;
 }
 
-/** The sizes of GPUs that there are, each once. */
+/** The sizes of GPUs that there are, each once: what programs can have of them. */
 export function gpuSizes({ nodes }: FleetState): readonly GpuSize[] {
   const sizes = new Map<string, GpuSize>();
   for (const { hello } of nodes.values()) {
-    for (const { name = '', memoryTotalBytes: bytes } of hello.gpus)
-      if (bytes !== undefined) sizes.set(`${bytes} ${name}`, { model: name, bytes });
+    for (const gpu of hello.gpus) {
+      const { name: model = '' } = gpu;
+      const bytes = programBytes(gpu);
+      if (bytes !== undefined) sizes.set(`${bytes} ${model}`, { model, bytes });
+    }
   }
   return [...sizes.values()];
 }

@@ -2,7 +2,9 @@
 import t from 'tap';
 import type { ModelShape } from '../../../../lib/model_shape.ts';
 import type { ModelFacts } from '../../../../scheduler/core/fleet/model_facts.ts';
+import type { FleetState } from '../../../../scheduler/core/fleet/state.ts';
 import {
+  gpuSizes,
   memoryNeed,
   type MemoryNeed,
   memoryText,
@@ -63,6 +65,18 @@ t.test('without files that anybody knows it is nine tenths of the smallest GPU, 
   t.match(memoryText(need({}, knowing(half))), /its weights cannot be read \(a\.safetensors: its header is no JSON/);
   const none = { weightBytes: undefined, shape: undefined, problem: '' };
   t.match(memoryText(need({}, knowing(none))), /its weights and its shape cannot be read$/);
+});
+
+t.test('nine tenths are of what programs can have of a GPU, where its agent tells that', async (t) => {
+  const h200 = { name: 'H200', memoryTotalBytes: 150_754_820_096 };
+  const fleet = (...gpus: object[]) => ({ nodes: new Map([['n', { hello: { gpus } }]]) }) as unknown as FleetState;
+  const usable = { ...h200, memoryUsableBytes: 150_109_880_320 };
+  t.same(gpuSizes(fleet(usable, usable, h200, { name: 'none' })), [
+    { model: 'H200', bytes: 150_109_880_320 },
+    { model: 'H200', bytes: 150_754_820_096 },
+  ]);
+  const [size] = gpuSizes(fleet(usable));
+  t.match(need({}, knowing(undefined), size === undefined ? [] : [size]), { gpuMemoryBytes: 135_098_892_288 });
 });
 
 t.test('what the deployment states counts, and without a GPU nothing does', async (t) => {
