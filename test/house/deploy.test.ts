@@ -1,4 +1,4 @@
-/** The roles under deploy/ say of themselves what they do: every variable is specified, and every setting that they write exists. */
+/** The roles under deploy/: every variable is specified, and every setting that they write exists. */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';

@@ -1,4 +1,4 @@
-/** When a statement is tried again, and how long is waited before: one rule for both databases, which differ in their pauses. */
+/** When a statement is tried again and after which wait: one rule for both databases, which differ in their pauses. */
 import { backoffDelayMs, type BackoffPolicy } from '../../../lib/backoff.ts';
 import type { Clock } from '../../../lib/clock.ts';
 import type { RandomSource } from '../../../lib/rng.ts';

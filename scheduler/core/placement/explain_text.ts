@@ -134,8 +134,8 @@ function scoreText(score: readonly ScorePart[]): string {
 }
 
 /**
- * Why no hosts come together for a replica, in one line: how many nodes each reason refuses, and its words for the node that
- * is nearest to what is missing, which is the one with the most hosts beside it.
+ * Why no hosts come together for a replica, in one line: how many nodes each reason refuses, and its words for the node
+ * that is nearest to what is missing, which is the one with the most hosts beside it.
  */
 export function refusalsText(verdicts: readonly Verdict[]): string {
   const groups = new Map<Reason['by'], { nodes: number; told: Reason }>();

@@ -74,8 +74,8 @@ function healthOf(told: string | undefined): GpuSnapshot['health'] {
 }
 
 /**
- * What engines can have of a GPU together; undefined: not known. The driver keeps some of the total for itself, so two halves of
- * the total are more than there is. An agent of an earlier version tells the total alone.
+ * What engines can have of a GPU together, in bytes; undefined: not known. The driver keeps some of the total for itself, so
+ * two halves of the total are more than there is. An agent of an earlier version tells the total alone.
  */
 export const programBytes = (
   gpu: Pick<GpuFacts__Output, 'memoryUsableBytes' | 'memoryTotalBytes'> | undefined,

@@ -1,6 +1,6 @@
 /**
- * What the role agent writes and refuses, on this machine and without changing it: its template below a folder of the test's
- * own, read by the agent's own reader of settings, and its preflight as a dry run.
+ * What the role agent writes and refuses, on this machine and without changing it: its template below a folder of the
+ * test's own, read by the agent's own reader of settings, and its preflight as a dry run.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -12,7 +12,7 @@ export interface UseFacts {
   /** GPUs of one replica, over all of its hosts, and on each of them. */
   readonly gpus: number;
   readonly gpusPerHost: number;
-  /** How a replica over several hosts is told to divide its model; absent: by the flags and the GPUs of its one host. */
+  /** How a replica over several hosts is told to divide its model; absent: by the flags and the GPUs of one host. */
   readonly divided?: { readonly tensor: number; readonly pipeline: number };
   readonly maxConcurrentRequests?: number;
 }
@@ -84,7 +84,7 @@ export function voidFlag(
   return VOID_FLAGS.find((name) => flags.has(name));
 }
 
-/** An engine on several GPUs of its host is told to divide tensors among all of them, as far as its stages leave them. */
+/** An engine on several GPUs of its host is told to divide tensors among all of them that its stages leave. */
 const tensorsOfHost = (gpusPerHost: number, pipeline: number): number =>
   gpusPerHost > 0 && gpusPerHost % pipeline === 0 ? gpusPerHost / pipeline : 1;
 

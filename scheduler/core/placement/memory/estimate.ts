@@ -3,17 +3,17 @@
  * estimate from the model's own files; measured.ts corrects it by what engines of the same kind have shown. All in bytes, on
  * each GPU.
  *
- *     weights     = ((bytes of all tensors - table) * most layers of a stage / layers + table) / tensor parallel, where table is
- *                   vocabulary * hidden * bytes of a number; without pipeline parallelism the whole / tensor parallel
+ *     weights     = ((bytes of all tensors - table) * most layers of a stage / layers + table) / tensor parallel, with
+ *                   table = vocabulary * hidden * bytes of a number; of one stage: the whole / tensor parallel
  *     KV a token  = full layers of a stage * 2 * ceil(KV heads / tensor parallel) * head size * bytes of a number
  *                   latent attention: layers of a stage * (rank + rope size) * bytes of a number, whole on every GPU
  *     KV          = tokens * KV a token + sequences * window layers * the same for min(window - 1 + batch, longest) tokens
  *     activations = batch tokens * live numbers of the widest layer + sequences * vocabulary, as in activationBytes
  *
- * With pipeline parallelism a GPU has the layers of its stage alone, at most ceil(layers / stages) (vLLM, distributed/utils.py,
- * get_pp_indices: as even as can be, what is left over goes to stages in the middle), and all GPUs are promised what the fullest
- * of them needs. The first stage has the table of embeddings and the last one the head, which is as large, so one of them is
- * counted whole. Where the two are separate tensors the layers are overestimated by the other one.
+ * With pipeline parallelism a GPU has the layers of its stage alone, at most ceil(layers / stages) (vLLM,
+ * distributed/utils.py, get_pp_indices: as even as can be, what is left over goes to stages in the middle), and all GPUs
+ * are promised what the fullest of them needs. The first stage has the table of embeddings and the last one the head, which
+ * is as large, so one of them is counted whole. Where they are separate tensors the layers are overestimated by the other.
  *
  * Sources: the sizes of KV pages and what a sequence needs at most are those of vLLM (v1/kv_cache_interface.py: AttentionSpec,
  * MLAAttentionSpec, SlidingWindowSpec), where fp8_ds_mla is 656 bytes a token and layer; fewer KV heads than ranks are
