@@ -15,7 +15,7 @@ import { createDirectDesk } from './adapters/direct_desk.ts';
 import { createJournal } from './adapters/journal_file.ts';
 import { createLauncher } from './adapters/launcher/launcher.ts';
 import { createSessionCommands } from './adapters/session_commands.ts';
-import { pushingLinks } from './adapters/telemetry.ts';
+import { gpuFacts, pushingLinks } from './adapters/telemetry.ts';
 import type { ThreadedRelay } from './adapters/relay.ts';
 import type { Relay, SchedulerLinks } from './ports.ts';
 import type { RunLoop } from './run_loop/run_loop.ts';
@@ -44,13 +44,7 @@ function helloOf(parts: Parts, loop: RunLoop, gpus: Gpus, facts: Hello['host']):
     nodeName: config.nodeName,
     sessionId,
     host: facts ?? null,
-    gpus: sample.gpus.map(({ index, uuid, name, memoryTotalBytes, driverVersion }) => ({
-      index,
-      ...(uuid === undefined ? {} : { uuid }),
-      ...(name === undefined ? {} : { name }),
-      ...(memoryTotalBytes === undefined ? {} : { memoryTotalBytes }),
-      ...(driverVersion === undefined ? {} : { driverVersion }),
-    })),
+    gpus: sample.gpus.map(gpuFacts),
     gpuSource: sample.source,
     laneCount: config.relayWorkers,
     ...(loop.orders.generation === undefined ? {} : { observedGeneration: loop.orders.generation }),

@@ -7,10 +7,12 @@
 import { type Clock, untilNextBeatMs } from '../../lib/clock.ts';
 import type { AgentReading } from '../../proto/gen/fleet/v1/AgentReading.ts';
 import type { EngineReading } from '../../proto/gen/fleet/v1/EngineReading.ts';
+import type { GpuFacts } from '../../proto/gen/fleet/v1/GpuFacts.ts';
 import type { GpuReading } from '../../proto/gen/fleet/v1/GpuReading.ts';
 import type { ModelReading } from '../../proto/gen/fleet/v1/ModelReading.ts';
 import type { HostReading } from '../../proto/gen/fleet/v1/HostReading.ts';
 import type { Telemetry } from '../../proto/gen/fleet/v1/Telemetry.ts';
+import { usableBytes } from '../core/gpu_sample.ts';
 import type { StartMemory } from '../core/startup_log.ts';
 import { deltaOf, loadJumped, type Picture, type TelemetryBase } from '../core/telemetry_delta.ts';
 import type {
@@ -95,12 +97,31 @@ const PATIENCE_MS = 150;
 const JUMP_CHECK_MS = 250;
 const PUSH_GAP_MS = 100;
 
+/** What a session's first message says of a GPU. */
+export function gpuFacts(gpu: GpuState): GpuFacts {
+  const { index, uuid, name, memoryTotalBytes, driverVersion } = gpu;
+  const memoryUsableBytes = usableBytes(gpu);
+  return {
+    index,
+    ...(uuid === undefined ? {} : { uuid }),
+    ...(name === undefined ? {} : { name }),
+    ...(memoryTotalBytes === undefined ? {} : { memoryTotalBytes }),
+    ...(memoryUsableBytes === undefined ? {} : { memoryUsableBytes }),
+    ...(driverVersion === undefined ? {} : { driverVersion }),
+  };
+}
+
 /** Fields of a GPU that are facts, not readings, or that travel in another form. */
 type NotReadings = 'uuid' | 'name' | 'driverVersion' | 'persistenceMode' | 'processes';
 
 export function gpuReading(gpu: GpuState, health: string | undefined): GpuReading {
   const { uuid: _u, name: _n, driverVersion: _d, persistenceMode: _p, processes: _s, ...readings } = gpu;
-  return { ...(readings satisfies Omit<GpuState, NotReadings>), ...(health === undefined ? {} : { health }) };
+  const memoryUsableBytes = usableBytes(gpu);
+  return {
+    ...(readings satisfies Omit<GpuState, NotReadings>),
+    ...(memoryUsableBytes === undefined ? {} : { memoryUsableBytes }),
+    ...(health === undefined ? {} : { health }),
+  };
 }
 
 type Known<Fields> = { [Name in keyof Fields]?: Exclude<Fields[Name], undefined> };

@@ -67,3 +67,11 @@ export interface GpuIncident {
   /** Wall-clock milliseconds. */
   readonly atMs: number;
 }
+
+/**
+ * The total that CUDA tells a program, of which vLLM's share is one: 143,156 MiB of an H200's 143,771 MiB, as the driver
+ * keeps the rest for itself (docs/GPU.md). Bytes; undefined: the reader does not tell used and free.
+ */
+export function usableBytes({ memoryUsedBytes, memoryFreeBytes }: GpuState): number | undefined {
+  return memoryUsedBytes === undefined || memoryFreeBytes === undefined ? undefined : memoryUsedBytes + memoryFreeBytes;
+}

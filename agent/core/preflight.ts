@@ -7,6 +7,7 @@
 import type { GpuSample, GpuState } from '../ports.ts';
 import { type Diagnosis, rowDiagnosis, seenDiagnosis } from './crash_classifier.ts';
 import type { AcceptedSpec } from './engine_spec.ts';
+import { usableBytes } from './gpu_sample.ts';
 import { mayShare } from './gpu_shares.ts';
 
 export type Verdict = 'ok' | 'warn' | 'fail' | 'unknown';
@@ -184,16 +185,14 @@ function checkGpuIds({ spec, sample, others, quarantinedGpus }: PreflightInput):
 const freeBytes = (gpu: GpuState): number =>
   gpu.memoryFreeBytes ?? (gpu.memoryTotalBytes as number) - (gpu.memoryUsedBytes as number);
 
-/** The total that CUDA tells a program, of which vLLM's share is one: 143,156 MiB of an H200's 143,771 MiB. */
-const usableBytes = (gpu: GpuState): number =>
-  gpu.memoryUsedBytes === undefined ? (gpu.memoryTotalBytes as number) : freeBytes(gpu) + gpu.memoryUsedBytes;
+const wholeBytes = (gpu: GpuState): number => usableBytes(gpu) ?? (gpu.memoryTotalBytes as number);
 
 /** Bytes that the engine wants free on one GPU at its start; undefined: not known before it runs. */
 function gpuNeedBytes(spec: AcceptedSpec, gpu: GpuState): number | undefined {
   if (spec.kind !== 'vllm' || gpu.memoryTotalBytes === undefined) return undefined;
   const absolute = numberFlag(spec.extraFlags, '--kv-cache-memory-bytes');
   if (absolute !== undefined) return absolute;
-  return (numberFlag(spec.extraFlags, '--gpu-memory-utilization') ?? DEFAULT_UTILIZATION) * usableBytes(gpu);
+  return (numberFlag(spec.extraFlags, '--gpu-memory-utilization') ?? DEFAULT_UTILIZATION) * wholeBytes(gpu);
 }
 
 /** On a GH200 the operating system may own the GPU's memory as a NUMA node: then its page cache counts as used. */
@@ -212,7 +211,7 @@ function checkGpuMemory({ spec, sample }: PreflightInput): Finding {
     }
     const free = freeBytes(gpu);
     const cache = isNuma(gpu) ? ' Page cache of the host counts as used on this GPU (addressing mode ats).' : '';
-    lines.push(`GPU ${id}: ${gib(free)} of ${gib(usableBytes(gpu))} are free, ${gib(need)} are needed.${cache}`);
+    lines.push(`GPU ${id}: ${gib(free)} of ${gib(wholeBytes(gpu))} are free, ${gib(need)} are needed.${cache}`);
     if (free < need) verdict = 'fail';
   }
   const detail = lines.join(' ');

@@ -29,6 +29,8 @@ export const GPU_BANDS: Bands<GpuReading> = {
   utilizationRatio: { abs: 0.03 },
   memoryUsedBytes: MEMORY,
   memoryTotalBytes: 'exact',
+  // nvidia-smi rounds both parts of it to whole MiB.
+  memoryUsableBytes: MEMORY,
   temperatureCelsius: { abs: 1.5 },
   powerWatts: { abs: 10, rel: 0.05 },
   memoryTemperatureCelsius: { abs: 1.5 },

@@ -25,6 +25,7 @@ function gpuReading(index: number, round: number): GpuReading {
     utilizationRatio: (round % 97) / 100,
     memoryUsedBytes: 60 * GIB + round * 4096,
     memoryTotalBytes: 80 * GIB,
+    memoryUsableBytes: 79.5 * GIB,
     temperatureCelsius: 30 + (round % 40),
     powerWatts: 90 + (round % 500),
     memoryTemperatureCelsius: 40 + (round % 30),

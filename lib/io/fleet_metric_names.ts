@@ -21,6 +21,10 @@ export const FLEET_METRICS = {
   sophia_gpu_utilization_ratio: gauge(ON_GPU, 'Busy part of a GPU, 0 to 1.'),
   sophia_gpu_memory_used_bytes: gauge(ON_GPU, 'Memory of a GPU that is in use.'),
   sophia_gpu_memory_total_bytes: gauge(ON_GPU, 'Memory of a GPU.'),
+  sophia_gpu_memory_usable_bytes: gauge(
+    ON_GPU,
+    'Memory of a GPU without what its driver keeps; shares are shares of it.',
+  ),
   sophia_gpu_temperature_celsius: gauge(ON_GPU, 'Temperature of a GPU.'),
   sophia_gpu_memory_temperature_celsius: gauge(ON_GPU, 'Temperature of the memory of a GPU.'),
   sophia_gpu_power_watts: gauge(ON_GPU, 'Power drawn by a GPU.'),
@@ -165,6 +169,7 @@ export const GPU_READINGS = [
   ['utilizationRatio', 'mcp_gpu_utilization', 100],
   ['memoryUsedBytes', 'sophia_gpu_memory_used_bytes'],
   ['memoryTotalBytes', 'sophia_gpu_memory_total_bytes'],
+  ['memoryUsableBytes', 'sophia_gpu_memory_usable_bytes'],
   ['temperatureCelsius', 'sophia_gpu_temperature_celsius'],
   ['memoryTemperatureCelsius', 'sophia_gpu_memory_temperature_celsius'],
   ['powerWatts', 'sophia_gpu_power_watts'],

@@ -29,6 +29,10 @@ export interface GangFleet {
   readonly hosts: readonly string[];
   declare(spec: object): Promise<void>;
   undeclare(): Promise<void>;
+  apply(kind: string, name: string, spec: object, labels?: object): Promise<void>;
+  /** What the doors say of it if it were declared so, and of why it is where it is, as text. */
+  plan(spec: object): Promise<unknown>;
+  explain(): Promise<string>;
   /** Members that have a process, the leader first. */
   members(): Promise<GangMember[]>;
   /** Waits until all members are ready, none of them among `before`. */
@@ -111,13 +115,23 @@ export async function startGangFleet(owner: Owner, options: GangFleetOptions): P
       .filter(({ kind }) => kind.startsWith('placement.') || kind === 'action.taken')
       .map(({ kind, resource, reason }) => `${kind} ${resource.name}: ${reason}`);
   };
+  const resource = (kind: string, name: string, spec: object, labels: object = {}): object => ({
+    apiVersion: 'sophia/v1',
+    kind,
+    metadata: { name, labels },
+    spec,
+  });
+  const apply: GangFleet['apply'] = async (...parts) => {
+    await sent('/admin/v1/apply', 'POST', { resources: [resource(...parts)] });
+  };
   return {
     fleet,
     hosts: ['test-node', ...others.map(([name]) => name)],
-    async declare(spec) {
-      const resource = { apiVersion: 'sophia/v1', kind: 'Deployment', metadata: { name: NAME }, spec };
-      await sent('/admin/v1/apply', 'POST', { resources: [resource] });
-    },
+    apply,
+    declare: (spec) => apply('Deployment', NAME, spec),
+    plan: async (spec) =>
+      JSON.parse(await sent('/admin/v1/plan', 'POST', { resources: [resource('Deployment', NAME, spec)] })),
+    explain: () => sent(`/admin/v1/explain/deployment/${NAME}`, 'GET'),
     async undeclare() {
       await sent('/admin/v1/delete', 'POST', { resources: [{ kind: 'Deployment', name: NAME }] });
     },

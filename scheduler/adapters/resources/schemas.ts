@@ -118,6 +118,9 @@ const deploymentSchema = z.strictObject({
   servedModelName: text(512, 'What clients call it; absent: the name of the deployment.').optional(),
   replicas: whole(0, 100_000, 'How many; absent: 1.').default(1),
   hosts: whole(1, 1024, 'Hosts that one replica spans, all or nothing; absent: 1.').optional(),
+  gangTopologyKey: labelKey(
+    'The hosts of a replica share the value of this label of theirs; absent: the region alone.',
+  ).optional(),
   gpusPerHost: whole(0, 64, 'On each host; 0: none at all; absent: 1.').default(1),
   gpuMemoryBytes: bytes(
     "Needed on each GPU; absent: estimated from the model's files, else nine tenths of the smallest GPU, alone.",

@@ -4,7 +4,7 @@
  * answered by reading again: its idempotency id is there, or it was not applied and never will be, for the end of the
  * log has moved or is moved by our own next try.
  */
-import { backoffDelayMs, type BackoffPolicy } from '../../../lib/backoff.ts';
+import type { BackoffPolicy } from '../../../lib/backoff.ts';
 import type { Clock } from '../../../lib/clock.ts';
 import { CodedError } from '../../../lib/errors.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
@@ -13,6 +13,7 @@ import type { HeadProblem, KnownPlace, LogHead } from '../../core/events/head.ts
 import { kindSpec } from '../../core/events/kinds.ts';
 import { type AppendFacts, type AppendPlan, planAppend, requestProblem } from '../../core/events/plan_append.ts';
 import type { AppendOutcome, AppendRequest } from '../../core/events/store_port.ts';
+import { createPause } from './repeat.ts';
 import { entryParam, toEntries, toHead } from './rows.ts';
 import type { SqlRow } from './sql_driver.ts';
 import type { Statements } from './statements.ts';
@@ -118,10 +119,7 @@ async function tryOnce(deps: AppendDeps, request: AppendRequest): Promise<Append
 export async function append(deps: AppendDeps, request: AppendRequest): Promise<AppendOutcome> {
   const invalid = requestProblem(request);
   if (invalid !== undefined) return invalid;
-  const pause = (attempt: number, policy: BackoffPolicy): Promise<void> =>
-    new Promise((resolve) => {
-      deps.clock.after(backoffDelayMs(attempt, policy, deps.random), resolve);
-    });
+  const pause = createPause(deps);
   let breaks = 0;
   for (let races = 0; races < MAX_RACES; ) {
     try {

@@ -4,11 +4,11 @@
  * feature map for pooling modes").
  */
 import pg from 'pg';
-import { backoffDelayMs, type BackoffPolicy } from '../../../lib/backoff.ts';
+import type { BackoffPolicy } from '../../../lib/backoff.ts';
 import type { Clock } from '../../../lib/clock.ts';
 import type { RandomSource } from '../../../lib/rng.ts';
-import type { SqlDriver, SqlOptions, SqlRow } from './sql_driver.ts';
-import { isAborted, sqlStateOf, toStoreError } from './sql_errors.ts';
+import { createRepeat } from './repeat.ts';
+import type { SqlDriver, SqlRow } from './sql_driver.ts';
 
 export interface PgDriverOptions {
   /** postgres://user:password@host:port/database */
@@ -26,7 +26,6 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 const IDLE_MS = 30_000;
 /** How much longer than the database's own limit this side waits, for a server that does not answer at all. */
 const GRACE_MS = 2_000;
-const MAX_TRIES = 5;
 const PAUSES: BackoffPolicy = { baseMs: 20, capMs: 1_000, minMs: 5 };
 
 const PLAIN = { getTypeParser: () => (text: string) => text };
@@ -71,23 +70,11 @@ export function createPgDriver(options: PgDriverOptions): SqlDriver {
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
   });
-  const pause = (attempt: number): Promise<void> =>
-    new Promise((resolve) => {
-      options.clock.after(backoffDelayMs(attempt, PAUSES, options.random), resolve);
-    });
+  const { clock, random } = options;
+  const repeat = createRepeat({ clock, random, pauses: PAUSES, isClosed: () => closed });
   return {
-    async query(sql: string, params: readonly string[], { timeoutMs, repeatable }: SqlOptions) {
-      for (let attempt = 0; ; attempt++) {
-        try {
-          return await runOnce(pool, sql, params, timeoutMs ?? statementTimeoutMs);
-        } catch (thrown) {
-          const error = toStoreError(thrown);
-          const mayRepeat = isAborted(sqlStateOf(thrown)) || (repeatable && error.code === 'store_unavailable');
-          if (closed || !mayRepeat || attempt + 1 >= MAX_TRIES) throw error;
-        }
-        await pause(attempt);
-      }
-    },
+    query: (sql, params, asked) =>
+      repeat(asked, () => runOnce(pool, sql, params, asked.timeoutMs ?? statementTimeoutMs)),
     async close() {
       if (closed) return;
       closed = true;

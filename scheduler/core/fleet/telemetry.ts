@@ -43,6 +43,7 @@ const GPU_RULES: Readonly<Record<string, Rule>> = {
   utilizationRatio: RATIO,
   memoryUsedBytes: BYTES,
   memoryTotalBytes: BYTES,
+  memoryUsableBytes: BYTES,
   temperatureCelsius: CELSIUS,
   powerWatts: { kind: 'number', max: 100_000 },
   memoryTemperatureCelsius: CELSIUS,

@@ -6,7 +6,7 @@ import { type Board, lift, put, type Unit } from './board.ts';
 import type { ReplicaId } from './contract.ts';
 import type { Demand } from './demand.ts';
 import { fit, NO_FIT } from './fit.ts';
-import type { Reason } from './reasons.ts';
+import type { GangDomain, Reason } from './reasons.ts';
 
 /** What would have to change for the node to take the replica; all of a verdict's changes together. */
 export type Change =
@@ -30,7 +30,7 @@ export type Change =
   | { readonly change: 'free_host_memory'; readonly bytes: number }
   | { readonly change: 'free_ports'; readonly ports: readonly number[] }
   | { readonly change: 'move_away'; readonly deployment: string; readonly domain: string }
-  | { readonly change: 'more_hosts'; readonly hosts: number }
+  | { readonly change: 'more_hosts'; readonly hosts: number; readonly domain?: GangDomain }
   /** Replicas of lower priority are in the way, and the deployment preempts nobody. */
   | { readonly change: 'allow_preemption'; readonly victims: readonly ReplicaId[] }
   /** Replicas that are not below it are in the way: with a priority above this it would take their place. */
@@ -67,7 +67,11 @@ const CHANGES: ChangeOf = {
   host_memory: ({ needBytes, freeBytes }) => ({ change: 'free_host_memory', bytes: needBytes - freeBytes }),
   ports: ({ taken }) => ({ change: 'free_ports', ports: taken }),
   anti_affinity: ({ deployment, domain }) => ({ change: 'move_away', deployment, domain }),
-  gang: ({ needHosts, foundHosts }) => ({ change: 'more_hosts', hosts: needHosts - foundHosts }),
+  gang: ({ needHosts, foundHosts, domain }) => ({
+    change: 'more_hosts',
+    hosts: needHosts - foundHosts,
+    ...(domain === undefined ? {} : { domain }),
+  }),
 };
 
 export function changeFor(reason: Reason): Change {

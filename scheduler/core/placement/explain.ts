@@ -13,7 +13,7 @@ import { GPU_FILTERS, NODE_FILTERS, ROOM_FILTERS } from './filters.ts';
 import { partsOfAssignment } from './objective.ts';
 import { gangKey, gangModels } from './pick.ts';
 import { scoreParts } from './planner.ts';
-import type { Reason } from './reasons.ts';
+import type { GangDomain, Reason } from './reasons.ts';
 import { createSituation } from './units.ts';
 
 export type Verdict =
@@ -133,6 +133,12 @@ function gangKeys(board: Board, demand: Demand, n: number): string[] {
     .map((model) => `${model} ${gangKey(board, n, demand)}`);
 }
 
+/** The domain in which a node may be a host of a gang; undefined: no label keeps the hosts together, or it lacks it. */
+function gangDomain({ gangDomains }: Demand, n: number): GangDomain | undefined {
+  const value = gangDomains?.names[gangDomains.of[n] as number];
+  return gangDomains === undefined || value === undefined ? undefined : { key: gangDomains.topologyKey, value };
+}
+
 /** Everything that speaks against one more replica on a node; of the filters of GPUs the first that refuses. */
 export function reasonsAgainst(board: Board, snapshot: FleetSnapshot, demand: Demand, n: number): Reason[] {
   const node = board.fleet.nodes[n] as NodeSnapshot;
@@ -159,7 +165,9 @@ function verdictOf(
   const reasons = reasonsAgainst(board, snapshot, demand, n);
   if (reasons.length === 0 && demand.hosts > 1) {
     const foundHosts = Math.max(0, ...gangKeys(board, demand, n).map((key) => groups.get(key) ?? 0));
-    if (foundHosts < demand.hosts) reasons.push({ by: 'gang', needHosts: demand.hosts, foundHosts });
+    const domain = gangDomain(demand, n);
+    if (foundHosts < demand.hosts)
+      reasons.push({ by: 'gang', needHosts: demand.hosts, foundHosts, ...(domain === undefined ? {} : { domain }) });
   }
   const first = reasons[0];
   if (first !== undefined) {

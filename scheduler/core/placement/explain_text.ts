@@ -56,8 +56,12 @@ const REASONS: TextOf<Reason['by'], Reason> = {
   ports: ({ taken }) => `port ${list(taken)} is taken`,
   anti_affinity: ({ deployment, topologyKey, domain }) =>
     `a replica of ${deployment} is in the same ${topologyKey} (${domain}), which required anti-affinity forbids`,
-  gang: ({ needHosts, foundHosts }) =>
-    `it would take its part, but one replica needs ${needHosts} such hosts together and there are ${foundHosts}`,
+  gang: ({ needHosts, foundHosts, domain }) =>
+    `it would take its part, but one replica needs ${needHosts} such hosts together ${
+      domain === undefined
+        ? `and there are ${foundHosts}`
+        : `of one ${domain.key}, and ${domain.value} has ${foundHosts}`
+    }`,
 };
 
 type ChangeText = {
@@ -89,7 +93,8 @@ const CHANGES: ChangeText = {
   free_host_memory: ({ bytes }) => `${gib(bytes)} more of host memory were free`,
   free_ports: ({ ports }) => `port ${list(ports)} were free`,
   move_away: ({ deployment, domain }) => `${deployment} left ${domain}`,
-  more_hosts: ({ hosts }) => `${hosts} more such host${hosts === 1 ? '' : 's'} had room`,
+  more_hosts: ({ hosts, domain }) =>
+    `${count(hosts, 'more such host')}${domain === undefined ? '' : ` of ${domain.key} ${domain.value}`} had room`,
   allow_preemption: ({ victims }) =>
     `it were allowed to preempt ${list(victims.map(({ deployment, index }) => `${deployment}/${index}`))}`,
   raise_priority: ({ above }) => `its priority were above ${above}`,
@@ -126,6 +131,25 @@ export function verdictLine(verdict: Verdict): string {
 function scoreText(score: readonly ScorePart[]): string {
   if (score.length === 0) return '';
   return ` (${score.map(({ name, value, weight }) => `${name} ${(value * weight).toFixed(2)}`).join(', ')})`;
+}
+
+/**
+ * Why no hosts come together for a replica, in one line: how many nodes each reason refuses, and its words for the node
+ * that is nearest to what is missing, which is the one with the most hosts beside it.
+ */
+export function refusalsText(verdicts: readonly Verdict[]): string {
+  const groups = new Map<Reason['by'], { nodes: number; told: Reason }>();
+  for (const verdict of verdicts) {
+    const [first] = verdict.kind === 'rejected' ? verdict.reasons : [];
+    if (first === undefined) continue;
+    const group = groups.get(first.by) ?? { nodes: 0, told: first };
+    const isNearer = first.by === 'gang' && group.told.by === 'gang' && first.foundHosts > group.told.foundHosts;
+    groups.set(first.by, { nodes: group.nodes + 1, told: isNearer ? first : group.told });
+  }
+  return [...groups.values()]
+    .toSorted((left, right) => right.nodes - left.nodes)
+    .map(({ nodes, told }) => `${nodes} refused by ${told.by} (${reasonText(told)})`)
+    .join(', ');
 }
 
 /** What is shown of the nodes that are not chosen; the rest is counted by reason. */

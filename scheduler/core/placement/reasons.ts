@@ -65,6 +65,17 @@ export type Reason =
   | { readonly by: 'ports'; readonly taken: readonly number[] }
   | { readonly by: 'anti_affinity'; readonly deployment: string; readonly topologyKey: string; readonly domain: string }
   /** The node would do, but a gang needs more hosts beside it than there are. */
-  | { readonly by: 'gang'; readonly needHosts: number; readonly foundHosts: number };
+  | {
+      readonly by: 'gang';
+      readonly needHosts: number;
+      readonly foundHosts: number;
+      /** Where hosts are kept together by a label: which, and what this node has there. */
+      readonly domain?: GangDomain;
+    };
+
+export interface GangDomain {
+  readonly key: string;
+  readonly value: string;
+}
 
 export type FilterName = Reason['by'];

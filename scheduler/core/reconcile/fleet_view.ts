@@ -4,6 +4,7 @@
  * has just started does not take a fleet that has not dialled yet for a lost one.
  */
 import type { NodeId } from '../../../lib/ids.ts';
+import type { GpuFacts__Output } from '../../../proto/gen/fleet/v1/GpuFacts.ts';
 import { modelName, modelsOnDisk } from '../fleet/models_on_disk.ts';
 import type { FleetState, NodeState } from '../fleet/state.ts';
 import type { FleetSnapshot, GpuSnapshot, NodeSnapshot, Placement, WantedDeployment } from '../placement/contract.ts';
@@ -72,11 +73,20 @@ function healthOf(told: string | undefined): GpuSnapshot['health'] {
   return told === 'unhealthy' ? 'failed' : 'ok';
 }
 
+/**
+ * What engines can have of a GPU together, in bytes; undefined: not known. The driver keeps some of the total for itself, so
+ * two halves of the total are more than there is. An agent of an earlier version tells the total alone.
+ */
+export const programBytes = (
+  gpu: Pick<GpuFacts__Output, 'memoryUsableBytes' | 'memoryTotalBytes'> | undefined,
+): number | undefined => gpu?.memoryUsableBytes ?? gpu?.memoryTotalBytes;
+
 function gpusOf(node: NodeState, facts: FleetFacts, promises: Promises): GpuSnapshot[] {
   const configured = facts.configured(node.name).flatMap(({ gpus }) => gpus);
-  return node.hello.gpus.map(({ index, name, uuid, memoryTotalBytes }) => {
+  return node.hello.gpus.map((gpu) => {
+    const { index, name, uuid } = gpu;
     const reading = node.telemetry?.gpus.find((each) => each.index === index);
-    const totalBytes = reading?.memoryTotalBytes ?? memoryTotalBytes ?? 0;
+    const totalBytes = programBytes(reading) ?? programBytes(gpu) ?? 0;
     const usedBytes = reading?.memoryUsedBytes;
     const event = node.gpuEvents.get(index);
     const held = gpuHold(facts.declared.quarantines, node.name, index, uuid);

@@ -5,8 +5,8 @@
 import { seededRandom } from '../../../lib/rng.ts';
 import type { Assignment, FleetSnapshot, PlacementPlan, ReplicaId } from '../placement/contract.ts';
 import type { Demand } from '../placement/demand.ts';
-import { carryOut, explainDeployment, reasonsAgainst } from '../placement/explain.ts';
-import { explanationLines, reasonText } from '../placement/explain_text.ts';
+import { carryOut, type DeploymentExplanation, explainDeployment, reasonsAgainst } from '../placement/explain.ts';
+import { explanationLines, reasonText, refusalsText } from '../placement/explain_text.ts';
 import { planPlacement } from '../placement/planner.ts';
 import { createSituation } from '../placement/units.ts';
 import type { DefragmentView, PlanView } from '../resources/contract.ts';
@@ -97,6 +97,21 @@ function namer(deploymentOf: Asked['deploymentOf']): (id: ReplicaId) => string {
   };
 }
 
+/** Of so many deployments over several hosts a plan says why they wait; of the others `explain` says it. */
+const MOST_APART = 20;
+
+/** Why no hosts come together, by the planner's name: no single node has the answer, so the plan itself gives it. */
+function whyApart(
+  { deployments }: FleetSnapshot,
+  pending: readonly ReplicaId[],
+  explain: (planned: string) => DeploymentExplanation | undefined,
+): ReadonlyMap<string, string> {
+  const wide = new Set(deployments.flatMap(({ name, hosts = 1 }) => (hosts > 1 ? [name] : [])));
+  const waiting = [...new Set(pending.map(({ deployment }) => deployment))].filter((name) => wide.has(name));
+  const told = waiting.slice(0, MOST_APART).map((name) => [name, refusalsText(explain(name)?.verdicts ?? [])] as const);
+  return new Map(told.filter(([, text]) => text !== ''));
+}
+
 export function answerPlan(task: PlanTask): PlanView {
   const { frozen, rolling, deploymentOf } = task;
   const plan = planOf(task);
@@ -104,6 +119,7 @@ export function answerPlan(task: PlanTask): PlanView {
   const later = laterStarts(task.snapshot, plan, task.searchSteps);
   const waits = new Set(later.map(({ assignment: { deployment, index } }) => `${deployment}/${index}`));
   const pending = plan.pending.filter(({ deployment, index }) => !waits.has(`${deployment}/${index}`));
+  const apart = whyApart(task.snapshot, pending, (planned) => explainDeployment(task.snapshot, plan, planned));
   const starts = plan.assignments.length + later.length;
   const lines = [
     ...(frozen === undefined ? [] : [`nothing happens while the fleet is ${frozen}`]),
@@ -114,7 +130,10 @@ export function answerPlan(task: PlanTask): PlanView {
     ),
     ...plan.assignments.map((assignment) => assignmentLine(assignment, nameOf)),
     ...later.map((each) => laterLine(each, nameOf)),
-    ...pending.map((id) => `pending ${nameOf(id)}: no node can take it now`),
+    ...pending.map((id) => {
+      const why = apart.get(id.deployment);
+      return `pending ${nameOf(id)}: no node can take it now${why === undefined ? '' : `: ${why}`}`;
+    }),
     ...rolling.map(
       ({ name, revision }) =>
         `${name} rolls to revision ${revision} in steps; these ${starts} starts are what can be done now`,

@@ -16,6 +16,7 @@ import { voidFlag } from '../placement/memory/engine_use.ts';
 import { estimateMemory } from '../placement/memory/estimate.ts';
 import { type CorrectedEstimate, correctEstimate } from '../placement/memory/measured.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
+import { programBytes } from './fleet_view.ts';
 import { measuredOf, type ModelKnowledge, useOf } from './model_book.ts';
 
 /** Of a GPU that an engine has to itself without a stated need: what vLLM takes of it when nothing is said. */
@@ -26,12 +27,15 @@ export interface GpuSize {
   readonly bytes: number;
 }
 
-/** The sizes of GPUs that there are, each once. */
+/** The sizes of GPUs that there are, each once: what programs can have of them. */
 export function gpuSizes({ nodes }: FleetState): readonly GpuSize[] {
   const sizes = new Map<string, GpuSize>();
   for (const { hello } of nodes.values()) {
-    for (const { name = '', memoryTotalBytes: bytes } of hello.gpus)
-      if (bytes !== undefined) sizes.set(`${bytes} ${name}`, { model: name, bytes });
+    for (const gpu of hello.gpus) {
+      const { name: model = '' } = gpu;
+      const bytes = programBytes(gpu);
+      if (bytes !== undefined) sizes.set(`${bytes} ${model}`, { model, bytes });
+    }
   }
   return [...sizes.values()];
 }
@@ -74,7 +78,7 @@ export function estimateOf(run: DeploymentSpec, models: ModelKnowledge): Estimat
   if (facts === undefined) return { why: NOT_SEEN };
   const { shape, weightBytes } = facts;
   if (shape === undefined || weightBytes === undefined) return { why: missingOf(facts) };
-  const flag = voidFlag(run.extraFlags);
+  const flag = voidFlag(run.extraFlags, run.environment);
   if (flag !== undefined) return { why: `with ${flag} the files do not say what lies on a GPU` };
   const use = useOf(run, shape);
   const estimate = estimateMemory(shape, weightBytes, use);

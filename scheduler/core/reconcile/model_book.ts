@@ -13,6 +13,7 @@ import type { EngineUse, MemoryEstimate } from '../placement/memory/estimate.ts'
 import type { MeasuredMemory } from '../placement/memory/measured.ts';
 import type { DeploymentSpec } from '../resources/contract.ts';
 import type { Declared, Place } from './contract.ts';
+import { shapeOf } from './gang.ts';
 
 /** What one engine was seen to use, on each of its GPUs. */
 export interface EngineFigures {
@@ -49,17 +50,21 @@ function setBounded<Key, Value>(map: Map<Key, Value>, key: Key, value: Value, mo
   if (map.size > most) map.delete(oldest as Key);
 }
 
-/** How an engine of a deployment uses its model. */
-export const useOf = (spec: DeploymentSpec, shape: NonNullable<ModelFacts['shape']>): EngineUse =>
-  engineUseOf(
+/** How an engine of a deployment uses its model; over several hosts as its members are told to (gang.ts). */
+export function useOf(spec: DeploymentSpec, shape: NonNullable<ModelFacts['shape']>): EngineUse {
+  const { hosts = 1 } = spec;
+  const divided = spec.engine === 'vllm' && hosts > 1 ? shapeOf(spec, hosts) : undefined;
+  return engineUseOf(
     {
       extraFlags: spec.extraFlags,
-      gpus: spec.gpusPerHost * (spec.hosts ?? 1),
+      gpus: spec.gpusPerHost * hosts,
       gpusPerHost: spec.gpusPerHost,
+      ...(divided === undefined ? {} : { divided }),
       ...(spec.maxConcurrentRequests === undefined ? {} : { maxConcurrentRequests: spec.maxConcurrentRequests }),
     },
     shape,
   );
+}
 
 const isWhole = ({ shape, weightBytes }: ModelFacts): boolean => shape !== undefined && weightBytes !== undefined;
 
@@ -109,9 +114,12 @@ export class ModelBook implements ModelKnowledge {
     if (isNew) this.version += 1;
   }
 
-  #learnFigures({ engine, parts, spec }: Place, fleet: FleetState): void {
-    const [part] = parts;
-    if (part === undefined || part.gpus.length === 0) return;
+  /** Of all hosts of a place: stages of a pipeline are not alike, and the one that needs most counts. */
+  #learnFigures(place: Place, fleet: FleetState): void {
+    for (const part of place.parts) if (part.gpus.length > 0) this.#learnPart(place, part, fleet);
+  }
+
+  #learnPart({ engine, spec }: Place, part: Place['parts'][number], fleet: FleetState): void {
     const record = fleet.nodes.get(part.node as NodeId)?.engines.get(engine);
     const reading = record?.reading;
     if (reading === undefined || record?.event.state !== 'ENGINE_STATE_READY' || this.#seen.has(reading)) return;

@@ -8,7 +8,7 @@ import { ENGINE_KINDS } from '../fleet/desired.ts';
 import type { AssignedPart } from '../placement/contract.ts';
 import type { ModelSource } from '../resources/contract.ts';
 import type { Place } from './contract.ts';
-import { gangFlags } from './gang.ts';
+import { gangFlags, shapeOf } from './gang.ts';
 import { isOrderedOn, sharingOf } from './places.ts';
 
 /** An engine's share of a GPU is said with three digits, rounded down: two halves must not be more than one. */
@@ -26,8 +26,10 @@ function placeFlags({ spec, gang }: Place, part: AssignedPart): string[] {
   if (spec.engine !== 'vllm') return [];
   const given = spec.extraFlags.map((flag) => flag.replaceAll('_', '-'));
   const flags: string[] = [];
-  if (gang === undefined && part.gpus.length > 1 && !names(given, '--tensor-parallel-size', '-tp'))
-    flags.push('--tensor-parallel-size', String(part.gpus.length));
+  const { length: gpusPerHost } = part.gpus;
+  const tensor = gang === undefined && gpusPerHost > 1 ? shapeOf({ ...spec, gpusPerHost }, 1)?.tensor : undefined;
+  if (tensor !== undefined && !names(given, '--tensor-parallel-size', '-tp'))
+    flags.push('--tensor-parallel-size', String(tensor));
   // Without a need of memory the engine takes what it takes of a GPU that is its own.
   if (spec.gpuMemoryBytes !== undefined && part.gpus.length > 0 && !names(given, '--gpu-memory-utilization')) {
     flags.push('--gpu-memory-utilization', String(shareOf(part)));

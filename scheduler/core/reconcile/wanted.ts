@@ -87,6 +87,7 @@ function wantedOf({ deployment, target, memory }: WantedTarget, context: WantedC
   const optional = Object.fromEntries(
     Object.entries({
       hosts: run.hosts,
+      gangTopologyKey: now.gangTopologyKey,
       graceSpillBytes: run.graceSpillBytes,
       hostMemoryBytes: run.hostMemoryBytes,
       sharing: memory.sharing,

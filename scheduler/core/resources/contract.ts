@@ -68,6 +68,8 @@ export interface DeploymentSpec {
   readonly servedModelName: string;
   readonly replicas: number;
   readonly hosts?: number;
+  /** The hosts of a replica also share the value of this label, such as a rack; for `hosts` above 1 only. */
+  readonly gangTopologyKey?: string;
   readonly gpusPerHost: number;
   /** On each GPU; absent: by estimate, or nine tenths of the smallest GPU that it may use, alone (reconcile/memory_need.ts). */
   readonly gpuMemoryBytes?: number;

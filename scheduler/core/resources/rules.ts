@@ -121,6 +121,8 @@ function gpuProblems(spec: DeploymentSpec): Problem[] {
       if (spec[member] !== undefined) problems.push(no(`spec.${member}`, 'makes no sense with gpusPerHost 0'));
   if ((spec.graceSpillBytes ?? 0) > (spec.gpuMemoryBytes ?? Infinity))
     problems.push(no('spec.graceSpillBytes', 'is a part of gpuMemoryBytes, and larger than that'));
+  if (spec.gangTopologyKey !== undefined && (spec.hosts ?? 1) === 1)
+    problems.push(no('spec.gangTopologyKey', 'makes no sense with hosts 1'));
   const why = unsoundGang(spec);
   if (why !== undefined) problems.push(no('spec.hosts', why));
   return problems;

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { createGpuReader } from '../../../agent/adapters/gpu/gpu_sensor.ts';
+import { gpuFacts, gpuReading } from '../../../agent/adapters/telemetry.ts';
 import { gpuMemoryByEngine } from '../../../agent/core/gpu_memory.ts';
 import { judgeRelease } from '../../../agent/core/gpu_release.ts';
+import { usableBytes } from '../../../agent/core/gpu_sample.ts';
 import type { GpuSample, GpuState } from '../../../agent/ports.ts';
 import { GROUPS } from '../../../agent/sensor/messages.ts';
 import { normalise } from '../../../agent/sensor/nvidia_smi.ts';
@@ -20,6 +22,7 @@ t.setTimeout(120_000);
 const PARTS: readonly Part[] = ['nvidia-h100', 'nvidia-h200'];
 const MOMENTS: readonly Moment[] = ['idle', 'load'];
 const MIB = 2 ** 20;
+const GIB = 2 ** 30;
 
 async function byNvml(part: Part, moment: Moment): Promise<GpuState> {
   const session = await openNvml(recordedNative(part, moment), 'libnvidia-ml.so.1', '/nowhere');
@@ -99,6 +102,34 @@ for (const part of PARTS)
         t.ok(alike && left !== undefined, `${field}: ${String(left)} and ${String(right)}`);
       t.ok((smi.processesAtMs as number) <= sample.atMs, 'the list of processes has its time');
     });
+
+t.test(
+  'what programs can have is told beside the total: the same at rest and under a load, by both readers',
+  async (t) => {
+    for (const [part, usable] of [
+      ['nvidia-h100', 85_017_493_504],
+      ['nvidia-h200', 150_109_880_320],
+    ] as const) {
+      const gpus = await Promise.all(MOMENTS.map((moment) => byNvml(part, moment)));
+      for (const gpu of gpus) {
+        t.equal(gpuReading(gpu, 'ok').memoryUsableBytes, usable);
+        t.equal(gpuFacts(gpu).memoryUsableBytes, usable);
+        t.ok(usable < (gpuFacts(gpu).memoryTotalBytes as number));
+      }
+      const { gpus: smi } = await bySmi(t, `cat '${fixtureFile(part, 'load-q.xml')}'`);
+      t.ok(
+        Math.abs((usableBytes(smi[0] as GpuState) as number) - usable) <= 2 * MIB,
+        'nvidia-smi rounds both parts to MiB',
+      );
+    }
+    const older = { index: 0, memoryTotalBytes: GIB, memoryUsedBytes: 5 };
+    t.notOk(
+      'memoryUsableBytes' in gpuReading(older, undefined),
+      'a reader that does not tell what is free says nothing',
+    );
+    t.same(gpuFacts(older), { index: 0, memoryTotalBytes: GIB });
+  },
+);
 
 t.test('memory per engine and its release are told by nvidia-smi too', async (t) => {
   const sample = await bySmi(t, `cat '${fixtureFile('nvidia-h200', 'load-q.xml')}'`);

@@ -31,7 +31,28 @@ const gang = await startGangFleet(t, {
   // can be avoided for long.
   scheduler: { nodeLostMs: 8000, avoidNodeMs: 1000 },
 });
-await gang.declare(SPEC);
+const rack = (node: string, name: string): Promise<unknown> => gang.apply('Node', node, {}, { rack: name });
+
+t.test('hosts of two racks are no gang of one: plan and explain say so, and with a right label it comes', async (t) => {
+  const [first = '', second = '', third = ''] = gang.hosts;
+  await rack(first, 'r1');
+  await rack(second, 'r1');
+  await rack(third, 'r2');
+  const racked = { ...SPEC, gangTopologyKey: 'rack' };
+  const plan = (await gang.plan(racked)) as { readonly lines: readonly string[]; readonly pending: number };
+  t.equal(plan.pending, 1);
+  t.match(plan.lines.join('\n'), /pending wide\/0: .*needs 3 such hosts together of one rack, and r1 has 2/);
+  await t.rejects(gang.declare({ ...racked, hosts: 1 }), /400 .*gangTopologyKey: makes no sense.*invalid_resource/);
+  await t.rejects(gang.declare({ ...racked, gangTopologyKey: '<b>' }), /400 .*must be a label key.*invalid_resource/);
+  await gang.declare(racked);
+  await until(
+    async () => /r2 has 1; it would fit if 2 more such hosts of rack r2/.test(await gang.explain()),
+    'the explanation',
+    LIMIT_MS,
+  );
+  t.same(await gang.members(), []);
+  await rack(third, 'r1');
+});
 
 const memberOf = (members: readonly GangMember[]): GangMember => members[1] as GangMember;
 

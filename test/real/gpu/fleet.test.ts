@@ -72,11 +72,15 @@ t.test('a node with its GPU, an engine with its memory, a death and a stop', asy
   });
   const node = async (): Promise<Node__Output | undefined> =>
     (await fleet.admin<{ nodes: Node__Output[] }>('ListNodes')).nodes[0];
-  const [name, uuid, total] = querySmi('name', 'uuid', 'memory.total');
+  const [name, uuid, total, reserved] = querySmi('name', 'uuid', 'memory.total', 'memory.reserved');
   await until(async () => (await node())?.telemetry?.gpus[0]?.memoryUsedBytes !== undefined, 'a reading', LIMIT_MS);
   const seen = await node();
   t.match(seen?.gpus[0], { index: 0, name, uuid });
   t.equal(Number(seen?.gpus[0]?.memoryTotalBytes) / MIB, Number(total), `${total} MiB`);
+  // nvidia-smi rounds what is reserved, and where it is the reader also what is used and free.
+  const usable = Number(total) - Number(reserved);
+  for (const gpu of [seen?.gpus[0], seen?.telemetry?.gpus[0]])
+    t.ok(Math.abs(Number(gpu?.memoryUsableBytes) / MIB - usable) <= 3, `${usable} MiB for programs`);
   t.match(seen?.telemetry?.gpus[0], { health: 'ok', migEnabled: false });
 
   const reading = async () => (await node())?.telemetry?.engines.find((one) => one.engine === 'chat');

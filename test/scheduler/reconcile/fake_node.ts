@@ -35,6 +35,10 @@ interface FakeEngine {
 
 export interface NodeOptions {
   readonly gpus?: number;
+  /** What the driver keeps of each GPU for itself; absent: an agent that does not tell. */
+  readonly driverBytes?: number;
+  /** What others use of each GPU; absent: 1 GiB. */
+  readonly idleBytes?: number;
   readonly change?: Parameters<typeof hello>[0];
   /** Engines whose name matches never become ready, and are given up. */
   readonly fails?: RegExp;
@@ -115,6 +119,11 @@ export class FakeNode {
     }
   }
 
+  #usable() {
+    const { driverBytes } = this.options;
+    return driverBytes === undefined ? {} : { memoryUsableBytes: GPU_BYTES - driverBytes };
+  }
+
   /** Engines take half of what is promised to them, which is 40 GiB. */
   reading() {
     const engines = [...this.engines].map(([engine]) => ({ engine, incarnation: 1, gpuMemoryBytes: 20 * GIB }));
@@ -124,7 +133,8 @@ export class FakeNode {
     const gpus = this.hello().gpus.map(({ index }) => ({
       index,
       memoryTotalBytes: GPU_BYTES,
-      memoryUsedBytes: GIB + (used.get(index) ?? 0),
+      ...this.#usable(),
+      memoryUsedBytes: (this.options.idleBytes ?? GIB) + (used.get(index) ?? 0),
       numaNode: 0,
       health: this.health.get(index) ?? 'ok',
       c2cLinkCount: 1,
@@ -156,6 +166,7 @@ export class FakeNode {
       name: 'H100',
       uuid: `GPU-abcdef00-0000-${index}`,
       memoryTotalBytes: GPU_BYTES,
+      ...this.#usable(),
       driverVersion: '570.1',
     }));
     const { term, generation } = this.orders;

@@ -56,6 +56,47 @@ t.test('each member is told its rank, and all of them one address, one port and 
   );
 });
 
+t.test('hosts of one rack or none: what is missing is told by plan and explain, and a label is enough', async (t) => {
+  const fleet = new Harness();
+  for (const name of ['n1', 'n2', 'n3']) fleet.addNode(name, { gpus: 1 });
+  const { view } = fleet.start('a');
+  await fleet.declare('Node', 'n1', {}, { rack: 'r1' });
+  await fleet.declare('Node', 'n2', {}, { rack: 'r2' });
+  const spec = wide({ gangTopologyKey: 'rack' });
+  const metadata = { name: 'wide', labels: {} };
+  const resource = { apiVersion: 'sophia/v1', kind: 'Deployment', metadata, spec: spec as never } as const;
+  const planned = await view.plan([resource], []);
+  t.match(planned, { pending: 1, assignments: 0 });
+  t.match(planned.lines, [
+    /^pending wide\/0: no node can take it now: 2 refused by gang \(.* 2 such hosts together of one rack, and r[12] has 1\), 1 refused by gang_topology/,
+  ]);
+  await fleet.declare('Deployment', 'wide', spec);
+  await fleet.run(1000);
+  t.match(fleet.status('wide').replicas, [{ state: 'pending', reason: /refused by gang: .* of one rack/ }]);
+  const told = await view.explainDeployment('wide');
+  t.match(
+    told.filter((line) => /^n\d: /.test(line)),
+    [
+      /^n1: refused by gang: .* of one rack, and r1 has 1; it would fit if 1 more such host of rack r1 had room/,
+      /^n2: refused by gang: .* and r2 has 1/,
+      /^n3: refused by gang_topology: it has no label rack.*if the node had the label rack/,
+    ],
+  );
+  await fleet.declare('Node', 'n3', {}, { rack: 'r2' });
+  await fleet.until('ready', () => fleet.ready('wide', 1));
+  t.same(fleet.nodesOf('wide'), ['n2', 'n3']);
+  // Another label counts for new places: what runs stays where it is.
+  await fleet.declare('Deployment', 'wide', wide({ gangTopologyKey: 'zone' }));
+  await fleet.run(2000);
+  t.same(
+    [fleet.nodesOf('wide'), startsOf(fleet)],
+    [
+      ['n2', 'n3'],
+      [0, 1, 1],
+    ],
+  );
+});
+
 t.test('a member that fails takes all of it down, and all of it comes again, each told once', async (t) => {
   const fleet = await running();
   const before = flag(specOn(fleet, 'n1'), '--master-port');

@@ -1,5 +1,6 @@
 /** What reconcile makes of what is declared and of what happens, over fleets in memory. */
 import t from 'tap';
+import { GIB } from './fake_node.ts';
 import { deployment, Harness } from './harness.ts';
 
 t.test('deployments come, grow, shrink and go, and every GPU is free in the end', async (t) => {
@@ -341,4 +342,40 @@ t.test('several engines share a GPU by their shares of its memory, and agents ar
     ],
   );
   t.same(fleet.doubles, []);
+});
+
+t.test('a half of what is promised is a half of what programs can have, without what the driver keeps', async (t) => {
+  const kept = { gpus: 1, idleBytes: 0, driverBytes: GIB / 2 };
+  const halves = (gib: number) => deployment(2, { sharing: 'shared', gpuMemoryBytes: gib * GIB });
+  const fleet = new Harness();
+  const node = fleet.addNode('n1', kept);
+  const { view } = fleet.start('a');
+  await fleet.declare('Deployment', 'chat', halves(40));
+  await fleet.until('one', () => fleet.status('chat').ready === 1);
+  await fleet.run(2000);
+  t.equal(fleet.status('chat').ready, 1, 'two of 40 GiB are half a GiB more than there is');
+  t.match((await view.explainDeployment('chat')).at(-1), /takes no further one: needs 40\.0 GiB .* has 39\.5 GiB/);
+  await fleet.undeclare('Deployment', 'chat');
+  await fleet.until('nothing', () => node.engines.size === 0);
+  await fleet.declare('Deployment', 'chat', halves(39.75));
+  await fleet.until('both', () => fleet.ready('chat', 2) && node.engines.size === 2);
+  t.same(
+    [...node.engines.values()].map(({ spec }) => spec.gpuMemoryShare),
+    [0.5, 0.5],
+  );
+});
+
+t.test('an agent that tells the total alone is taken by it, and what it runs stays when it tells more', async (t) => {
+  const fleet = new Harness();
+  const node = fleet.addNode('n1', { gpus: 1, idleBytes: 0 });
+  fleet.start('a');
+  await fleet.declare('Deployment', 'chat', deployment(2, { sharing: 'shared', gpuMemoryBytes: 40 * GIB }));
+  await fleet.until('both', () => fleet.ready('chat', 2));
+  const starts = node.starts;
+  fleet.cut('n1');
+  node.options = { ...node.options, driverBytes: GIB / 2 };
+  fleet.reconnect('n1');
+  await fleet.run(5000);
+  t.ok(fleet.ready('chat', 2));
+  t.equal(node.starts, starts, 'nothing is moved for half a GiB');
 });

@@ -162,6 +162,16 @@ t.test('names and labels with SQL or markup are refused', async (t) => {
   t.match(problemsOf(deployment({}, { name: 'x', labels })), [/at most 64 labels/]);
 });
 
+t.test('a label by which hosts are kept together is a label key, and no engine of one host has it', async (t) => {
+  const kept = (gangTopologyKey: unknown) => problemsOf(deployment({ hosts: 2, gangTopologyKey }));
+  for (const key of ['rack', 'example.org/nvlink-domain', 'topology.kubernetes.io/region']) t.same(kept(key), [], key);
+  const bad = ['<b>rack</b>', "rack'; DROP TABLE sophia.event_log;--", '', 'a b', '/rack', 'x'.repeat(64)];
+  for (const key of [...bad, `${'a'.repeat(300)}/${'b'.repeat(60)}`, 7, null])
+    t.match(kept(key), [/^spec\.gangTopologyKey: /], String(key).slice(0, 40));
+  const engine = { ...deployment({ node: 'n1', gangTopologyKey: 'rack' }), kind: 'Engine' };
+  t.match(problemsOf(engine), [/^spec\.gangTopologyKey: is not a member/]);
+});
+
 t.test('what get prints can be applied again', async (t) => {
   const parsed = parseResource(deployment({}, { name: 'x', version: 7, updatedAtMs: 1, updatedBy: 'key:a' }));
   t.match(parsed, { ok: true, resource: { metadata: { name: 'x', version: 7 } } });

@@ -8,10 +8,12 @@ export interface GpuFacts {
   'name'?: (string);
   'memoryTotalBytes'?: (number | string | Long);
   'driverVersion'?: (string);
+  'memoryUsableBytes'?: (number | string | Long);
   '_uuid'?: "uuid";
   '_name'?: "name";
   '_memoryTotalBytes'?: "memoryTotalBytes";
   '_driverVersion'?: "driverVersion";
+  '_memoryUsableBytes'?: "memoryUsableBytes";
 }
 
 export interface GpuFacts__Output {
@@ -20,8 +22,10 @@ export interface GpuFacts__Output {
   'name'?: (string);
   'memoryTotalBytes'?: (number);
   'driverVersion'?: (string);
+  'memoryUsableBytes'?: (number);
   '_uuid'?: "uuid";
   '_name'?: "name";
   '_memoryTotalBytes'?: "memoryTotalBytes";
   '_driverVersion'?: "driverVersion";
+  '_memoryUsableBytes'?: "memoryUsableBytes";
 }

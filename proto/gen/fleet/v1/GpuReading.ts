@@ -28,6 +28,7 @@ export interface GpuReading {
   'migEnabled'?: (boolean);
   'pcieReplayTotal'?: (number | string | Long);
   'health'?: (string);
+  'memoryUsableBytes'?: (number | string | Long);
   '_utilizationRatio'?: "utilizationRatio";
   '_memoryUsedBytes'?: "memoryUsedBytes";
   '_memoryTotalBytes'?: "memoryTotalBytes";
@@ -52,6 +53,7 @@ export interface GpuReading {
   '_migEnabled'?: "migEnabled";
   '_pcieReplayTotal'?: "pcieReplayTotal";
   '_health'?: "health";
+  '_memoryUsableBytes'?: "memoryUsableBytes";
 }
 
 export interface GpuReading__Output {
@@ -80,6 +82,7 @@ export interface GpuReading__Output {
   'migEnabled'?: (boolean);
   'pcieReplayTotal'?: (number);
   'health'?: (string);
+  'memoryUsableBytes'?: (number);
   '_utilizationRatio'?: "utilizationRatio";
   '_memoryUsedBytes'?: "memoryUsedBytes";
   '_memoryTotalBytes'?: "memoryTotalBytes";
@@ -104,4 +107,5 @@ export interface GpuReading__Output {
   '_migEnabled'?: "migEnabled";
   '_pcieReplayTotal'?: "pcieReplayTotal";
   '_health'?: "health";
+  '_memoryUsableBytes'?: "memoryUsableBytes";
 }

@@ -8,12 +8,12 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { backoffDelayMs, type BackoffPolicy } from '../../../../lib/backoff.ts';
+import type { BackoffPolicy } from '../../../../lib/backoff.ts';
 import type { Clock } from '../../../../lib/clock.ts';
 import { CodedError, type ErrorCode } from '../../../../lib/errors.ts';
 import type { RandomSource } from '../../../../lib/rng.ts';
+import { createRepeat } from '../repeat.ts';
 import type { SqlDriver, SqlRow } from '../sql_driver.ts';
-import { isAborted, sqlStateOf, toStoreError } from '../sql_errors.ts';
 import { newestSocket, shortSocketPath } from './folder_lock.ts';
 import { createFrameReader, encodeFrame, type HostHello, type HostResponse, PROTOCOL } from './frames.ts';
 
@@ -31,7 +31,8 @@ export interface EmbeddedDriverOptions {
 
 const STATEMENT_TIMEOUT_MS = 30_000;
 const START_TIMEOUT_MS = 120_000;
-const MAX_TRIES = 5;
+/** How often the process is started, or looked for, for one statement. */
+const MAX_ROUNDS = 5;
 const MAX_WAITING = 1000;
 const PAUSES: BackoffPolicy = { baseMs: 50, capMs: 2_000, minMs: 20 };
 const LOG = 'host.log';
@@ -163,7 +164,7 @@ function startHost(options: EmbeddedDriverOptions): Promise<void> {
 
 async function connect(options: EmbeddedDriverOptions): Promise<Connection> {
   mkdirSync(options.folder, { recursive: true, mode: 0o700 });
-  for (let round = 0; round < MAX_TRIES; round++) {
+  for (let round = 0; round < MAX_ROUNDS; round++) {
     const joined = await join(options);
     if (joined !== undefined) return joined;
     await startHost(options);
@@ -224,24 +225,12 @@ export function createEmbeddedDriver(options: EmbeddedDriverOptions): EmbeddedDr
       throw thrown;
     }
   };
-  const pause = (attempt: number): Promise<void> =>
-    new Promise((resolve) => {
-      clock.after(backoffDelayMs(attempt, PAUSES, random), resolve);
-    });
+  const repeat = createRepeat({ clock, random, pauses: PAUSES, isClosed: () => closed });
   return {
     hostPid: () => current?.pid,
-    async query(sql, params, { timeoutMs, repeatable }) {
-      const limitMs = timeoutMs ?? options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
-      for (let attempt = 0; ; attempt++) {
-        try {
-          return await send(await ensure(), nextId++, sql, params, limitMs, clock);
-        } catch (thrown) {
-          const error = toStoreError(thrown);
-          const mayRepeat = isAborted(sqlStateOf(thrown)) || (repeatable && error.code === 'store_unavailable');
-          if (closed || !mayRepeat || attempt + 1 >= MAX_TRIES) throw error;
-        }
-        await pause(attempt);
-      }
+    query(sql, params, asked) {
+      const limitMs = asked.timeoutMs ?? options.statementTimeoutMs ?? STATEMENT_TIMEOUT_MS;
+      return repeat(asked, async () => send(await ensure(), nextId++, sql, params, limitMs, clock));
     },
     async close() {
       if (closed) return;

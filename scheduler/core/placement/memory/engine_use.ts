@@ -12,6 +12,8 @@ export interface UseFacts {
   /** GPUs of one replica, over all of its hosts, and on each of them. */
   readonly gpus: number;
   readonly gpusPerHost: number;
+  /** How a replica over several hosts is told to divide its model; absent: by the flags and the GPUs of one host. */
+  readonly divided?: { readonly tensor: number; readonly pipeline: number };
   readonly maxConcurrentRequests?: number;
 }
 
@@ -30,6 +32,8 @@ const VOID_FLAGS = [
   '--speculative-config',
   '--speculative-model',
 ] as const;
+/** A variable that gives stages of a pipeline unlike numbers of layers. */
+const UNEVEN_STAGES = 'VLLM_PP_LAYER_PARTITION';
 /** Quantised while they are loaded: less lies on the GPU than in the files. Other methods are those of the files. */
 const LOADED_SMALLER: ReadonlySet<string> = new Set(['fp8', 'bitsandbytes', 'torchao', 'experts_int8', 'rtn', 'inc']);
 
@@ -67,8 +71,12 @@ function kvCacheDtype(flags: Flags): EngineUse['kvCacheDtype'] {
   return value.startsWith('fp8') ? 'fp8' : 'auto';
 }
 
-/** The flag after which nothing can be estimated; undefined: there is none. */
-export function voidFlag(extraFlags: readonly string[]): string | undefined {
+/** The flag or variable after which nothing can be estimated; undefined: there is none. */
+export function voidFlag(
+  extraFlags: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): string | undefined {
+  if (environment[UNEVEN_STAGES] !== undefined) return UNEVEN_STAGES;
   const flags = flagsOf(extraFlags);
   const quantization = flags.get('--quantization') ?? flags.get('-q') ?? '';
   if (LOADED_SMALLER.has(quantization)) return `--quantization ${quantization}`;
@@ -76,11 +84,16 @@ export function voidFlag(extraFlags: readonly string[]): string | undefined {
   return VOID_FLAGS.find((name) => flags.has(name));
 }
 
-export function engineUseOf({ extraFlags, gpus, gpusPerHost, maxConcurrentRequests }: UseFacts, shape: ModelShape) {
+/** An engine on several GPUs of its host is told to divide tensors among all of them that its stages leave. */
+const tensorsOfHost = (gpusPerHost: number, pipeline: number): number =>
+  gpusPerHost > 0 && gpusPerHost % pipeline === 0 ? gpusPerHost / pipeline : 1;
+
+export function engineUseOf(facts: UseFacts, shape: ModelShape) {
+  const { extraFlags, gpus, gpusPerHost, divided, maxConcurrentRequests } = facts;
   const flags = flagsOf(extraFlags);
-  const pipelineParallel = numberOf(flags, '--pipeline-parallel-size', '-pp') ?? 1;
-  // An engine on several GPUs of its host is told to divide the model among all of them, where the flags say nothing.
-  const tensorParallel = numberOf(flags, '--tensor-parallel-size', '-tp') ?? Math.max(1, gpusPerHost);
+  const pipelineParallel = divided?.pipeline ?? numberOf(flags, '--pipeline-parallel-size', '-pp') ?? 1;
+  const tensorParallel =
+    divided?.tensor ?? numberOf(flags, '--tensor-parallel-size', '-tp') ?? tensorsOfHost(gpusPerHost, pipelineParallel);
   const contextTokens = numberOf(flags, '--max-model-len') ?? shape.maxPositions ?? CONTEXT_TOKENS;
   return {
     tensorParallel: Math.min(tensorParallel, Math.max(1, gpus)),

@@ -3,11 +3,17 @@
  * estimate from the model's own files; measured.ts corrects it by what engines of the same kind have shown. All in bytes, on
  * each GPU.
  *
- *     weights     = bytes of all tensors / (tensor parallel * pipeline parallel)
- *     KV a token  = full layers * 2 * ceil(KV heads / tensor parallel) * head size * bytes of a number
- *                   latent attention: layers * (rank + rope size) * bytes of a number, whole on every GPU
+ *     weights     = ((bytes of all tensors - table) * most layers of a stage / layers + table) / tensor parallel, with
+ *                   table = vocabulary * hidden * bytes of a number; of one stage: the whole / tensor parallel
+ *     KV a token  = full layers of a stage * 2 * ceil(KV heads / tensor parallel) * head size * bytes of a number
+ *                   latent attention: layers of a stage * (rank + rope size) * bytes of a number, whole on every GPU
  *     KV          = tokens * KV a token + sequences * window layers * the same for min(window - 1 + batch, longest) tokens
  *     activations = batch tokens * live numbers of the widest layer + sequences * vocabulary, as in activationBytes
+ *
+ * With pipeline parallelism a GPU has the layers of its stage alone, at most ceil(layers / stages) (vLLM,
+ * distributed/utils.py, get_pp_indices: as even as can be, what is left over goes to stages in the middle), and all GPUs
+ * are promised what the fullest of them needs. The first stage has the table of embeddings and the last one the head, which
+ * is as large, so one of them is counted whole. Where they are separate tensors the layers are overestimated by the other.
  *
  * Sources: the sizes of KV pages and what a sequence needs at most are those of vLLM (v1/kv_cache_interface.py: AttentionSpec,
  * MLAAttentionSpec, SlidingWindowSpec), where fp8_ds_mla is 656 bytes a token and layer; fewer KV heads than ranks are
@@ -43,7 +49,7 @@ export interface MemoryEstimate {
 const GIB = 2 ** 30;
 /** An assumption, on the safe side of what one vLLM process on one GPU shows; measurements replace it. */
 const OVERHEAD_BYTES = 1.5 * GIB;
-/** Tensor parallelism has buffers for its all-reduce besides. */
+/** GPUs that compute together have buffers for what they send each other besides. */
 const PARALLEL_OVERHEAD_BYTES = 1 * GIB;
 /** Tokens of a page of KV cache, vLLM's default. */
 const BLOCK_TOKENS = 16;
@@ -51,12 +57,11 @@ const FP8_DS_MLA_BYTES = 656;
 
 /** @param weightBytes bytes of all tensors of the model (safetensors.ts) */
 export function estimateMemory(shape: ModelShape, weightBytes: number, use: EngineUse): MemoryEstimate {
-  const ranks = use.tensorParallel * use.pipelineParallel;
-  const weightsBytes = Math.ceil(weightBytes / ranks);
+  const weightsBytes = weightsOnGpu(shape, weightBytes, use);
   const kvBytesPerToken = kvPerToken(shape, use);
   const kvBytes = kvBytesOf(shape, use, kvBytesPerToken);
   const activation = activationBytes(shape, use);
-  const overheadBytes = OVERHEAD_BYTES + (use.tensorParallel > 1 ? PARALLEL_OVERHEAD_BYTES : 0);
+  const overheadBytes = OVERHEAD_BYTES + (use.tensorParallel * use.pipelineParallel > 1 ? PARALLEL_OVERHEAD_BYTES : 0);
   return {
     weightsBytes,
     kvBytesPerToken,
@@ -67,6 +72,20 @@ export function estimateMemory(shape: ModelShape, weightBytes: number, use: Engi
   };
 }
 
+/** Of the fullest GPU. */
+function weightsOnGpu(shape: ModelShape, weightBytes: number, use: EngineUse): number {
+  const { tensorParallel, pipelineParallel } = use;
+  if (pipelineParallel === 1) return Math.ceil(weightBytes / tensorParallel);
+  // Layers that keep nothing of a token are in neither figure; they are divided as the others are.
+  const layers = shape.fullLayers + shape.windowLayers;
+  const tableBytes = Math.min(weightBytes, shape.vocabulary * shape.hidden * shape.dtypeBytes);
+  const stage = onStage(layers, use) / layers;
+  return Math.ceil(((weightBytes - tableBytes) * stage + tableBytes) / tensorParallel);
+}
+
+/** Most of so many layers that one stage has. */
+const onStage = (layers: number, { pipelineParallel }: EngineUse): number => Math.ceil(layers / pipelineParallel);
+
 /** Of one layer on one GPU. */
 function layerBytesPerToken(shape: ModelShape, { tensorParallel, kvCacheDtype }: EngineUse): number {
   const numberBytes = kvCacheDtype === 'fp8' ? 1 : shape.dtypeBytes;
@@ -76,7 +95,7 @@ function layerBytesPerToken(shape: ModelShape, { tensorParallel, kvCacheDtype }:
 
 /** Bytes that every further token of a sequence takes on each GPU: layers with a window stop taking more. */
 export function kvPerToken(shape: ModelShape, use: EngineUse): number {
-  return Math.ceil(shape.fullLayers / use.pipelineParallel) * layerBytesPerToken(shape, use);
+  return onStage(shape.fullLayers, use) * layerBytesPerToken(shape, use);
 }
 
 function kvBytesOf(shape: ModelShape, use: EngineUse, perToken: number): number {
@@ -88,8 +107,7 @@ function kvBytesOf(shape: ModelShape, use: EngineUse, perToken: number): number 
   const windowTokens = blocks(Math.min(shape.windowTokens - 1 + use.batchTokens, longest)) + BLOCK_TOKENS;
   // While it is prefilled a sequence has the whole batch besides its window; the others have their windows.
   const others = (use.sequences - 1) * (blocks(Math.min(shape.windowTokens, use.meanTokens, longest)) + BLOCK_TOKENS);
-  const layers = Math.ceil(shape.windowLayers / use.pipelineParallel);
-  return full + layers * layerBytesPerToken(shape, use) * (windowTokens + others);
+  return full + onStage(shape.windowLayers, use) * layerBytesPerToken(shape, use) * (windowTokens + others);
 }
 
 const blocks = (tokens: number): number => Math.ceil(tokens / BLOCK_TOKENS) * BLOCK_TOKENS;

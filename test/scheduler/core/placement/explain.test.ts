@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { FleetSnapshot } from '../../../../scheduler/core/placement/contract.ts';
 import { type DeploymentExplanation, explainDeployment } from '../../../../scheduler/core/placement/explain.ts';
-import { changeText, explanationLines } from '../../../../scheduler/core/placement/explain_text.ts';
+import { changeText, explanationLines, refusalsText } from '../../../../scheduler/core/placement/explain_text.ts';
 import { planPlacement } from '../../../../scheduler/core/placement/planner.ts';
 import { deployment, GIB, gpu, node, placement, snapshot } from './support.ts';
 
@@ -90,6 +90,26 @@ t.test('a host that would take its part of a gang says that others are missing',
     explain(three, 'g').verdicts.map(({ kind }) => kind),
     ['chosen', 'chosen', 'feasible', 'feasible'],
   );
+});
+
+t.test('hosts that a label keeps together say which domain has too few, and who lacks the label', async (t) => {
+  const gang = deployment('g', { hosts: 3, gangTopologyKey: 'rack' });
+  const at = (name: string, rack: string) => node(name, 1, { labels: { rack } });
+  const apart = [at('a', 'r1'), at('b', 'r1'), at('c', 'r2'), node('d', 1)];
+  const state = snapshot(apart, [gang]);
+  t.same(lines(state, 'g').slice(1), [
+    'a: refused by gang: it would take its part, but one replica needs 3 such hosts together of one rack, and r1 has 2; it would fit if 1 more such host of rack r1 had room',
+    'b: refused by gang: it would take its part, but one replica needs 3 such hosts together of one rack, and r1 has 2; it would fit if 1 more such host of rack r1 had room',
+    'c: refused by gang: it would take its part, but one replica needs 3 such hosts together of one rack, and r2 has 1; it would fit if 2 more such hosts of rack r2 had room',
+    'd: refused by gang_topology: it has no label rack, by which the hosts of a replica are kept together; it would fit if the node had the label rack',
+  ]);
+  const backwards = explain(state, 'g').verdicts.toReversed();
+  t.equal(
+    refusalsText(backwards),
+    '3 refused by gang (it would take its part, but one replica needs 3 such hosts together of one rack, and r1 has 2), 1 refused by gang_topology (it has no label rack, by which the hosts of a replica are kept together)',
+    'the nearest domain is named, wherever it stands',
+  );
+  t.equal(refusalsText([]), '');
 });
 
 t.test('of a large fleet some nodes are shown and the rest is counted by reason', async (t) => {

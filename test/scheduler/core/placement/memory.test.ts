@@ -126,6 +126,30 @@ t.test('the sum: weights over the ranks, cache, activations and overhead', async
   t.equal(short.kvBytes, 512 * 16 * 131_072);
 });
 
+t.test('a pipeline: its fullest stage has ceil(layers / stages) of them and one table of the vocabulary', async (t) => {
+  const llama = shape(LLAMA_8B);
+  // 8,030,261,248 numbers of two bytes, as Llama 3.1 8B has; a table is 128,256 * 4096 * 2 = 1,050,673,152 bytes.
+  const all = 16_060_522_496;
+  const at = (tensorParallel: number, pipelineParallel: number) =>
+    estimateMemory(llama, all, { ...USE, tensorParallel, pipelineParallel });
+  t.equal(at(1, 1).weightsBytes, all);
+  t.equal(at(1, 2).weightsBytes, 15_009_849_344 / 2 + 1_050_673_152, '16 of 32 layers');
+  t.equal(at(2, 2).weightsBytes, (15_009_849_344 / 2 + 1_050_673_152) / 2);
+  t.equal(at(1, 3).weightsBytes, Math.ceil((15_009_849_344 * 11) / 32 + 1_050_673_152), '11 of 10, 11 and 11');
+  t.equal(at(1, 64).weightsBytes, Math.ceil(15_009_849_344 / 32 + 1_050_673_152), 'no stage has less than a layer');
+  t.equal(
+    estimateMemory(llama, 9, { ...USE, pipelineParallel: 2 }).weightsBytes,
+    9,
+    'a table is never above the whole',
+  );
+  // A layer keeps 2 * 8 * 128 * 2 = 4096 bytes of a token, a sequence has 8192 tokens.
+  t.same([at(1, 2).kvBytesPerToken, at(1, 3).kvBytesPerToken, at(4, 3).kvBytesPerToken], [65_536, 45_056, 11_264]);
+  t.equal(at(1, 3).kvBytes, 8192 * 45_056);
+  t.equal(at(1, 2).overheadBytes, at(2, 1).overheadBytes, 'stages send each other, too');
+  const gemma = estimateMemory(shape(GEMMA_3), 0, { ...USE, pipelineParallel: 4 });
+  t.equal(gemma.kvBytes, 8192 * 3 * 8192 + 13 * 8192 * (3072 + 16), '3 of 10 full layers, 13 of 52 with a window');
+});
+
 t.test('measurements replace estimates, the largest counts, and what cannot be is not believed', async (t) => {
   const estimate = estimateMemory(shape(LLAMA_8B), 16 * GIB, USE);
   t.same(correctEstimate(estimate, []), { ...estimate, measured: [] });

@@ -2,7 +2,9 @@
 import t from 'tap';
 import type { ModelShape } from '../../../../lib/model_shape.ts';
 import type { ModelFacts } from '../../../../scheduler/core/fleet/model_facts.ts';
+import type { FleetState } from '../../../../scheduler/core/fleet/state.ts';
 import {
+  gpuSizes,
   memoryNeed,
   type MemoryNeed,
   memoryText,
@@ -12,6 +14,7 @@ import {
   type EngineFigures,
   measuredOf,
   type ModelKnowledge,
+  useOf,
 } from '../../../../scheduler/core/reconcile/model_book.ts';
 import { engineUseOf, voidFlag } from '../../../../scheduler/core/placement/memory/engine_use.ts';
 import { estimateMemory } from '../../../../scheduler/core/placement/memory/estimate.ts';
@@ -62,6 +65,18 @@ t.test('without files that anybody knows it is nine tenths of the smallest GPU, 
   t.match(memoryText(need({}, knowing(half))), /its weights cannot be read \(a\.safetensors: its header is no JSON/);
   const none = { weightBytes: undefined, shape: undefined, problem: '' };
   t.match(memoryText(need({}, knowing(none))), /its weights and its shape cannot be read$/);
+});
+
+t.test('nine tenths are of what programs can have of a GPU, where its agent tells that', async (t) => {
+  const h200 = { name: 'H200', memoryTotalBytes: 150_754_820_096 };
+  const fleet = (...gpus: object[]) => ({ nodes: new Map([['n', { hello: { gpus } }]]) }) as unknown as FleetState;
+  const usable = { ...h200, memoryUsableBytes: 150_109_880_320 };
+  t.same(gpuSizes(fleet(usable, usable, h200, { name: 'none' })), [
+    { model: 'H200', bytes: 150_109_880_320 },
+    { model: 'H200', bytes: 150_754_820_096 },
+  ]);
+  const [size] = gpuSizes(fleet(usable));
+  t.match(need({}, knowing(undefined), size === undefined ? [] : [size]), { gpuMemoryBytes: 135_098_892_288 });
 });
 
 t.test('what the deployment states counts, and without a GPU nothing does', async (t) => {
@@ -151,6 +166,27 @@ t.test('flags say how the model is used, and some make the files say nothing', a
   ] as const)
     t.equal(voidFlag(flags), expected);
   t.match(need({ extraFlags: ['--load-format', 'bitsandbytes'] }), { rule: 'whole_gpu', why: /with --load-format/ });
+});
+
+t.test('a replica over several hosts is estimated as its members are told to divide the model', async (t) => {
+  const use = (change: Partial<DeploymentSpec>) => {
+    const { tensorParallel: tensor, pipelineParallel: pipeline } = useOf(spec({ extraFlags: [], ...change }), SHAPE);
+    return [tensor, pipeline];
+  };
+  t.same(use({ hosts: 2, gpusPerHost: 4 }), [4, 2]);
+  t.same(use({ hosts: 2, gpusPerHost: 4, extraFlags: ['-tp', '8'] }), [8, 1]);
+  t.same(use({ hosts: 2, gpusPerHost: 4, extraFlags: ['--pipeline_parallel_size=4'] }), [2, 4]);
+  t.same(use({ hosts: 2, gpusPerHost: 4, extraFlags: ['-tp', '3'] }), [3, 1], 'what cannot start is as its flags are');
+  t.same(use({ hosts: 2, engine: 'sim' }), [1, 1], 'a simulated one divides nothing');
+  t.same(use({ gpusPerHost: 4, extraFlags: ['-pp', '2'] }), [2, 2], 'one host: its stages share its GPUs');
+  t.same(use({ gpusPerHost: 4, extraFlags: ['-pp', '3'] }), [1, 3]);
+  // Per GPU 15 GiB are 7.5 GiB and half a table of 0.98 GiB; 32,768 tokens of 128 KiB are 2 GiB of 4.
+  const wide = need({ sharing: 'shared', hosts: 2 });
+  t.match(memoryText(wide), /by estimate from its files \(weights 8\.0 GiB, KV cache 2\.0 GiB/);
+  t.match(need({ hosts: 2, environment: { VLLM_PP_LAYER_PARTITION: '20,12' } }), {
+    rule: 'whole_gpu',
+    why: /with VLLM_PP_LAYER_PARTITION the files do not say/,
+  });
 });
 
 t.test('what engines of the model used takes the place of what was estimated', async (t) => {

@@ -127,3 +127,17 @@ t.test('what ready engines of a model use is remembered, the most of each', asyn
     book.learn({ places: [place(`n${i}`, { phase: 'leaving' })] }, fleetOf({ [`n${i}`]: { engine: { ...engine } } }));
   t.equal(book.figuresOf('m', use).length, 16);
 });
+
+t.test('of a replica over several hosts each host shows what its stage needs', async (t) => {
+  const book = new ModelBook();
+  const parts = ['a', 'b', 'c'].map((node) => ({ node, gpus: [0] }));
+  const spec = deployment(1, { hosts: 3, model: 'm' });
+  const wide = place('a', { parts, spec } as unknown as Partial<Place>);
+  const engine = { weightsBytes: 20, kvCacheBytes: 4, kvCacheTokens: 2 };
+  const nodes = { a: { models: [reading('m', facts())], engine }, b: { engine: { weightsBytes: 25 } } };
+  book.learn({ places: [wide] }, fleetOf(nodes));
+  t.same(book.figuresOf('m', useOf(spec, { kind: 'shape', ...SHAPE })), [
+    { ...engine, fills: true },
+    { weightsBytes: 25, fills: true },
+  ]);
+});

@@ -102,6 +102,9 @@ t.test('flags of vLLM follow from the place, unless the deployment has its own',
     '4',
     '--gpu_memory_utilization=0.3',
   ]);
+  const staged = { extraFlags: ['-pp', '2'] };
+  t.same(flags(staged, part('n1', [0, 1, 2, 3]))?.slice(2, 4), ['--tensor-parallel-size', '2'], '4 GPUs are 2 by 2');
+  t.notOk(flags(staged, part('n1', [0, 1, 2]))?.includes('--tensor-parallel-size'), '3 are not');
   t.same(flags({}, part('n1', [3], 0.0001)), ['--gpu-memory-utilization', '0.001']);
   t.same(flags({}, part('n1', [])), []);
   t.same(flags({ engine: 'sim' }), []);

@@ -102,6 +102,9 @@ t.test('members about GPUs without a GPU, a spill that is too large and a spread
   t.match(problems({ gpuMemoryBytes: 10, graceSpillBytes: 11 }), [/spec.graceSpillBytes: is a part/]);
   t.same(problems({ graceSpillBytes: 11 }), []);
   t.match(problems({ engine: 'llama', hosts: 2 }), [/spec.hosts/]);
+  t.same(problems({ hosts: 2, gangTopologyKey: 'rack' }), []);
+  for (const hosts of [{}, { hosts: 1 }])
+    t.match(problems({ ...hosts, gangTopologyKey: 'rack' }), [/spec.gangTopologyKey: makes no sense with hosts 1/]);
 });
 
 t.test('rollouts that could not end are refused', async (t) => {

@@ -21,6 +21,7 @@ t.test('a change of what engines are made of is a new revision, any other is not
     { replicas: 9 },
     { rollout: { kind: 'canary' } },
     { priority: 3, tenant: 'acme', regions: ['eu'], pool: 'p', placement: 'spread' },
+    { gangTopologyKey: 'rack' },
     { hosts: 1 },
     { environment: { B: '2', A: '1' } },
   ];
