@@ -95,8 +95,6 @@ function sweepAnswer(answer: Answer, maxStalledSweeps: number): void {
   answer.silent = true;
 }
 
-const flushNow = (stream: EventStream): void => stream.flush();
-
 /** Looks after the answers of one door until `close()`. */
 export function createActiveAnswers(options: ActiveOptions, clock: Clock, metrics: Metrics): ActiveAnswers {
   const entries = new Map<Answer, Entry>();
@@ -127,9 +125,6 @@ export function createActiveAnswers(options: ActiveOptions, clock: Clock, metric
       if (due.length > 1) return;
       if (options.coalesceMs === 0) setImmediate(flushDue);
       else clock.after(options.coalesceMs, flushDue);
-    },
-    soon(stream) {
-      process.nextTick(flushNow, stream);
     },
     firstToken(stream) {
       stream.firstTokenAtMs = clock.monotonicMs();

@@ -37,6 +37,8 @@ const PING = Buffer.from(': ping\n\n');
 const DONE = Buffer.from(SSE_DONE);
 const NOTHING = Buffer.alloc(0);
 
+const flushNow = (stream: EventStream): void => stream.flush();
+
 /** What happened to an answer, told once. */
 export interface StreamEnd {
   /** `ok`, an error code, or `client_gone`. */
@@ -48,8 +50,6 @@ export interface EventStreamHost {
   readonly windowBytes: number;
   /** Asks for `flush()` at the end of this turn, or within the coalescing time. */
   due(stream: EventStream): void;
-  /** Asks for `flush()` as soon as what has arrived is read. */
-  soon(stream: EventStream): void;
   /** The first token is here. */
   firstToken(stream: EventStream): void;
   ended(answer: GenerationSink, end: StreamEnd): void;
@@ -134,7 +134,8 @@ export class EventStream implements GenerationSink {
     }
     this.#tokensArrived = true;
     this.#host.firstToken(this);
-    this.#host.soon(this);
+    // Once all frames of this message are read, for the end of a short answer is among them.
+    process.nextTick(flushNow, this);
   }
 
   /** An engine that answers a streamed request with a plain body is not expected; its bytes are passed on all the same. */
