@@ -74,7 +74,7 @@ export const settings = defineSettings('agent', {
   laneHoldMs: {
     schema: durationMs({ max: 1000 }),
     default: 40,
-    doc: 'Longest time for which a token after the first waits so that others leave with it, on a busy thread; up to 4 ms of it also for the rest of an engine step. 0 turns both off.',
+    doc: 'Longest time for which a token after the first waits so that others leave with it, on a busy thread, and for which the head of an answer waits for its first token; up to 4 ms of it also for the rest of an engine step. 0 turns all off.',
   },
   laneGraceMs: {
     schema: durationMs({ max: 600_000 }),
