@@ -103,7 +103,10 @@ t.test('the examples come to life, answer, explain themselves and go', async (t)
   });
   await reach({ batch: '1/1', chat: '2/2', 'chat-next': '1/1' });
   for (const model of ['chat', 'chat-next', 'batch']) t.equal(await ask(model), 200, model);
-  t.match(await run('explain', 'deployment', 'chat'), { code: 0, stdout: /^(?=[^]*gpu-1)(?=[^]*gpu-2)(?=[^]*gpu-3)[^]*gpu-4/ });
+  t.match(await run('explain', 'deployment', 'chat'), {
+    code: 0,
+    stdout: /^(?=[^]*gpu-1)(?=[^]*gpu-2)(?=[^]*gpu-3)[^]*gpu-4/,
+  });
   await run('describe', 'deployment', 'chat');
   t.match(await run('delete', '-f', examples, '--yes'), { code: 0, stdout: /deployment\/chat deleted/ });
   await until(async () => (await engines()) === 0, 'the end of all engines', LIMIT_MS);
