@@ -163,14 +163,14 @@ export class Lane {
     const urgent = step === undefined;
     const whole = urgent || step.arrive(this.#epoch);
     if (this.#immediate !== undefined) return;
-    if (this.#hold !== undefined && (urgent || this.#holdsFor !== 'first_token')) {
+    if (this.#hold !== undefined) {
       // A hold that runs is as long as it was to be; only what is urgent, or what it waited for, cuts it short.
       if (urgent || (whole && this.#holdsFor === 'step')) this.#immediate = setImmediate(this.#flush);
-      return;
+      if (urgent || this.#holdsFor !== 'first_token') return;
+      // Tokens of other answers do not wait as long as a head does.
+      clearTimeout(this.#hold);
+      this.#hold = undefined;
     }
-    // Tokens of other answers do not wait as long as a head does.
-    clearTimeout(this.#hold);
-    this.#hold = undefined;
     const { laneHoldMs: maxHoldMs } = this.#settings;
     const busyMs = holdMs({
       urgent,

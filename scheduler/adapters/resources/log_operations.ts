@@ -1,15 +1,14 @@
 /** Reading the log and its past states, and the freeze of all reconcile. */
 import { CodedError } from '../../../lib/errors.ts';
 import type { FleetEvent } from '../../core/events/event.ts';
-import { headProblemText } from '../../core/events/head.ts';
 import { eventsOf, freezeOf, type Until } from '../../core/events/projection.ts';
 import { AREAS } from '../../core/events/kinds.ts';
-import type { AppendItem } from '../../core/events/store_port.ts';
 import { ACCESS_KIND } from '../../core/access/key_events.ts';
 import { freezeItem, unfreezeItem } from '../../core/resources/changes.ts';
 import type { ControlPlane, FreezeView } from '../../core/resources/control_port.ts';
 import type { Caller, EventsRequest, ReplayAnswer } from '../../core/resources/operations.ts';
 import { kindOf } from './apply_operations.ts';
+import { layEntry } from './lay_order.ts';
 
 /** Most events of one answer. */
 export const MAX_EVENTS = 1000;
@@ -133,22 +132,6 @@ export async function replay(control: ControlPlane, until: Until, area: string):
   };
 }
 
-async function write(control: ControlPlane, newId: () => string, item: AppendItem): Promise<boolean> {
-  const outcome = await control.store.append({ idempotencyId: newId(), items: [item] });
-  switch (outcome.kind) {
-    case 'appended':
-      return true;
-    case 'conflict':
-      return false;
-    case 'behind':
-      throw new CodedError('store_behind', `Nothing was changed: ${headProblemText(outcome.problem)}.`);
-    case 'invalid':
-      throw new CodedError('invalid_value', outcome.problem, { param: 'reason' });
-    default:
-      throw new CodedError('internal', `The store answered ${outcome.kind}.`);
-  }
-}
-
 /** @throws CodedError store_… */
 export async function setFreeze(
   control: ControlPlane,
@@ -156,7 +139,7 @@ export async function setFreeze(
   reason: string,
   caller: Caller,
 ): Promise<FreezeView> {
-  await write(control, newId, freezeItem({ ...caller, reason }));
+  await layEntry({ control, newId }, freezeItem({ ...caller, reason }));
   await control.catchUp();
   return control.freeze();
 }
@@ -171,7 +154,7 @@ export async function liftFreeze(
   await control.catchUp();
   if (request.acceptLog && control.freeze().gap !== undefined) await control.acceptLog();
   for (let race = 0; race < MAX_RACES && freezeOf(control.projection()) !== undefined; race++) {
-    await write(control, newId, unfreezeItem({ ...caller, reason: request.reason }));
+    await layEntry({ control, newId }, unfreezeItem({ ...caller, reason: request.reason }));
     await control.catchUp();
   }
   return control.freeze();

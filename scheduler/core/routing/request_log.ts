@@ -72,11 +72,12 @@ export function createRequestLog(limits: { readonly maxRequests: number; readonl
     records.delete(id);
     verdicts -= verdictsOf(record);
   };
+  const isWithin = (): boolean => records.size <= limits.maxRequests && verdicts <= limits.maxVerdicts;
   const trim = (): void => {
-    if (records.size <= limits.maxRequests && verdicts <= limits.maxVerdicts) return;
+    if (isWithin()) return;
     for (const [id, record] of records) {
-      if (records.size <= limits.maxRequests && verdicts <= limits.maxVerdicts) return;
       forget(id, record);
+      if (isWithin()) return;
     }
   };
   return {

@@ -103,7 +103,7 @@ t.test('an answer whose neighbours are silent gets its tokens all the same', asy
 });
 
 t.test('a head leaves with its first token, and alone when that takes its time', async (t) => {
-  const stand = await startStand(t, { laneHoldMs: 200 });
+  const stand = await startStand(t, { laneHoldMs: 1_000 });
   const lane = await stand.lane();
   const soon = await stand.begin({ credit: 1e8, autoCredit: false });
   let before = lane.messages;
